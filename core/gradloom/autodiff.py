@@ -1,0 +1,350 @@
+"""Autodiff: the derivative of a graph as a graph, in both modes, from one rule per op.
+
+Reverse mode walks the nodes backward and appends the pullback of each; forward mode walks
+them forward and appends the pushforward. An op whose only rule is a pushforward is
+differentiated in reverse by transposing it: the pushforward is recorded on a placeholder
+tangent, and the nodes it appended, linear in that tangent, are walked backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from cmath import isfinite
+from typing import Any
+
+from gradloom.graph import INPUT, ITEM, Graph
+from gradloom.op import Op, ops
+from gradloom.spec import Spec
+from gradloom.trace import Handle, Trace, resume
+
+Tensor = Any
+
+
+def gradient_graph(graph: Graph, outputs: Sequence[int], wrt: Sequence[int], handle: type[Handle]) -> Graph:
+    """Append the gradient of the sum of some outputs.
+
+    Parameters
+    ----------
+    graph : Graph
+        The function.
+    outputs : sequence of int
+        Node ids to differentiate.
+    wrt : sequence of int
+        Ids of the inputs to differentiate with respect to.
+
+    Returns
+    -------
+    Graph
+        The same inputs; the outputs of ``graph`` followed by one gradient per ``wrt``.
+
+    Notes
+    -----
+    Cost: the gradient has at most a small constant times the flops of ``graph``.
+    """
+    trace = resume(graph, handle)
+    seeds = [ones(trace, graph.specs[i]) for i in outputs]
+    found = backward(trace, outputs, seeds, wrt)
+    gradients = [zeros(trace, graph.specs[i]) if g is None else g for i, g in zip(wrt, found, strict=True)]
+    return trace.graph((*graph.outputs, *[g._index for g in gradients]))
+
+
+def pullback_graph(graph: Graph, wrt: Sequence[int], handle: type[Handle]) -> Graph:
+    """Append the pullback of all outputs.
+
+    Returns
+    -------
+    Graph
+        The inputs of ``graph`` followed by one cotangent per output; the outputs of
+        ``graph`` followed by one result per ``wrt``.
+    """
+    trace = resume(graph, handle)
+    cotangents = [trace.add_input(graph.specs[i].strong(), None) for i in graph.outputs]
+    found = backward(trace, graph.outputs, cotangents, wrt)
+    results = [zeros(trace, graph.specs[i]) if g is None else g for i, g in zip(wrt, found, strict=True)]
+    return trace.graph((*graph.outputs, *[g._index for g in results]))
+
+
+def pushforward_graph(graph: Graph, wrt: Sequence[int], handle: type[Handle]) -> Graph:
+    """Append the pushforward to all outputs.
+
+    Returns
+    -------
+    Graph
+        The inputs of ``graph`` followed by one tangent per ``wrt``; the outputs of
+        ``graph`` followed by the tangent of each.
+    """
+    trace = resume(graph, handle)
+    tangents = [trace.add_input(graph.specs[i].strong(), None) for i in wrt]
+    found = forward(trace, len(graph.nodes), wrt, tangents, graph.outputs)
+    results = [zeros(trace, graph.specs[i]) if t is None else t for i, t in zip(graph.outputs, found, strict=True)]
+    return trace.graph((*graph.outputs, *[t._index for t in results]))
+
+
+# -- reverse mode ------------------------------------------------------------------------
+
+
+def backward(
+    trace: Trace, outputs: Sequence[int], cotangents: Sequence[Tensor], wrt: Iterable[int], start: int = 0
+) -> list[Tensor | None]:
+    """Append the pullback of nodes ``start:`` and return a cotangent per ``wrt``.
+
+    ``None`` in the result means that no output depends on that node.
+    """
+    stop = len(trace.nodes)
+    wrt = list(wrt)
+    active = active_nodes(trace, start, stop, wrt)
+    totals: dict[int, Any] = {}
+    for output, cotangent in zip(outputs, cotangents, strict=True):
+        if output in active:
+            _accumulate(totals, output, cotangent)
+    keep = set(wrt)
+    outer = trace.origin
+    try:
+        for i in range(stop - 1, start - 1, -1):
+            if i in keep or i not in totals:
+                continue
+            total = totals.pop(i)
+            if outer is None:
+                source = trace.sources[i]
+                trace.origin = None if source is None else (source[0], source[1], i)
+            _pull_back(trace, i, total, active, totals)
+    finally:
+        trace.origin = outer
+    return [totals.get(i) for i in wrt]
+
+
+def _pull_back(trace: Trace, i: int, total: Tensor, active: set[int], totals: dict[int, Any]) -> None:
+    """Send the cotangent of node ``i`` to the nodes it depends on."""
+    op, inputs, attrs = trace.nodes[i]
+    if op is ITEM:
+        _accumulate(totals.setdefault(inputs[0], {}), attrs[0], total)
+        return
+    out, total = _output(trace, i, total)
+    args = [trace.tensor(j) for j in inputs]
+    keywords = op.attr_dict(attrs)
+    for argument, j in enumerate(inputs):
+        if j not in active:
+            continue
+        if op.accumulate is not None and argument == 0:
+            totals[j] = op.accumulate(totals.get(j), total, out, *args, **keywords)
+        else:
+            _accumulate(totals, j, _pullback(trace, op, argument, total, out, args, keywords))
+
+
+def _output(trace: Trace, i: int, total: Any) -> tuple[Any, Any]:
+    """Return the output tensor(s) of a node and the cotangent(s), zeros filled in."""
+    specs = trace.specs[i]
+    if type(specs) is not tuple:
+        return trace.tensor(i), total
+    outs = tuple([item(trace, i, k) for k in range(len(specs))])
+    return outs, tuple([total[k] if k in total else zeros(trace, spec) for k, spec in enumerate(specs)])
+
+
+def _pullback(
+    trace: Trace, op: Op, argument: int, cotangent: Any, out: Any, args: list[Any], keywords: dict[str, Any]
+) -> Tensor:
+    """Return the contribution of one node to the cotangent of one of its arguments."""
+    spec = args[argument].spec
+    rule = op.rule_for("pullback", argument)
+    if rule is not None:
+        return rule(cotangent, out, *args, **keywords)
+    rule = op.rule_for("partials", argument)
+    if rule is not None:
+        return unbroadcast(scale(cotangent, rule(out, *args, **keywords)), spec)
+    rule = op.rule_for("transpose", argument)
+    if rule is not None:
+        return rule(cotangent, *args, **keywords)
+    rule = op.rule_for("pushforward", argument)
+    if rule is None:
+        raise trace._located(op.missing_rule(argument, "gradient"), op)
+    return _transpose(trace, rule, cotangent, out, args, keywords, spec)
+
+
+def _transpose(
+    trace: Trace, rule: Any, cotangent: Any, out: Any, args: list[Any], keywords: dict[str, Any], spec: Spec
+) -> Tensor:
+    """Transpose a pushforward: record it on a placeholder, then walk it backward."""
+    start = len(trace.nodes)
+    tangent = trace.tensor(trace.append(INPUT, (), (spec.strong(),), spec.strong(), trace.origin))
+    pushed = rule(tangent, out, *args, **keywords)
+    pairs = list(zip(pushed, cotangent, strict=True)) if isinstance(pushed, tuple) else [(pushed, cotangent)]
+    pairs = [(t, c) for t, c in pairs if isinstance(t, Handle)]
+    (found,) = backward(trace, [t._index for t, _ in pairs], [c for _, c in pairs], [tangent._index], start)
+    return zeros(trace, spec) if found is None else found
+
+
+def _accumulate(totals: dict[int, Any], i: int, cotangent: Tensor) -> None:
+    known = totals.get(i)
+    totals[i] = cotangent if known is None else known + cotangent
+
+
+# -- forward mode ------------------------------------------------------------------------
+
+
+def forward(
+    trace: Trace, stop: int, wrt: Sequence[int], tangents: Sequence[Tensor], outputs: Sequence[int]
+) -> list[Tensor | None]:
+    """Append the pushforward of nodes ``:stop`` and return a tangent per output.
+
+    ``None`` in the result means that the output depends on none of ``wrt``.
+    """
+    found: dict[int, Any] = dict(zip(wrt, tangents, strict=True))
+    active = active_nodes(trace, 0, stop, wrt)
+    try:
+        for i in range(stop):
+            if i in active and i not in found:
+                source = trace.sources[i]
+                trace.origin = None if source is None else (source[0], source[1], i)
+                found[i] = _push_forward(trace, i, found)
+    finally:
+        trace.origin = None
+    return [found.get(i) for i in outputs]
+
+
+def _push_forward(trace: Trace, i: int, found: dict[int, Any]) -> Any:
+    op, inputs, attrs = trace.nodes[i]
+    if op is ITEM:
+        return found[inputs[0]][attrs[0]]
+    specs = trace.specs[i]
+    several = type(specs) is tuple
+    out = tuple([item(trace, i, k) for k in range(len(specs))]) if several else trace.tensor(i)
+    args = [trace.tensor(j) for j in inputs]
+    keywords = op.attr_dict(attrs)
+    if op.transpose is not None and op.linear == "jointly":
+        return op(*_joint_tangents(trace, op, inputs, found), **keywords)
+    terms = [
+        _pushforward(trace, op, argument, found[j], out, args, keywords)
+        for argument, j in enumerate(inputs)
+        if j in found
+    ]
+    if several:
+        return tuple([_total(trace, column, spec) for column, spec in zip(zip(*terms, strict=True), specs, strict=True)])
+    return _total(trace, terms, specs)
+
+
+def _joint_tangents(trace: Trace, op: Op, inputs: tuple[int, ...], found: dict[int, Any]) -> list[Tensor]:
+    """Return tangents for the arguments an op is jointly linear in, values for the others."""
+    args = []
+    for argument, j in enumerate(inputs):
+        if j in found:
+            args.append(found[j])
+        elif op.rule_for("transpose", argument) is None:
+            args.append(trace.tensor(j))
+        else:
+            args.append(zeros(trace, trace.specs[j]))
+    return args
+
+
+def _pushforward(
+    trace: Trace, op: Op, argument: int, tangent: Any, out: Any, args: list[Any], keywords: dict[str, Any]
+) -> Any:
+    """Return the contribution of one argument to the tangent of a node."""
+    rule = op.rule_for("pushforward", argument)
+    if rule is not None:
+        return rule(tangent, out, *args, **keywords)
+    rule = op.rule_for("partials", argument)
+    if rule is not None:
+        return scale(tangent, rule(out, *args, **keywords))
+    if op.rule_for("transpose", argument) is not None:
+        return op(*[tangent if k == argument else arg for k, arg in enumerate(args)], **keywords)
+    rule = op.rule_for("pullback", argument)
+    if rule is None:
+        raise trace._located(op.missing_rule(argument, "gradient"), op)
+    return _transpose_pullback(trace, rule, tangent, out, args, keywords)
+
+
+def _transpose_pullback(
+    trace: Trace, rule: Any, tangent: Any, out: Any, args: list[Any], keywords: dict[str, Any]
+) -> Any:
+    """Push forward through an op that has only a pullback, by transposing that."""
+    start = len(trace.nodes)
+    outs = out if isinstance(out, tuple) else (out,)
+    places = [trace.append(INPUT, (), (o.spec.strong(),), o.spec.strong(), trace.origin) for o in outs]
+    cotangents = [trace.tensor(p) for p in places]
+    pulled = rule(tuple(cotangents) if isinstance(out, tuple) else cotangents[0], out, *args, **keywords)
+    found = backward(trace, [pulled._index], [tangent], places, start)
+    results = [zeros(trace, o.spec) if t is None else t for o, t in zip(outs, found, strict=True)]
+    return tuple(results) if isinstance(out, tuple) else results[0]
+
+
+def _total(trace: Trace, terms: Sequence[Any], spec: Spec) -> Tensor:
+    """Add tangent terms and give the sum the shape and dtype of its value."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    if not isinstance(total, Handle):
+        return zeros(trace, spec) if total == 0 else ones(trace, spec) * total
+    if total.spec.shape != spec.shape:
+        total = ops["broadcast_to"](total, shape=spec.shape)
+    return total if total.spec.dtype == spec.dtype else ops["astype"](total, dtype=spec.dtype)
+
+
+# -- shared ------------------------------------------------------------------------------
+
+
+def active_nodes(trace: Trace, start: int, stop: int, wrt: Iterable[int]) -> set[int]:
+    """Return the nodes in ``start:stop`` whose value changes smoothly with ``wrt``."""
+    active = set(wrt)
+    nodes, specs = trace.nodes, trace.specs
+    for i in range(start, stop):
+        op, inputs, _ = nodes[i]
+        if inputs and not op.zero_derivative and not active.isdisjoint(inputs):
+            spec = specs[i]
+            if type(spec) is tuple or spec.inexact:
+                active.add(i)
+    return active
+
+
+def item(trace: Trace, i: int, k: int) -> Tensor:
+    """Return output ``k`` of a node that has several."""
+    return trace.tensor(trace.append(ITEM, (i,), (k,), trace.specs[i][k], trace.origin))
+
+
+def scale(tangent: Tensor, partial: Any) -> Tensor:
+    """Multiply a (co)tangent by a partial; an exactly zero (co)tangent gives exactly zero."""
+    if isinstance(partial, Handle):
+        number = partial._trace.static(partial._index)
+        if number is not None and isfinite(number):
+            return tangent * number
+        return ops["annihilating_multiply"](tangent, partial)
+    if partial == 1:
+        return tangent
+    return -tangent if partial == -1 else tangent * partial
+
+
+def unbroadcast(cotangent: Tensor, spec: Spec) -> Tensor:
+    """Sum a cotangent over the axes along which an argument of some spec was broadcast.
+
+    A real argument takes the real part of a complex cotangent.
+    """
+    shape = cotangent.spec.shape
+    if shape != spec.shape:
+        extra = len(shape) - spec.ndim
+        axes = tuple([k for k in range(len(shape)) if k < extra or (spec.shape[k - extra] == 1 and shape[k] != 1)])
+        if axes:
+            cotangent = ops["sum"](cotangent, axis=axes, keepdims=False)
+        if cotangent.spec.shape != spec.shape:
+            cotangent = ops["reshape"](cotangent, shape=spec.shape)
+    dtype = cotangent.spec.dtype
+    if dtype != spec.dtype:
+        if dtype.kind == "c" and spec.dtype.kind == "f":
+            cotangent = ops["real"](cotangent)
+        if cotangent.spec.dtype != spec.dtype:
+            cotangent = ops["astype"](cotangent, dtype=spec.dtype)
+    return cotangent
+
+
+def full(trace: Trace, spec: Spec, value: float) -> Tensor:
+    """Return a tensor of a spec filled with one number."""
+    scalar = trace.tensor(trace.literal(value, spec.dtype))
+    return ops["broadcast_to"](scalar, shape=spec.shape) if spec.shape else scalar
+
+
+def zeros(trace: Trace, spec: Spec) -> Tensor:
+    """Return a tensor of zeros."""
+    return full(trace, spec, 0.0)
+
+
+def ones(trace: Trace, spec: Spec) -> Tensor:
+    """Return a tensor of ones."""
+    return full(trace, spec, 1.0)

@@ -1,0 +1,128 @@
+"""AbstractBackend: an array type and one kernel per op; and how values are recognised."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+from typing import Any, final
+
+import numpy as np
+
+from gradloom.errors import MissingKernelError
+from gradloom.op import Op
+from gradloom.registry import Registry
+from gradloom.spec import PYTHON_SCALARS, Spec
+
+Kernel = Callable[..., Any]
+
+
+@final
+class Specialised:
+    """A kernel factory: given a node's attrs once, it returns the callable that runs.
+
+    Parameters
+    ----------
+    factory : callable
+        ``factory(**attrs)`` returns ``kernel(*arrays)``.
+    """
+
+    __slots__ = ("factory",)
+
+    def __init__(self, factory: Callable[..., Kernel]) -> None:
+        self.factory = factory
+
+
+class AbstractBackend(ABC):
+    """An array type and its kernels.
+
+    Laws, checked by `gradloom.testing`:
+
+    - ``describe(from_host(a))`` equals ``describe`` of the NumPy array ``a``, and
+      ``to_host(from_host(a))`` equals ``a`` bit for bit.
+    - A kernel returns arrays of the spec that the op's spec rule gives, and never changes its
+      arguments (unless called with ``donate=True``, then argument 0 may be overwritten).
+    - ``recognises`` is true for the types that kernels return, and for no type of another
+      backend.
+    """
+
+    #: The backend's name.
+    name: str
+
+    @property
+    @abstractmethod
+    def kernels(self) -> Mapping[str, Kernel | Specialised]:
+        """Kernels by op name: ``kernel(*arrays, **attrs)``, or a `Specialised` factory."""
+
+    @abstractmethod
+    def recognises(self, kind: type) -> bool:
+        """Return whether values of a type are this backend's arrays."""
+
+    @abstractmethod
+    def describe(self, array: Any) -> Spec:
+        """Return the spec of an array."""
+
+    @abstractmethod
+    def from_host(self, value: Any) -> Any:
+        """Return a NumPy array or scalar as an array of this backend."""
+
+    @abstractmethod
+    def to_host(self, array: Any) -> np.ndarray[Any, Any]:
+        """Return an array of this backend as a NumPy array."""
+
+    def unavailable(self) -> str | None:
+        """Return why the backend cannot run here, or None if it can."""
+        return None
+
+    def copy(self, array: Any) -> Any:
+        """Return a contiguous copy."""
+        return self.from_host(self.to_host(array).copy())
+
+    def constant(self, scalar: Any, among_scalars: bool) -> Any:
+        """Return a literal in the form that is quickest beside scalars, or beside arrays."""
+        return scalar
+
+    def quiet(self) -> AbstractContextManager[Any]:
+        """Return a context that silences floating-point warnings (for gradient nodes)."""
+        return nullcontext()
+
+    def kernel(self, op: Op, attrs: tuple[Any, ...]) -> tuple[Kernel, dict[str, Any]]:
+        """Return the callable for an op and the attrs it still takes."""
+        found = self.kernels.get(op.name)
+        if found is None:
+            raise MissingKernelError(
+                f"backend {self.name!r} has no kernel for this op",
+                op=op.name,
+                remedy=f"add one to the kernels of {type(self).__module__}, or use another backend",
+            )
+        if isinstance(found, Specialised):
+            return found.factory(**op.attr_dict(attrs)), {}
+        return found, op.attr_dict(attrs)
+
+
+#: All backends, by name.
+backends: Registry[AbstractBackend] = Registry("backend", AbstractBackend)  # type: ignore[type-abstract]
+
+
+@lru_cache(maxsize=256)
+def backend_of_type(kind: type) -> str | None:
+    """Return the name of the backend whose arrays are of a type, or None."""
+    if kind in PYTHON_SCALARS or issubclass(kind, np.generic):
+        return "numpy"
+    for backend in backends:
+        if backend.recognises(kind):
+            return backend.name
+    return None
+
+
+def spec_of(value: Any) -> Spec | None:
+    """Return the spec of an array or scalar, None for anything else."""
+    kind = type(value)
+    if kind is np.ndarray or isinstance(value, np.generic):
+        return Spec(value.shape, value.dtype) if value.dtype.kind in "biufc" else None
+    weak = PYTHON_SCALARS.get(kind)
+    if weak is not None:
+        return weak
+    name = backend_of_type(kind)
+    return None if name is None else backends.get(name).describe(value)

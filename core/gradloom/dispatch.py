@@ -1,0 +1,241 @@
+"""Dispatch: which traced function serves each NumPy function, ufunc and array method."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gradloom.errors import ArgumentError, LostGradientError, UnsupportedFunctionError
+from gradloom.op import Op, ops
+from gradloom.trace import innermost, user_location
+
+Function = Callable[..., Any]
+
+_FUNCTIONS: dict[Any, Function] = {}
+_UFUNCS: dict[np.ufunc, Function] = {}
+_SPECIAL: dict[str, Op] = {}
+_REDUCTIONS: dict[np.ufunc, Function] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+_REDUCTIONS |= {np.logical_or: np.any, np.logical_and: np.all}
+_ACCUMULATIONS: dict[np.ufunc, Function] = {np.add: np.cumsum, np.multiply: np.cumprod}
+
+#: Array methods and properties that are a NumPy function of the array.
+METHODS: dict[str, Function] = {
+    name: getattr(np, name)
+    for name in (
+        "all any argmax argmin argsort clip conj cumprod cumsum diagonal dot max mean min nonzero prod ptp "
+        "ravel repeat reshape round sort squeeze std sum swapaxes take trace transpose var"
+    ).split()
+}
+METHODS |= {"conjugate": np.conjugate, "flatten": np.ravel, "astype": np.astype}
+PROPERTIES: dict[str, Function] = {
+    "T": np.transpose,
+    "mT": np.matrix_transpose,
+    "real": np.real,
+    "imag": np.imag,
+    "flat": np.ravel,
+}
+
+
+def implements(*functions: Any) -> Callable[[Function], Function]:
+    """Register the traced counterpart of NumPy functions, ufuncs or operators.
+
+    The counterpart has the same signature; what it cannot honour it refuses with `refuse`.
+    """
+
+    def register(implementation: Function) -> Function:
+        for function in functions:
+            table: dict[Any, Function] = _UFUNCS if isinstance(function, np.ufunc) else _FUNCTIONS
+            if function in table:
+                raise ArgumentError(f"{name_of(function)} has a traced counterpart already", op="implements")
+            table[function] = implementation
+        return implementation
+
+    return register
+
+
+def implements_ufunc(op: Op, *ufuncs: np.ufunc, special: str | None = None) -> Op:
+    """Map NumPy ufuncs, and a ufunc of scipy.special by name, to an op."""
+    for ufunc in ufuncs:
+        _UFUNCS[ufunc] = op
+    if special is not None:
+        _SPECIAL[special] = op
+    return op
+
+
+def supported() -> frozenset[str]:
+    """Return the names of the NumPy functions and ufuncs that have a traced counterpart."""
+    return frozenset(name_of(f) for f in (*_FUNCTIONS, *_UFUNCS))
+
+
+def name_of(function: Any) -> str:
+    """Return the public name of a NumPy function or ufunc."""
+    module = getattr(function, "__module__", None) or "numpy"
+    return f"{module}.{function.__name__}".replace("_operator", "operator")
+
+
+def refuse(op: str, **arguments: Any) -> None:
+    """Raise for arguments that were given but cannot be honoured.
+
+    Each keyword is a tuple ``(value, default)``; or the value alone where the default is None.
+    """
+    for name, value in arguments.items():
+        given, default = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
+        if given is default or (type(given) is type(default) and given == default):
+            continue
+        if name == "out":
+            raise _into_array(op)
+        raise UnsupportedFunctionError(
+            "this argument is not supported on tensors",
+            op=op,
+            argument=name,
+            expected=repr(default),
+            got=repr(given),
+            remedy=f"leave {name} out",
+            location=user_location(),
+        )
+
+
+def _into_array(op: str) -> LostGradientError:
+    return LostGradientError(
+        "writing a tensor into an existing array would lose its gradient",
+        op=op,
+        argument="out",
+        expected="no out argument, and no in-place operator on an ndarray",
+        remedy="write x = x + t instead of x += t (or out=x)",
+        location=user_location(),
+    )
+
+
+def unsupported(name: str) -> UnsupportedFunctionError:
+    """Return the error for a function without traced counterpart."""
+    return UnsupportedFunctionError(
+        f"{name} has no traced counterpart",
+        op=name,
+        remedy="compose it from supported functions, or add one with @implements in core/gradloom/functions/",
+        location=user_location(),
+    )
+
+
+def call_function(function: Any, args: Any, kwargs: Any) -> Any:
+    """Serve ``__array_function__``."""
+    implementation = _FUNCTIONS.get(function)
+    if implementation is None:
+        raise unsupported(name_of(function))
+    return implementation(*args, **kwargs)
+
+
+def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Serve ``__array_ufunc__``."""
+    implementation = _UFUNCS.get(ufunc)
+    if type(implementation) is Op and len(inputs) == 1 and not kwargs and method == "__call__":
+        result = inputs[0]._trace.bind(implementation, inputs)
+        if result.spec.weak:
+            result.spec = result.spec.strong()
+        return result
+    if method != "__call__":
+        return _call_ufunc_method(ufunc, method, inputs, kwargs)
+    implementation = implementation or _special(ufunc)
+    dtype = None
+    if kwargs:
+        dtype = kwargs.pop("dtype", None)
+        refuse(name_of(ufunc), out=kwargs.pop("out", None))
+        refuse(name_of(ufunc), where=(kwargs.pop("where", True), True), order=(kwargs.pop("order", "K"), "K"))
+        refuse(name_of(ufunc), casting=(kwargs.pop("casting", "same_kind"), "same_kind"), **kwargs)
+    if dtype is not None:
+        inputs = tuple([np.astype(x, dtype) if hasattr(x, "dtype") else x for x in inputs])
+    for i, x in enumerate(inputs):
+        if type(x) is list or type(x) is tuple:
+            inputs = (*inputs[:i], np.asarray(x), *inputs[i + 1 :])
+    if type(implementation) is not Op:
+        return implementation(*inputs)
+    trace = inputs[0]._trace if len(inputs) == 1 else innermost(inputs)
+    result = trace.bind(implementation, inputs)
+    spec = result.spec
+    if type(spec) is not tuple and spec.weak:
+        # A NumPy function returns a NumPy scalar, which does not yield to other dtypes.
+        result.spec = spec.strong()
+    return result
+
+
+def _special(ufunc: np.ufunc) -> Function:
+    special = sys.modules.get("scipy.special")
+    op = _SPECIAL.get(ufunc.__name__)
+    if op is None or special is None or getattr(special, ufunc.__name__, None) is not ufunc:
+        module = "scipy.special" if hasattr(special, ufunc.__name__) else "numpy"
+        raise unsupported(f"{module}.{ufunc.__name__}")
+    return op
+
+
+def _call_ufunc_method(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if method == "reduce" and ufunc in _REDUCTIONS:
+        names = ("axis", "dtype", "out", "keepdims", "initial", "where")
+        given = dict(zip(names, inputs[1:], strict=False)) | kwargs
+        given = {"axis": 0} | {k: v for k, v in given.items() if k == "axis" or v is not None}
+        if not isinstance(given.get("keepdims", False), bool) or given.get("keepdims") is False:
+            given.pop("keepdims", None)
+        return _REDUCTIONS[ufunc](inputs[0], **given)
+    if method == "accumulate" and ufunc in _ACCUMULATIONS:
+        names = ("axis", "dtype", "out")
+        given = {"axis": 0} | dict(zip(names, inputs[1:], strict=False)) | kwargs
+        return _ACCUMULATIONS[ufunc](inputs[0], **given)
+    if method == "outer":
+        a, b = inputs
+        return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b, **kwargs)
+    raise unsupported(f"{name_of(ufunc)}.{method}")
+
+
+def method(tensor: Any, name: str) -> Any:
+    """Return an array method or property of a tensor."""
+    if name in PROPERTIES:
+        return PROPERTIES[name](tensor)
+    function = METHODS.get(name)
+    if function is None:
+        raise AttributeError(f"'Tensor' has no attribute {name!r}")
+    if name in _SHAPE_METHODS:
+        return partial(_SHAPE_METHODS[name], tensor)
+    return partial(function, tensor)
+
+
+def _reshape_method(tensor: Any, *shape: Any, order: str = "C") -> Any:
+    return np.reshape(tensor, shape[0] if len(shape) == 1 else shape, order=order)  # type: ignore[call-overload]
+
+
+def _transpose_method(tensor: Any, *axes: Any) -> Any:
+    return np.transpose(tensor, axes[0] if len(axes) == 1 else axes or None)
+
+
+_SHAPE_METHODS: dict[str, Function] = {"reshape": _reshape_method, "transpose": _transpose_method}
+
+
+def power(x: Any, y: Any) -> Any:
+    """Serve the ``**`` operator."""
+    return _FUNCTIONS[operator.pow](x, y)
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """Serve ``x[index]``."""
+    return _FUNCTIONS[operator.getitem](x, index)
+
+
+def setitem(x: Any, index: Any, value: Any) -> Any:
+    """Return what ``x`` is after ``x[index] = value``."""
+    return _FUNCTIONS[operator.setitem](x, index, value)
+
+
+def may_overlap(shape: tuple[int, ...], first: Any, second: Any) -> bool:
+    """Return whether two indices of an array of some shape can touch the same element.
+
+    ``None`` stands for an unknown part of the array.
+    """
+    if first is None or second is None:
+        return True
+    try:
+        base = np.empty(shape, np.int8)
+        return np.shares_memory(base[first], base[second])
+    except (IndexError, TypeError, LostGradientError):
+        return True

@@ -1,0 +1,193 @@
+"""Calling a user's function with tensors, and finding what it computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradloom.backend import backends, spec_of
+from gradloom.errors import ArgumentError, DTypeError, OutputError
+from gradloom.graph import INPUT, LITERAL
+from gradloom.program import choose_backend
+from gradloom.pytree import Structure, flatten, paths, unflatten
+from gradloom.spec import PYTHON_SCALARS, Spec
+from gradloom.tensor import Tensor
+from gradloom.trace import Abstract, Handle, Trace, abstract_value, describe, user_location
+
+_PLAIN = frozenset({np.ndarray, float, int, bool, complex, str, type(None)})
+
+
+def new_trace() -> Trace:
+    """Return a trace whose values can be asked for."""
+    return Trace(Tensor, evaluate)
+
+
+class Leaves(NamedTuple):
+    """The leaves of an argument and how to rebuild it."""
+
+    values: list[Any]
+    structure: Structure
+
+    def rebuild(self, values: Sequence[Any]) -> Any:
+        """Return the argument with other leaves."""
+        return unflatten(self.structure, values)
+
+
+def differentiable_leaves(transform: str, argument: str, tree: Any) -> tuple[Leaves, list[Spec]]:
+    """Flatten an argument to differentiate; raise unless its leaves are float or complex.
+
+    Python integers count as floats, so that ``grad(f)(3)`` is the derivative at 3.0.
+    """
+    values, structure = flatten(tree)
+    specs = []
+    for k, value in enumerate(values):
+        spec = value.spec if isinstance(value, Handle) else spec_of(value)
+        if spec is None or not spec.inexact:
+            raise _not_differentiable(transform, argument + paths(structure)[k], value, spec)
+        specs.append(spec)
+    return Leaves(values, structure), specs
+
+
+def _not_differentiable(transform: str, argument: str, value: Any, spec: Spec | None) -> Exception:
+    if spec is None:
+        return ArgumentError(
+            "cannot differentiate with respect to a value of this kind",
+            op=transform,
+            argument=argument,
+            expected="a float or complex array or number",
+            got=describe(value),
+            remedy="choose the arguments to differentiate with argnums",
+            location=user_location(),
+        )
+    return DTypeError(
+        "cannot differentiate with respect to integers or booleans",
+        op=transform,
+        argument=argument,
+        expected="float or complex dtype",
+        got=spec,
+        remedy="convert it (x.astype(float), 3.0 instead of 3) or choose others with argnums",
+        location=user_location(),
+    )
+
+
+def wrap_foreign(trace: Trace, tree: Any) -> Any:
+    """Return an argument with the arrays of other backends as tensors.
+
+    NumPy functions would convert such arrays, or fail; on tensors they are traced.
+    """
+    if type(tree) in _PLAIN or isinstance(tree, Handle):
+        return tree
+    values, structure = flatten(tree)
+    if all(type(v) in _PLAIN or isinstance(v, (Handle, np.ndarray, np.generic)) for v in values):
+        return tree
+    return unflatten(structure, [_wrap_leaf(trace, v) for v in values])
+
+
+def _wrap_leaf(trace: Trace, value: Any) -> Any:
+    if type(value) in _PLAIN or isinstance(value, (Handle, np.ndarray, np.generic)) or spec_of(value) is None:
+        return value
+    return trace.tensor(trace.lift(value))
+
+
+def output_ids(trace: Trace, transform: str, tree: Any) -> tuple[list[int], Structure]:
+    """Return the nodes of a function's outputs; constants become nodes too."""
+    values, structure = flatten(tree)
+    ids = []
+    for k, value in enumerate(values):
+        if not isinstance(value, Handle) and spec_of(value) is None:
+            raise OutputError(
+                "the function must return arrays or numbers (in containers)",
+                op=transform,
+                argument="output" + paths(structure)[k],
+                expected="an array or a number",
+                got=describe(value),
+                location=user_location(),
+            )
+        ids.append(trace.lift(value))
+    if not values:
+        raise OutputError(
+            "the function returned nothing", op=transform, expected="an array or a number", got=repr(tree), location=user_location()
+        )
+    return ids, structure
+
+
+def scalar_output(trace: Trace, transform: str, out: Any) -> int:
+    """Return the node of a real scalar output, or raise."""
+    remedy = None
+    if isinstance(out, Handle) or spec_of(out) is not None:
+        index = trace.lift(out)
+        spec = trace.specs[index]
+        if not spec.shape and spec.dtype.kind == "f":
+            return index
+        got: Any = spec
+        if spec.shape:
+            remedy = "reduce it (np.sum, np.mean), or use gl.jacobian or gl.elementwise_grad"
+        elif spec.dtype.kind == "c":
+            remedy = "take np.real or np.abs of the output"
+    else:
+        got = describe(out)
+        if isinstance(out, tuple):
+            remedy = "return (value, aux) with has_aux=True, or use gl.jacobian"
+    raise OutputError(
+        "the function must return a real scalar",
+        op=transform,
+        argument="output",
+        expected="a 0-d float value",
+        got=got,
+        remedy=remedy,
+        location=user_location(),
+    )
+
+
+def evaluate(trace: Trace, index: int) -> Any:
+    """Compute the value of a node now, with the values of the trace's inputs."""
+    values = trace.values
+    nodes = trace.nodes
+    needed: set[int] = set()
+    stack = [index]
+    while stack:
+        i = stack.pop()
+        if i not in values and i not in needed:
+            needed.add(i)
+            stack += nodes[i][1]
+    order = sorted(needed)
+    for i in order:
+        op, _, attrs = nodes[i]
+        if op is INPUT:
+            values[i] = _input_value(trace, i)
+        elif op is LITERAL:
+            values[i] = attrs[0].dtype.type(trace.literals[attrs[1]])
+    backend = backends.get(choose_backend([values[i] for i in trace.inputs if i in values]))
+    if backend.name != "numpy":
+        for i in order:
+            if nodes[i][0] in (INPUT, LITERAL) and not backend.recognises(type(values[i])):
+                values[i] = backend.from_host(values[i])
+    for i in order:
+        op, inputs, attrs = nodes[i]
+        if op is not INPUT and op is not LITERAL:
+            kernel, keywords = backend.kernel(op, attrs)
+            values[i] = kernel(*[values[j] for j in inputs], **keywords)
+    value = values[index]
+    return value if backend.name == "numpy" else backend.to_host(value)
+
+
+def _input_value(trace: Trace, i: int) -> Any:
+    value = trace.input_values.get(i)
+    if isinstance(value, Handle):
+        return value._trace.demand(value._index, "a tensor")
+    if value is None or isinstance(value, Abstract):
+        raise abstract_value("this operation", "none is known here" if value is None else value.reason)
+    if type(value) in PYTHON_SCALARS:
+        return trace.specs[i].dtype.type(value)
+    return value
+
+
+def with_name_of(function: Callable[..., Any], wrapper: Callable[..., Any], prefix: str) -> Callable[..., Any]:
+    """Give a transformed function the name and docstring of the one it came from."""
+    name = getattr(function, "__name__", type(function).__name__)
+    wrapper.__name__ = wrapper.__qualname__ = f"{prefix}_{name}"
+    wrapper.__doc__ = f"{prefix} of {name}.\n\n{getattr(function, '__doc__', None) or ''}"
+    wrapper.__wrapped__ = function  # type: ignore[attr-defined]
+    return wrapper

@@ -1,0 +1,244 @@
+"""Graph: plain data; nodes in topological order, each an op, its inputs and its attrs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from types import CodeType
+from typing import Any, NamedTuple, final
+
+from gradloom.op import Op, define
+from gradloom.spec import Spec
+
+#: A node as it is stored: (op, ids of the input nodes, attr values). Its id is its position.
+RawNode = tuple[Op, tuple[int, ...], tuple[Any, ...]]
+#: A `Source` as it is stored, a plain tuple.
+RawSource = tuple[CodeType | str, int, int]
+
+
+class Source(NamedTuple):
+    """Where the user wrote an operation; resolved to a line only when asked.
+
+    ``origin`` is -1 for what the user wrote, else the id of the node that this one is the
+    derivative of.
+    """
+
+    code: CodeType | str
+    offset: int
+    origin: int = -1
+
+    @property
+    def derived(self) -> bool:
+        """True for nodes that a gradient rule added."""
+        return self.origin >= 0
+
+    @property
+    def filename(self) -> str:
+        """The user's file."""
+        return self.code if isinstance(self.code, str) else self.code.co_filename
+
+    @property
+    def line(self) -> int:
+        """The user's line number, 0 if unknown."""
+        if isinstance(self.code, str):
+            return self.offset
+        for start, end, line in self.code.co_lines():
+            if start <= self.offset < end and line is not None:
+                return line
+        return self.code.co_firstlineno
+
+    def __str__(self) -> str:
+        return f"{self.filename}:{self.line}"
+
+
+def _input_spec(*, spec: Spec) -> Spec:
+    return spec
+
+
+def _literal_spec(*, spec: Spec, slot: int) -> Spec:
+    return spec
+
+
+def _item_spec(parent: Any, *, item: int) -> Spec:
+    spec: Spec = parent[item]
+    return spec
+
+
+#: An argument of the graph.
+INPUT = define("input", spec=_input_spec)
+#: A Python scalar in the user's code; its value stands in ``graph.literals[slot]``.
+LITERAL = define("literal", spec=_literal_spec)
+#: One output of an op that has several.
+ITEM = define("item", spec=_item_spec)
+
+
+class Node(NamedTuple):
+    """One node of a graph, for reading."""
+
+    id: int
+    op: Op
+    inputs: tuple[int, ...]
+    attrs: dict[str, Any]
+    spec: Any
+    source: Source | None
+
+
+@final
+class Graph:
+    """A dataflow graph: plain data, picklable and printable, without closures.
+
+    Parameters
+    ----------
+    nodes : tuple
+        Raw nodes ``(op, inputs, attrs)`` in topological order; a node's id is its position.
+    specs : tuple of Spec
+        The spec of each node (a tuple of specs where an op has several outputs).
+    inputs, outputs : tuple of int
+        Ids of the graph's arguments and results.
+    literals : tuple
+        Values of the literal nodes.
+    sources : tuple
+        The user's ``file:line`` of each node, or None.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradloom as gl
+    >>> print(gl.make_graph(lambda x: np.sin(x) * 2.0)(1.0).without_sources())
+    graph(x0: float64[]) {
+      x1 = sin(x0)  # float64[]
+      x3 = multiply(x1, 2.0)  # float64[]
+      return x3
+    }
+    """
+
+    __slots__ = ("_hash", "inputs", "literals", "nodes", "outputs", "sources", "specs")
+
+    def __init__(
+        self,
+        nodes: tuple[RawNode, ...],
+        specs: tuple[Any, ...],
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+        literals: tuple[Any, ...] = (),
+        sources: tuple[RawSource | None, ...] = (),
+    ) -> None:
+        self.nodes = nodes
+        self.specs = specs
+        self.inputs = inputs
+        self.outputs = outputs
+        self.literals = literals
+        self.sources = sources or (None,) * len(nodes)
+        self._hash: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        for i in range(len(self.nodes)):
+            yield self.node(i)
+
+    def node(self, i: int) -> Node:
+        """Return node ``i`` in readable form."""
+        op, inputs, attrs = self.nodes[i]
+        return Node(i, op, inputs, op.attr_dict(attrs), self.specs[i], self.source(i))
+
+    def source(self, i: int) -> Source | None:
+        """Return where the user wrote node ``i``."""
+        raw = self.sources[i]
+        return None if raw is None else Source(*raw)
+
+    def input_specs(self) -> tuple[Spec, ...]:
+        """Return the specs of the arguments."""
+        return tuple([self.specs[i] for i in self.inputs])
+
+    def output_specs(self) -> tuple[Spec, ...]:
+        """Return the specs of the results."""
+        return tuple([self.specs[i] for i in self.outputs])
+
+    def _content(self) -> tuple[Any, ...]:
+        return self.nodes, self.inputs, self.outputs, tuple([literal_key(v) for v in self.literals])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Graph):
+            return NotImplemented
+        return self is other or self._content() == other._content()
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash(self._content())
+        return self._hash
+
+    def content_hash(self) -> str:
+        """Return a hash of the content that is the same in every process."""
+        digest = hashlib.blake2b(digest_size=16)
+        for op, inputs, attrs in self.nodes:
+            digest.update(f"{op.name}{inputs}{attrs!r};".encode())
+        digest.update(f"{self.inputs}{self.outputs}{self.literals!r}".encode())
+        return digest.hexdigest()
+
+    def without_sources(self) -> Graph:
+        """Return the same graph without the user's lines."""
+        return Graph(self.nodes, self.specs, self.inputs, self.outputs, self.literals)
+
+    def __str__(self) -> str:
+        names = [f"x{i}" for i in range(len(self.nodes))]
+        for i, (op, _, attrs) in enumerate(self.nodes):
+            if op is LITERAL:
+                names[i] = repr(self.literals[attrs[1]])
+        arguments = ", ".join(f"{names[i]}: {self.specs[i]!r}" for i in self.inputs)
+        lines = [f"graph({arguments}) {{"]
+        inputs = set(self.inputs)
+        for i, node in enumerate(self.nodes):
+            if node[0] is not LITERAL and i not in inputs:
+                lines.append(self._line(i, names))
+        lines.append(f"  return {', '.join(names[i] for i in self.outputs)}")
+        return "\n".join([*lines, "}"])
+
+    def _line(self, i: int, names: list[str]) -> str:
+        node = self.node(i)
+        words = [names[j] for j in node.inputs]
+        words += [f"{key}={value!r}" for key, value in node.attrs.items()]
+        comment = repr(node.spec)
+        if node.source is not None:
+            what = "gradient of " if node.source.derived else ""
+            comment += f"  {what}{os.path.basename(node.source.filename)}:{node.source.line}"
+        return f"  {names[i]} = {node.op.name}({', '.join(words)})  # {comment}"
+
+    def __repr__(self) -> str:
+        return f"<Graph: {len(self.inputs)} inputs, {len(self.nodes)} nodes, {len(self.outputs)} outputs>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Codes do not pickle, and most nodes share a line: each line is resolved once.
+        lines: dict[tuple[int, int], Source] = {}
+        sources: list[RawSource | None] = []
+        for raw in self.sources:
+            if raw is None:
+                sources.append(None)
+                continue
+            code, offset, origin = raw
+            key = id(code), offset
+            if key not in lines:
+                lines[key] = Source(code, offset)
+            sources.append((lines[key].filename, lines[key].line, origin))
+        return Graph, (self.nodes, self.specs, self.inputs, self.outputs, self.literals, tuple(sources))
+
+
+def literal_key(value: Any) -> Any:
+    """Return what tells two scalars of one dtype apart where ``==`` does not (-0.0, NaN)."""
+    if type(value) is float:
+        return value if value and value == value else repr(value)
+    return repr(value) if type(value) is complex else value
+
+
+def live_nodes(nodes: Any, outputs: tuple[int, ...]) -> bytearray:
+    """Mark the nodes that the outputs depend on."""
+    live = bytearray(len(nodes))
+    for i in outputs:
+        live[i] = 1
+    for i in range(len(nodes) - 1, -1, -1):
+        if live[i]:
+            for j in nodes[i][1]:
+                live[j] = 1
+    return live

@@ -1,0 +1,249 @@
+"""Program: a transformed graph with its plans, cached under the structure of the trace.
+
+Calling ``gl.grad(f)(x)`` in a loop costs one trace each time; the derivative, its plan and
+its compiled code are found here by what the trace recorded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import numpy as np
+
+from gradloom.backend import backend_of_type, backends
+from gradloom.context import current_backend, current_executor
+from gradloom.errors import BackendError
+from gradloom.graph import INPUT, LITERAL, Graph, RawSource, literal_key
+from gradloom.plan import Plan
+from gradloom.trace import Handle, Trace, innermost
+
+_PYTHON_NUMBERS = (float, int, complex, bool)
+
+
+@final
+class Program:
+    """A graph and the plans made from it, one per backend."""
+
+    __slots__ = ("_plans", "graph")
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._plans: dict[str, Plan] = {}
+
+    def plan(self, backend: str) -> Plan:
+        """Return the plan for a backend, made on first use."""
+        plan = self._plans.get(backend)
+        if plan is None:
+            plan = self._plans.setdefault(backend, Plan(self.graph, backends.get(backend)))
+        return plan
+
+    def run(self, values: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
+        """Compute the outputs; inside another trace, record them there instead.
+
+        Parameters
+        ----------
+        values : sequence
+            Arrays, scalars or tensors, one per input of the graph.
+        sources : sequence, optional
+            Where the user wrote each node.
+        """
+        outer = innermost(values)
+        if outer is not None:
+            return inline(outer, self.graph, values)
+        backend = choose_backend(values)
+        plan = self.plan(backend)
+        return current_executor().run(plan, prepare(plan, values), sources)
+
+
+def choose_backend(values: Sequence[Any]) -> str:
+    """Return the backend that the kinds of some arrays pick.
+
+    Raises
+    ------
+    BackendError
+        If arrays of two backends meet; 0-d NumPy arrays and scalars go with any.
+    """
+    chosen = current_backend()
+    if chosen is not None:
+        return chosen
+    host = False
+    for value in values:
+        kind = type(value)
+        if kind is np.ndarray:
+            host = host or value.ndim > 0
+            continue
+        if kind in _PYTHON_NUMBERS or isinstance(value, np.generic):
+            continue
+        name = backend_of_type(kind)
+        if name == "numpy":
+            host = True
+        elif name is not None and chosen is not None and name != chosen:
+            raise _mixed(chosen, name)
+        elif name is not None:
+            chosen = name
+    if host and chosen is not None:
+        raise _mixed(chosen, "numpy")
+    return chosen or "numpy"
+
+
+def _mixed(first: str, second: str) -> BackendError:
+    return BackendError(
+        f"arrays of two backends meet: {first} and {second}",
+        expected="all arrays of one backend (numbers and 0-d NumPy arrays go with any)",
+        remedy=f"convert them, or wrap the call in `with gl.backend({first!r})`",
+    )
+
+
+def prepare(plan: Plan, values: Sequence[Any]) -> list[Any]:
+    """Return values as arrays of a plan's backend."""
+    graph = plan.graph
+    backend = plan.backend
+    if backend.name == "numpy":
+        return [
+            graph.specs[i].dtype.type(v) if type(v) in _PYTHON_NUMBERS else v
+            for i, v in zip(graph.inputs, values, strict=True)
+        ]
+    prepared = []
+    for i, value in zip(graph.inputs, values, strict=True):
+        if type(value) in _PYTHON_NUMBERS:
+            value = graph.specs[i].dtype.type(value)
+        elif not isinstance(value, (np.ndarray, np.generic)) and not backend.recognises(type(value)):
+            value = backends.get(backend_of_type(type(value)) or "numpy").to_host(value)
+        prepared.append(value if backend.recognises(type(value)) else backend.from_host(value))
+    return prepared
+
+
+def inline(trace: Any, graph: Graph, values: Sequence[Any]) -> list[Any]:
+    """Record the nodes of a graph in a trace, and return tensors of its outputs."""
+    ids: list[int] = [0] * len(graph.nodes)
+    for i, value in zip(graph.inputs, values, strict=True):
+        ids[i] = trace.lift_as(value, graph.specs[i])
+    inputs = frozenset(graph.inputs)
+    append = trace.append
+    for i, (op, args, attrs) in enumerate(graph.nodes):
+        if op is LITERAL:
+            ids[i] = trace.literal(graph.literals[attrs[1]], attrs[0].dtype)
+        elif op is not INPUT:
+            source = graph.sources[i]
+            if source is not None and source[2] >= 0:
+                source = source[0], source[1], ids[source[2]]
+            ids[i] = append(op, tuple([ids[j] for j in args]), attrs, graph.specs[i], source)
+        elif i not in inputs:
+            ids[i] = append(op, args, attrs, graph.specs[i], None)
+    return [trace.tensor(ids[i]) for i in graph.outputs]
+
+
+# -- the cache -----------------------------------------------------------------------------
+
+
+@final
+class _Family:
+    """Programs whose traces differ only in the values of literals.
+
+    A literal that was seen to change is lifted: it becomes an input of the graph.
+    """
+
+    __slots__ = ("last", "lifted", "programs", "size")
+
+    def __init__(self, size: int) -> None:
+        self.lifted: tuple[int, ...] = ()
+        self.last: tuple[Any, ...] | None = None
+        self.programs: dict[Any, Any] = {}
+        self.size = size
+
+
+@final
+class ProgramCache:
+    """Programs by the structure of what was traced; bounded, least recently used first out.
+
+    Parameters
+    ----------
+    max_nodes : int
+        Bound on the total number of traced nodes of all entries.
+    """
+
+    def __init__(self, max_nodes: int = 2_000_000) -> None:
+        self._families: OrderedDict[Any, _Family] = OrderedDict()
+        self._lock = threading.Lock()
+        self._max_nodes = max_nodes
+        self._nodes = 0
+
+    def find(
+        self, trace: Trace, what: Any, outputs: tuple[int, ...], build: Callable[[Graph], Any]
+    ) -> tuple[Any, list[Any]]:
+        """Return what ``build(graph)`` made of a trace of this structure, or makes of it now.
+
+        Returns
+        -------
+        program : Program (or several)
+        lifted : list
+            Values for the inputs that follow those of the trace: literals that change.
+        """
+        key = trace.key(), outputs, what
+        literals = trace.literals
+        values = tuple([literal_key(v) for v in literals])
+        with self._lock:
+            family = self._families.get(key)
+            if family is None:
+                family = self._add(key, len(trace.nodes))
+            else:
+                self._families.move_to_end(key)
+            lifted = self._lift_changed(family, values)
+            frozen = tuple([v for s, v in enumerate(values) if s not in lifted]) if lifted else values
+            program = family.programs.get(frozen)
+        if program is None:
+            graph = trace.graph(outputs)
+            program = build(lift_literals(graph, lifted) if lifted else graph)
+            with self._lock:
+                if family.lifted == lifted:
+                    program = family.programs.setdefault(frozen, program)
+        return program, [literals[s] for s in lifted]
+
+    @staticmethod
+    def _lift_changed(family: _Family, values: tuple[Any, ...]) -> tuple[int, ...]:
+        last = family.last
+        if last is None:
+            family.last = values
+        elif last != values:
+            changed = {s for s, (a, b) in enumerate(zip(last, values, strict=True)) if a != b}
+            if not changed <= set(family.lifted):
+                family.lifted = tuple(sorted(changed | set(family.lifted)))
+                family.programs.clear()
+        return family.lifted
+
+    def _add(self, key: Any, size: int) -> _Family:
+        family = self._families[key] = _Family(size)
+        self._nodes += size
+        while self._nodes > self._max_nodes and len(self._families) > 1:
+            self._nodes -= self._families.popitem(last=False)[1].size
+        return family
+
+    def clear(self) -> None:
+        """Forget all programs."""
+        with self._lock:
+            self._families.clear()
+            self._nodes = 0
+
+
+def lift_literals(graph: Graph, slots: Sequence[int]) -> Graph:
+    """Return a graph in which some literals are inputs, after those it has."""
+    nodes = list(graph.nodes)
+    lifted = {}
+    for i, (op, _, attrs) in enumerate(nodes):
+        if op is LITERAL and attrs[1] in slots:
+            nodes[i] = (INPUT, (), (attrs[0],))
+            lifted[attrs[1]] = i
+    inputs = graph.inputs + tuple([lifted[s] for s in slots])
+    return Graph(tuple(nodes), graph.specs, inputs, graph.outputs, graph.literals, graph.sources)
+
+
+#: What un-jitted transforms share.
+programs = ProgramCache()
+
+
+def is_tensor(value: Any) -> bool:
+    """Return whether a value is a tensor of some trace."""
+    return isinstance(value, Handle)

@@ -1,0 +1,150 @@
+"""Containers of arrays: flatten to leaves, rebuild in the same shape."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from gradloom.errors import ArgumentError
+
+#: A container's shape: hashable, and enough to rebuild the container from its leaves.
+#: ``LEAF``, or (kind, static part, children).
+Structure = Any
+LEAF = "*"
+
+
+def flatten(tree: Any) -> tuple[list[Any], Structure]:
+    """Split a container into its leaves and its structure.
+
+    Tuples, lists, dicts, dataclass instances and named tuples are containers, ``None`` is
+    an empty one; everything else is a leaf.
+
+    Parameters
+    ----------
+    tree : object
+        A leaf, or a container nested to any depth.
+
+    Returns
+    -------
+    leaves : list
+        The leaves, dict entries in insertion order.
+    structure : hashable
+        What `unflatten` needs to rebuild the container.
+
+    Examples
+    --------
+    >>> from gradloom.pytree import flatten, unflatten
+    >>> leaves, structure = flatten({"w": (1, 2), "b": 3})
+    >>> leaves
+    [1, 2, 3]
+    >>> unflatten(structure, [10, 20, 30])
+    {'w': (10, 20), 'b': 30}
+    """
+    leaves: list[Any] = []
+    return leaves, _flatten(tree, leaves)
+
+
+def _flatten(tree: Any, leaves: list[Any]) -> Structure:
+    kind = type(tree)
+    children: Iterable[Any]
+    if kind is tuple or kind is list:
+        return kind, None, tuple([_flatten(child, leaves) for child in tree])
+    if tree is None:
+        return None
+    if kind is dict:
+        return dict, tuple(tree), tuple([_flatten(child, leaves) for child in tree.values()])
+    if isinstance(tree, tuple) and hasattr(kind, "_fields"):
+        return kind, "namedtuple", tuple([_flatten(child, leaves) for child in tree])
+    if dataclasses.is_dataclass(kind):
+        names = tuple(field.name for field in dataclasses.fields(kind) if field.init)
+        children = [getattr(tree, name) for name in names]
+        return kind, names, tuple([_flatten(child, leaves) for child in children])
+    leaves.append(tree)
+    return LEAF
+
+
+def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
+    """Rebuild the container that `flatten` took apart, with other leaves."""
+    if structure is LEAF:
+        (leaf,) = leaves
+        return leaf
+    return _unflatten(structure, iter(leaves))
+
+
+def _unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:
+    if structure == LEAF:
+        return next(leaves)
+    if structure is None:
+        return None
+    kind, static, children = structure
+    values = [_unflatten(child, leaves) for child in children]
+    if kind is tuple:
+        return tuple(values)
+    if kind is list:
+        return values
+    if kind is dict:
+        return dict(zip(static, values, strict=True))
+    if static == "namedtuple":
+        return kind(*values)
+    return kind(**dict(zip(static, values, strict=True)))
+
+
+def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """Apply a function to the leaves of containers of one structure.
+
+    Examples
+    --------
+    >>> from gradloom.pytree import tree_map
+    >>> tree_map(lambda p, g: p - 0.1 * g, (1.0, 2.0), (10.0, 0.0))
+    (0.0, 2.0)
+    """
+    leaves, structure = flatten(tree)
+    columns = [leaves]
+    for other in others:
+        other_leaves, other_structure = flatten(other)
+        if other_structure != structure:
+            raise ArgumentError(
+                "containers differ in structure",
+                op="tree_map",
+                expected=describe(structure),
+                got=describe(other_structure),
+            )
+        columns.append(other_leaves)
+    return unflatten(structure, [function(*row) for row in zip(*columns, strict=True)])
+
+
+def describe(structure: Structure) -> str:
+    """Return a structure as readable text, ``(*, {'w': *})``."""
+    if structure == LEAF:
+        return "*"
+    if structure is None:
+        return "None"
+    kind, static, children = structure
+    inner = [describe(child) for child in children]
+    if kind is tuple:
+        return f"({', '.join(inner)}{',' if len(inner) == 1 else ''})"
+    if kind is list:
+        return f"[{', '.join(inner)}]"
+    if kind is dict:
+        return "{" + ", ".join(f"{k!r}: {v}" for k, v in zip(static, inner, strict=True)) + "}"
+    return f"{kind.__name__}({', '.join(inner)})"
+
+
+def paths(structure: Structure, prefix: str = "") -> list[str]:
+    """Return where each leaf sits, as subscripts: ``[0]['w']``."""
+    if structure == LEAF:
+        return [prefix]
+    if structure is None:
+        return []
+    kind, static, children = structure
+    if kind is dict:
+        names = [f"[{key!r}]" for key in static]
+    elif static is None:
+        names = [f"[{i}]" for i in range(len(children))]
+    else:
+        fields = kind._fields if static == "namedtuple" else static
+        names = [f".{name}" for name in fields]
+    return [
+        path for name, child in zip(names, children, strict=True) for path in paths(child, prefix + name)
+    ]

@@ -1,0 +1,100 @@
+"""Spec: the shape and dtype of a value, interned so that equal means identical."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any, final
+
+import numpy as np
+
+_INTERNED: weakref.WeakValueDictionary[Any, Spec] = weakref.WeakValueDictionary()
+_LOCK = threading.Lock()
+
+
+@final
+class Spec:
+    """Shape and dtype of one value.
+
+    Two equal specs are the same object, so comparing and hashing cost nothing.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Length of every axis.
+    dtype : dtype-like
+        A NumPy bool, integer, float or complex dtype in native byte order.
+    weak : bool, default False
+        True for Python scalars, whose dtype yields to that of arrays (NEP 50).
+
+    Examples
+    --------
+    >>> from gradloom.spec import Spec
+    >>> Spec((2, 3), "float32")
+    float32[2,3]
+    >>> Spec((2, 3), "float32") is Spec((2, 3), "float32")
+    True
+    """
+
+    __slots__ = ("__weakref__", "dtype", "inexact", "ndim", "shape", "weak")
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    weak: bool
+    ndim: int
+    inexact: bool
+
+    def __new__(cls, shape: tuple[int, ...], dtype: Any, weak: bool = False) -> Spec:
+        dtype = np.dtype(dtype)
+        key = (shape, dtype, weak)
+        found = _INTERNED.get(key)
+        if found is not None:
+            return found
+        new = object.__new__(cls)
+        new.shape = tuple(int(n) for n in shape)
+        new.dtype = dtype if dtype.isnative else dtype.newbyteorder("=")
+        new.weak = weak
+        new.ndim = len(shape)
+        new.inexact = dtype.kind in "fc"
+        with _LOCK:
+            return _INTERNED.setdefault((new.shape, new.dtype, weak), new)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        size = 1
+        for n in self.shape:
+            size *= n
+        return size
+
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes of a contiguous array of this spec."""
+        return self.size * self.dtype.itemsize
+
+    def with_shape(self, shape: tuple[int, ...]) -> Spec:
+        """Return the spec of the same dtype and another shape."""
+        return Spec(shape, self.dtype)
+
+    def with_dtype(self, dtype: Any) -> Spec:
+        """Return the spec of the same shape and another dtype."""
+        return Spec(self.shape, dtype)
+
+    def strong(self) -> Spec:
+        """Return this spec without weakness."""
+        return Spec(self.shape, self.dtype) if self.weak else self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Spec, (self.shape, self.dtype, self.weak)
+
+    def __repr__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+FLOAT = Spec((), np.float64, weak=True)
+COMPLEX = Spec((), np.complex128, weak=True)
+INT = Spec((), np.int64, weak=True)
+BOOL = Spec((), np.bool_)
+
+#: Specs of Python scalars; bool is not weak (NEP 50).
+PYTHON_SCALARS: dict[type, Spec] = {float: FLOAT, complex: COMPLEX, int: INT, bool: BOOL}

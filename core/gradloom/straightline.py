@@ -1,0 +1,143 @@
+"""StraightLine: the steps of a plan as one Python function, one line a step."""
+
+from __future__ import annotations
+
+import keyword
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, final
+
+from gradloom.backend import AbstractBackend, Kernel
+
+_INFIX: Mapping[Any, str] = {
+    operator.add: "{} + {}",
+    operator.sub: "{} - {}",
+    operator.mul: "{} * {}",
+    operator.truediv: "{} / {}",
+    operator.matmul: "{} @ {}",
+    operator.neg: "-{}",
+}
+
+
+class Step(NamedTuple):
+    """One kernel call: ``out = kernel(*inputs, **attrs)``, after which ``drop`` is freed."""
+
+    kernel: Kernel
+    inputs: tuple[int, ...]
+    attrs: dict[str, Any]
+    out: int
+    drop: tuple[int, ...]
+    quiet: bool
+
+
+def stretches(steps: Sequence[Step]) -> Iterator[tuple[bool, int, int]]:
+    """Yield maximal runs ``(quiet, start, stop)`` of steps with the same ``quiet``."""
+    start = 0
+    for k in range(1, len(steps) + 1):
+        if k == len(steps) or steps[k].quiet != steps[start].quiet:
+            yield steps[start].quiet, start, k
+            start = k
+
+
+@final
+class StraightLine:
+    """A plan's steps compiled to a Python function.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+    inputs, outputs : sequence of int
+        Ids of the values that go in and come out.
+    constants : mapping
+        Values of the literals by id.
+    backend : AbstractBackend
+    is_scalar : callable
+        Tells whether the value with an id is 0-d.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        constants: Mapping[int, Any],
+        backend: AbstractBackend,
+        is_scalar: Callable[[int], bool],
+    ) -> None:
+        self._inputs = frozenset(inputs)
+        self._constants = constants
+        self._backend = backend
+        self._is_scalar = is_scalar
+        self._namespace: dict[str, Any] = {"quiet": backend.quiet}
+        self._names: dict[Any, str] = {}
+        #: The step of each line, -1 for lines that are none.
+        self._steps_of_lines = [-1]
+        lines = [f"def run({', '.join(self._name(i) for i in inputs)}):"]
+        for quiet, start, stop in stretches(steps):
+            if quiet:
+                lines.append(" with quiet():")
+                self._steps_of_lines.append(-1)
+            for k in range(start, stop):
+                lines.append(("  " if quiet else " ") + self._statement(steps[k]))
+                self._steps_of_lines.append(k)
+        lines.append(f" return [{', '.join(self._name(i) for i in outputs)}]")
+        self.source = "\n".join(lines)
+        self._filename = f"<plan {id(self):x}>"
+        exec(compile(self.source, self._filename, "exec"), self._namespace)
+        #: Takes one array per input and returns the list of outputs.
+        self.run: Callable[..., list[Any]] = self._namespace["run"]
+
+    def failed_step(self, error: BaseException) -> int | None:
+        """Return the number of the step that an error passed through."""
+        found = None
+        traceback = error.__traceback__
+        while traceback is not None:
+            if traceback.tb_frame.f_code.co_filename == self._filename:
+                found = traceback.tb_lineno
+            traceback = traceback.tb_next
+        return None if found is None else self._steps_of_lines[found - 1]
+
+    def _statement(self, step: Step) -> str:
+        words = [self._operand(i, step) for i in step.inputs]
+        infix = None if step.attrs else _INFIX.get(step.kernel)
+        if infix is not None:
+            call = infix.format(*words)
+        else:
+            words += [f"{key}={_inline(value) or self._global(value, 'attr')}" for key, value in step.attrs.items()]
+            call = f"{self._global(step.kernel, _kernel_name(step.kernel))}({', '.join(words)})"
+        drop = [self._name(i) for i in step.drop]
+        return f"v{step.out} = {call}" + (f"; del {', '.join(drop)}" if drop else "")
+
+    def _operand(self, i: int, step: Step) -> str:
+        if i not in self._constants:
+            return self._name(i)
+        key = i, self._is_scalar(step.out)
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = f"c{len(self._names)}"
+            self._namespace[name] = self._backend.constant(self._constants[i], key[1])
+        return name
+
+    def _name(self, i: int) -> str:
+        return f"a{i}" if i in self._inputs else f"v{i}"
+
+    def _global(self, value: Any, prefix: str) -> str:
+        name = self._names.get(id(value))
+        if name is None:
+            name = self._names[id(value)] = f"{prefix}_{len(self._names)}"
+            self._namespace[name] = value
+        return name
+
+
+def _kernel_name(kernel: Kernel) -> str:
+    name = getattr(kernel, "__name__", "kernel")
+    return name if name.isidentifier() and not keyword.iskeyword(name) else "kernel"
+
+
+def _inline(value: Any) -> str | None:
+    """Return a simple attr value as Python text, None for anything that is not."""
+    if value is None or type(value) in (bool, int, str):
+        return repr(value)
+    if type(value) is tuple and all(type(v) is int for v in value):
+        return repr(value)
+    return None

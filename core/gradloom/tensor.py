@@ -1,0 +1,310 @@
+"""Tensor: the handle that user code computes with; it stands for one value of a graph."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from gradloom import dispatch
+from gradloom.errors import ArgumentError, LostGradientError
+from gradloom.op import _OPS
+from gradloom.trace import Handle, alias_error, innermost, user_location
+
+
+_NUMBERS = frozenset({float, int, complex, bool})
+
+
+def _binary(name: str) -> Callable[[Any, Any], Any]:
+    def method(self: Tensor, other: Any) -> Any:
+        trace = self._trace
+        kind = type(other)
+        if kind in _NUMBERS or (kind is Tensor and other._trace is trace):
+            return trace.bind(_OPS[name], (self, other))
+        if isinstance(other, Handle):
+            return innermost((self, other)).bind(_OPS[name], (self, other))
+        return trace.bind(_OPS[name], (self, other)) if _is_operand(other) else NotImplemented
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+def _reflected(name: str) -> Callable[[Any, Any], Any]:
+    def method(self: Tensor, other: Any) -> Any:
+        if not _is_operand(other):
+            return NotImplemented
+        return self._trace.bind(_OPS[name], (other, self))
+
+    method.__name__ = method.__qualname__ = f"reflected_{name}"
+    return method
+
+
+def _unary(name: str) -> Callable[[Any], Any]:
+    def method(self: Tensor) -> Any:
+        return self._trace.bind(_OPS[name], (self,))
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+def _in_place(name: str) -> Callable[[Any, Any], Any]:
+    def method(self: Tensor, other: Any) -> Tensor:
+        result = getattr(self, name)(other)
+        if result is NotImplemented:
+            return result
+        if result.shape != self.shape or not np.can_cast(result.dtype, self.dtype, "same_kind"):
+            raise ArgumentError(
+                "an in-place operation cannot change shape or kind of dtype",
+                op=name.replace("__", "__i", 1),
+                expected=self.spec,
+                got=result.spec,
+                remedy="write x = x + y",
+                location=user_location(),
+            )
+        self._rebind(result.astype(self.dtype), None, "an in-place operation")
+        return self
+
+    return method
+
+
+def _is_operand(value: Any) -> bool:
+    return not isinstance(value, (str, bytes, dict, set, type(None)))
+
+
+class Tensor(Handle):
+    """A value of a graph: lazy, with the operators, methods and protocols of an array.
+
+    Tensors are made by tracing (`gradloom.grad` and its relatives hand them to your function)
+    and by `gradloom.tensor`. NumPy functions and ufuncs work on them.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    """
+
+    __slots__ = ("__weakref__", "_base", "_views")
+
+    __array_priority__ = 1_000_000.0
+    _base: tuple[weakref.ref[Tensor], Any] | None
+    _views: list[tuple[weakref.ref[Tensor], Any]] | None
+
+    def __init__(self, trace: Any, index: int, spec: Any) -> None:
+        self._trace = trace
+        self._index = index
+        self.spec = spec
+
+    # -- what is known without a value ---------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of every axis."""
+        return self.spec.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype."""
+        return self.spec.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.spec.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.spec.size
+
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes of the value."""
+        return self.spec.nbytes
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per element."""
+        return self.spec.dtype.itemsize
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.shape:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter([self[i] for i in range(self.shape[0])])
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.spec!r})"
+
+    __hash__ = object.__hash__
+
+    # -- operators -----------------------------------------------------------------------
+
+    __neg__ = _unary("negative")
+    __pos__ = _unary("positive")
+    __abs__ = _unary("absolute")
+    __invert__ = _unary("invert")
+
+    __add__ = _binary("add")
+    __radd__ = _reflected("add")
+    __sub__ = _binary("subtract")
+    __rsub__ = _reflected("subtract")
+    __mul__ = _binary("multiply")
+    __rmul__ = _reflected("multiply")
+    __truediv__ = _binary("divide")
+    __rtruediv__ = _reflected("divide")
+    __floordiv__ = _binary("floor_divide")
+    __rfloordiv__ = _reflected("floor_divide")
+    __mod__ = _binary("remainder")
+    __rmod__ = _reflected("remainder")
+    __and__ = _binary("bitwise_and")
+    __rand__ = _reflected("bitwise_and")
+    __or__ = _binary("bitwise_or")
+    __ror__ = _reflected("bitwise_or")
+    __xor__ = _binary("bitwise_xor")
+    __rxor__ = _reflected("bitwise_xor")
+    __lshift__ = _binary("left_shift")
+    __rlshift__ = _reflected("left_shift")
+    __rshift__ = _binary("right_shift")
+    __rrshift__ = _reflected("right_shift")
+    __matmul__ = _binary("matmul")
+    __rmatmul__ = _reflected("matmul")
+    __lt__ = _binary("less")
+    __le__ = _binary("less_equal")
+    __gt__ = _binary("greater")
+    __ge__ = _binary("greater_equal")
+    __eq__ = _binary("equal")  # type: ignore[assignment]
+    __ne__ = _binary("not_equal")  # type: ignore[assignment]
+
+    def __pow__(self, other: Any) -> Any:
+        return dispatch.power(self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return dispatch.power(other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    __iadd__ = _in_place("__add__")
+    __isub__ = _in_place("__sub__")
+    __imul__ = _in_place("__mul__")
+    __itruediv__ = _in_place("__truediv__")
+    __ifloordiv__ = _in_place("__floordiv__")
+    __imod__ = _in_place("__mod__")
+    __ipow__ = _in_place("__pow__")  # type: ignore[misc]
+    __imatmul__ = _in_place("__matmul__")
+    __iand__ = _in_place("__and__")
+    __ior__ = _in_place("__or__")
+    __ixor__ = _in_place("__xor__")
+
+    # -- indexing and in-place changes -----------------------------------------------------
+
+    def __getitem__(self, index: Any) -> Any:
+        return dispatch.getitem(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._rebind(dispatch.setitem(self, index, value), index, "an item assignment")
+
+    def _rebind(self, result: Tensor, index: Any, action: str) -> None:
+        """Let this handle stand for a new value; refuse where NumPy would change others too."""
+        if getattr(self, "_base", None) is not None and self._base[0]() is not None:  # type: ignore[index]
+            raise alias_error(f"{action} on a view")
+        for view, view_index in getattr(self, "_views", None) or ():
+            if view() is not None and dispatch.may_overlap(self.shape, view_index, index):
+                raise alias_error(action)
+        self._trace, self._index, self.spec = result._trace, result._index, result.spec
+
+    def _note_view(self, view: Any, index: Any) -> Any:
+        """Remember that a tensor shows part of this one, as a NumPy view would."""
+        if isinstance(view, Tensor) and view.shape:
+            views = getattr(self, "_views", None) or []
+            self._views = [entry for entry in views if entry[0]() is not None]
+            self._views.append((weakref.ref(view), index))
+            view._base = (weakref.ref(self), index)
+        return view
+
+    # -- values on demand -----------------------------------------------------------------
+
+    def __bool__(self) -> bool:
+        value = self._trace.demand(self._index, "bool()")
+        return bool(value)
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iub" or self.shape:
+            raise TypeError(f"only an integer scalar can be an index, not {self!r}")
+        return int(self._trace.demand(self._index, "an index"))
+
+    def __int__(self) -> int:
+        return int(self._concrete("int()"))
+
+    def __float__(self) -> float:
+        return float(self._concrete("float()"))
+
+    def __complex__(self) -> complex:
+        return complex(self._concrete("complex()"))
+
+    def item(self, *args: Any) -> Any:
+        """Return a Python scalar; raises where that would lose a gradient."""
+        return self._concrete("item()").item(*args)
+
+    def tolist(self) -> Any:
+        """Return nested lists; raises where that would lose a gradient."""
+        return self._concrete("tolist()").tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.array(self._concrete("conversion to a NumPy array"), dtype=dtype)
+
+    def _concrete(self, action: str) -> Any:
+        if self._trace.carries_gradient(self._index):
+            raise lost_gradient(action)
+        return self._trace.demand(self._index, action)
+
+    # -- protocols --------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return dispatch.call_ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return dispatch.call_function(func, args, kwargs)
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        return np
+
+    def __copy__(self) -> Tensor:
+        return Tensor(self._trace, self._index, self.spec)
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        return self.__copy__()
+
+    def copy(self, order: str = "C") -> Tensor:
+        """Return a tensor that in-place changes of this one leave alone."""
+        return self.__copy__()
+
+    def __reduce__(self) -> NoReturn:
+        raise lost_gradient("pickling")
+
+    # -- methods: NumPy's own functions, so there is one implementation of each ---------------
+
+    def __getattr__(self, name: str) -> Any:
+        if name[0] == "_":
+            raise AttributeError(name)
+        return dispatch.method(self, name)
+
+
+def lost_gradient(action: str) -> LostGradientError:
+    """Return the error for a conversion that would cut a gradient."""
+    return LostGradientError(
+        f"{action} of a tensor that is being differentiated would lose its gradient",
+        expected="NumPy functions and operators, which gradloom traces",
+        remedy="use np.* instead of math.* and np.stack instead of np.array; "
+        "wrap the value in gl.stop_gradient if no gradient should flow",
+        location=user_location(),
+    )

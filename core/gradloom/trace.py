@@ -1,0 +1,434 @@
+"""Trace: records what user code does with tensors as the nodes of a graph.
+
+A tensor knows its own trace and traces have increasing levels, so there is no global
+tracing state: an op belongs to the innermost trace among its arguments, and tensors of
+outer traces are captured as inputs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, final
+
+import numpy as np
+
+from gradloom.backend import spec_of
+from gradloom.errors import AliasError, ArgumentError, ConcreteValueError, GradloomError, TraceEndedError
+from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, RawSource, Source, literal_key
+from gradloom.op import Op, get_op
+from gradloom.spec import PYTHON_SCALARS, Spec
+
+_LEVELS = itertools.count(1)
+_PACKAGES = (os.path.dirname(os.path.abspath(__file__)) + os.sep, os.path.dirname(np.__file__) + os.sep)
+#: Arrays up to this many bytes are copied when captured; larger ones are write-protected
+#: while the trace lasts, so that changing them between two uses cannot go unnoticed.
+COPY_LIMIT = 16_384
+
+
+class Abstract:
+    """The value of an input that is known only by its spec (under `jit`, say)."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+class Handle:
+    """What a trace gives out for a value; `Tensor` is its one subclass for users."""
+
+    __slots__ = ("_index", "_trace", "spec")
+
+    _trace: Any
+    _index: int
+    spec: Spec
+
+    def __init__(self, trace: Any, index: int, spec: Spec) -> None:
+        self._trace = trace
+        self._index = index
+        self.spec = spec
+
+
+class _Ended(list[Any]):
+    """Stands in for the node list of a trace that has ended."""
+
+    def append(self, node: Any) -> NoReturn:
+        raise trace_ended()
+
+
+def trace_ended() -> TraceEndedError:
+    """Return the error for a tensor used after its trace."""
+    return TraceEndedError(
+        "a tensor was used after the trace that made it had ended",
+        expected="a tensor of a running gradloom function",
+        remedy="return the value from the traced function (has_aux=True returns extras) instead of storing it",
+        location=user_location(),
+    )
+
+
+_ENDED = _Ended()
+
+
+#: Files seen to be the user's own; only ever added to.
+_USER_FILES: set[str] = set()
+
+
+def user_source() -> RawSource | None:
+    """Return where the innermost frame outside gradloom and NumPy stands."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if filename in _USER_FILES:
+            return frame.f_code, frame.f_lasti, -1
+        if not filename.startswith(_PACKAGES):
+            _USER_FILES.add(filename)
+            continue
+        frame = frame.f_back
+    return None
+
+
+def user_location() -> str | None:
+    """Return the user's ``file:line``."""
+    source = user_source()
+    return None if source is None else str(Source(*source))
+
+
+@final
+class Trace:
+    """A graph under construction.
+
+    Parameters
+    ----------
+    handle : type
+        The class of the tensors given out.
+    evaluate : callable, optional
+        ``evaluate(trace, index)`` computes a value on demand; without it, asking raises.
+    copies : bool, default True
+        Whether small captured arrays are copied; if not, all are write-protected while the
+        trace lasts, and a graph that outlives the trace sees their later content.
+    """
+
+    __slots__ = (
+        "_captured",
+        "_frozen",
+        "_known",
+        "_literals",
+        "copies",
+        "evaluate",
+        "handle",
+        "input_values",
+        "inputs",
+        "level",
+        "literals",
+        "nodes",
+        "origin",
+        "sources",
+        "specs",
+        "values",
+        "wrt",
+    )
+
+    def __init__(
+        self,
+        handle: type[Handle],
+        evaluate: Callable[[Trace, int], Any] | None = None,
+        copies: bool = True,
+    ) -> None:
+        self.level = next(_LEVELS)
+        self.copies = copies
+        self.handle = handle
+        self.evaluate = evaluate
+        self.nodes: list[RawNode] = []
+        self.specs: list[Any] = []
+        self.sources: list[RawSource | None] = []
+        self.inputs: list[int] = []
+        #: What each input stands for: an array, a tensor of an outer trace, or `Abstract`.
+        self.input_values: dict[int, Any] = {}
+        self.literals: list[Any] = []
+        #: Values computed on demand, by node id.
+        self.values: dict[int, Any] = {}
+        #: When set, nodes are the derivative of the node with this source.
+        self.origin: RawSource | None = None
+        #: Inputs that are being differentiated.
+        self.wrt: frozenset[int] = frozenset()
+        self._captured: dict[Any, int] = {}
+        self._literals: dict[Any, int] = {}
+        self._frozen: list[np.ndarray[Any, Any]] = []
+
+    # -- recording ---------------------------------------------------------------------
+
+    def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = ()) -> Any:
+        """Record an op on arguments and return its output tensor (or tuple of tensors)."""
+        ids: list[Any] = []
+        specs: list[Any] = []
+        handle = self.handle
+        literal = False
+        for arg in args:
+            if type(arg) is handle and arg._trace is self:
+                ids.append(arg._index)
+                specs.append(arg.spec)
+                continue
+            spec = PYTHON_SCALARS.get(type(arg))
+            if spec is None:
+                index = self.lift(arg, op)
+                ids.append(index)
+                spec = self.specs[index]
+            else:
+                literal = True
+                ids.append(arg)
+            specs.append(spec)
+        try:
+            out, casts = op.infer(tuple(specs), attrs)
+        except GradloomError as error:
+            raise self._located(error, op) from None
+        if literal:
+            for i, arg in enumerate(args):
+                if type(arg) in PYTHON_SCALARS:
+                    dtype = specs[i].dtype if casts is None or casts[i] is None else casts[i]
+                    ids[i] = self.literal(arg, dtype)
+        if casts is not None:
+            for i, dtype in enumerate(casts):
+                if dtype is not None and type(args[i]) not in PYTHON_SCALARS:
+                    ids[i] = self.bind(get_op("astype"), (self.tensor(ids[i]),), (dtype,))._index
+        nodes = self.nodes
+        index = len(nodes)
+        nodes.append((op, tuple(ids), attrs))
+        self.specs.append(out)
+        source = self.origin
+        if source is None:
+            frame = sys._getframe(2)
+            code = frame.f_code
+            source = (code, frame.f_lasti, -1) if code.co_filename in _USER_FILES else user_source()
+        self.sources.append(source)
+        if type(out) is tuple:
+            parent = handle(self, index, out)  # type: ignore[arg-type]
+            return tuple([self._item(parent, i, spec) for i, spec in enumerate(out)])
+        return handle(self, index, out)
+
+    def _item(self, parent: Handle, i: int, spec: Spec) -> Handle:
+        return self.handle(self, self.append(ITEM, (parent._index,), (i,), spec, self.sources[-1]), spec)
+
+    def append(
+        self, op: Op, inputs: tuple[int, ...], attrs: tuple[Any, ...], spec: Any, source: RawSource | None
+    ) -> int:
+        """Append a node as it stands, without spec rule or casts, and return its id."""
+        self.nodes.append((op, inputs, attrs))
+        self.specs.append(spec)
+        self.sources.append(source)
+        return len(self.nodes) - 1
+
+    def literal(self, value: Any, dtype: Any) -> int:
+        """Return the node of a Python scalar in the user's code."""
+        key = dtype.num, literal_key(value)
+        found = self._literals.get(key)
+        if found is not None:
+            return found
+        try:
+            dtype.type(value)
+        except OverflowError as error:
+            raise ArgumentError(
+                "a Python integer is out of range", op="literal", expected=str(dtype), got=repr(value)
+            ) from error
+        spec = Spec((), dtype)
+        index = self.append(LITERAL, (), (spec, len(self.literals)), spec, None)
+        self.literals.append(value)
+        self._literals[key] = index
+        return index
+
+    def constant(self, value: Any, like: Spec) -> Handle:
+        """Return a Python scalar as a tensor of a spec's dtype."""
+        index = self.literal(value, like.dtype)
+        return self.tensor(index)
+
+    def add_input(self, spec: Spec, value: Any) -> Handle:
+        """Add an input and return its tensor."""
+        index = self.append(INPUT, (), (spec,), spec, None)
+        self.inputs.append(index)
+        self.input_values[index] = value
+        return self.tensor(index)
+
+    def tensor(self, index: int) -> Handle:
+        """Return a new tensor for a node."""
+        return self.handle(self, index, self.specs[index])
+
+    def static(self, index: int) -> Any:
+        """Return the value of a literal node, None for any other node."""
+        op, _, attrs = self.nodes[index]
+        return self.literals[attrs[1]] if op is LITERAL else None
+
+    # -- capturing ---------------------------------------------------------------------
+
+    def lift(self, value: Any, op: Op | None = None) -> int:
+        """Return the node that stands for any value: tensor, array or scalar."""
+        if isinstance(value, Handle):
+            if value._trace is self:
+                return value._index
+            if value._trace.nodes is _ENDED:
+                raise trace_ended()
+            if value._trace.level > self.level:
+                raise TraceEndedError(
+                    "a tensor of an inner trace was used outside it",
+                    op=None if op is None else op.name,
+                    remedy="return the value from the inner function instead of storing it",
+                    location=user_location(),
+                )
+            return self._capture((id(value._trace), value._index), value.spec, value)
+        spec = spec_of(value)
+        if spec is None:
+            raise self._located(_not_an_array(value), op)
+        if type(value) in PYTHON_SCALARS:
+            return self.literal(value, spec.dtype)
+        if isinstance(value, np.ndarray) and value.flags.writeable:
+            return self._capture_writeable(value, spec)
+        return self._capture(id(value), spec, value)
+
+    def lift_as(self, value: Any, spec: Spec) -> int:
+        """Return the node for a value that takes the place of an input of some spec."""
+        if type(value) in PYTHON_SCALARS:
+            return self.literal(value, spec.dtype)
+        return self.lift(value)
+
+    def _capture(self, key: Any, spec: Spec, value: Any) -> int:
+        found = self._captured.get(key)
+        if found is None:
+            found = self._captured[key] = self.add_input(spec, value)._index
+        return found
+
+    def _capture_writeable(self, array: np.ndarray[Any, Any], spec: Spec) -> int:
+        """Capture an array so that it cannot change unseen between two uses."""
+        if not self.copies or array.nbytes > COPY_LIMIT:
+            array.flags.writeable = False
+            self._frozen.append(array)
+            return self._capture(id(array), spec, array)
+        key = spec, array.tobytes()
+        found = self._captured.get(key)
+        if found is None:
+            array = array.copy()
+            array.flags.writeable = False
+            found = self._captured[key] = self.add_input(spec, array)._index
+        return found
+
+    # -- ending ------------------------------------------------------------------------
+
+    def key(self) -> tuple[RawNode, ...]:
+        """Return the structure recorded so far: hashable, and free of literal values."""
+        return tuple(self.nodes)
+
+    def graph(self, outputs: tuple[int, ...]) -> Graph:
+        """Return what was recorded so far as a graph."""
+        return Graph(
+            tuple(self.nodes),
+            tuple(self.specs),
+            tuple(self.inputs),
+            outputs,
+            tuple(self.literals),
+            tuple(self.sources),
+        )
+
+    def end(self) -> None:
+        """End the trace: its tensors raise from now on, and captured arrays are released."""
+        self.nodes = _ENDED
+        self.evaluate = None
+        self.values.clear()
+        for array in self._frozen:
+            array.flags.writeable = True
+        self._frozen.clear()
+
+    # -- values on demand --------------------------------------------------------------
+
+    def demand(self, index: int, action: str) -> Any:
+        """Return the value of a node now, for ``action`` (``"bool()"``, say)."""
+        if self.nodes is _ENDED:
+            raise trace_ended()
+        if self.evaluate is None:
+            raise abstract_value(action, "its trace holds no values")
+        return self.evaluate(self, index)
+
+    def carries_gradient(self, index: int) -> bool:
+        """Return whether a node depends smoothly on an input that is being differentiated."""
+        if self.nodes is _ENDED:
+            raise trace_ended()
+        seen = {index}
+        stack = [index]
+        while stack:
+            i = stack.pop()
+            op, inputs, _ = self.nodes[i]
+            if op is INPUT and self._input_carries_gradient(i):
+                return True
+            spec = self.specs[i]
+            if not op.zero_derivative and (type(spec) is tuple or spec.inexact):
+                stack += [j for j in inputs if j not in seen]
+                seen.update(inputs)
+        return False
+
+    def _input_carries_gradient(self, i: int) -> bool:
+        if i in self.wrt:
+            return True
+        value = self.input_values.get(i)
+        return isinstance(value, Handle) and value._trace.carries_gradient(value._index)
+
+    def _located(self, error: GradloomError, op: Op | None) -> GradloomError:
+        if error.op is None and op is not None:
+            error.op = op.name
+        if error.location is None:
+            source = self.origin
+            error.location = user_location() if source is None else str(Source(*source))
+        return error
+
+
+def abstract_value(action: str, reason: str) -> ConcreteValueError:
+    """Return the error for a value needed where only a spec is known."""
+    return ConcreteValueError(
+        f"{action} needs a value, but {reason}",
+        remedy="use np.where or np.select, mark the argument with static_argnums, or leave out the transform",
+        location=user_location(),
+    )
+
+
+def _not_an_array(value: Any) -> ArgumentError:
+    remedy = "pass arrays of numbers or booleans"
+    if isinstance(value, (list, tuple)):
+        remedy = "use np.stack or np.concatenate to build an array of tensors"
+    return ArgumentError("cannot take a value of this kind", expected="an array or a number", got=describe(value), remedy=remedy)
+
+
+def describe(value: Any) -> str:
+    """Return a short description of any value for an error."""
+    kind = type(value)
+    dtype = getattr(value, "dtype", None)
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    return name if dtype is None else f"{name} of dtype {dtype}"
+
+
+def resume(graph: Graph, handle: type[Handle]) -> Trace:
+    """Return a trace that continues a finished graph, for transforms that append to it."""
+    trace = Trace(handle)
+    trace.nodes = list(graph.nodes)
+    trace.specs = list(graph.specs)
+    trace.sources = list(graph.sources)
+    trace.inputs = list(graph.inputs)
+    trace.input_values = dict.fromkeys(graph.inputs, Abstract("the graph is being transformed"))
+    trace.literals = list(graph.literals)
+    for i, (op, _, attrs) in enumerate(graph.nodes):
+        if op is LITERAL:
+            trace._literals[attrs[0].dtype.num, literal_key(graph.literals[attrs[1]])] = i
+    return trace
+
+
+def innermost(values: Any) -> Any:
+    """Return the trace of the highest level among some values, or None."""
+    found = None
+    for value in values:
+        if isinstance(value, Handle) and (found is None or value._trace.level > found.level):
+            found = value._trace
+    return found
+
+
+def alias_error(action: str) -> AliasError:
+    """Return the error for an in-place change that NumPy would show elsewhere too."""
+    return AliasError(
+        f"{action} changes an array that a view shares",
+        remedy="drop the view before the assignment, or copy it (view = x[...].copy())",
+        location=user_location(),
+    )

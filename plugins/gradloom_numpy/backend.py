@@ -1,0 +1,56 @@
+"""NumpyBackend: kernels that are NumPy's own functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from types import MappingProxyType
+from typing import Any, final
+
+import numpy as np
+
+from gradloom.backend import AbstractBackend, Kernel, Specialised
+from gradloom.spec import Spec
+from gradloom_numpy.kernels import KERNELS
+
+
+@final
+class NumpyBackend(AbstractBackend):
+    """Arrays are ``numpy.ndarray``; 0-d results may be NumPy scalars, as in NumPy."""
+
+    name = "numpy"
+
+    @property
+    def kernels(self) -> Mapping[str, Kernel | Specialised]:
+        """NumPy's functions by op name."""
+        return MappingProxyType(KERNELS)
+
+    def recognises(self, kind: type) -> bool:
+        """Return whether a type is an ndarray or a NumPy scalar."""
+        if issubclass(kind, (np.ma.MaskedArray, np.matrix)):
+            return False
+        return issubclass(kind, (np.ndarray, np.generic))
+
+    def describe(self, array: Any) -> Spec:
+        """Return the spec of an array."""
+        return Spec(array.shape, array.dtype)
+
+    def from_host(self, value: Any) -> Any:
+        """Return the value itself."""
+        return value
+
+    def to_host(self, array: Any) -> np.ndarray[Any, Any]:
+        """Return the array itself."""
+        return np.asarray(array)
+
+    def copy(self, array: Any) -> Any:
+        """Return a C-contiguous copy."""
+        return array.copy()
+
+    def constant(self, scalar: Any, among_scalars: bool) -> Any:
+        """Return a NumPy scalar among scalars and a 0-d array among arrays."""
+        return scalar if among_scalars else np.asarray(scalar)
+
+    def quiet(self) -> AbstractContextManager[Any]:
+        """Return a context without floating-point warnings."""
+        return np.errstate(all="ignore")

@@ -1,0 +1,28 @@
+"""Kernels of the shape ops."""
+
+from __future__ import annotations
+
+import operator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gradloom.backend import Kernel, Specialised
+
+
+def reshape(*, shape: tuple[int, ...]) -> Kernel:
+    """Return the kernel that reshapes to a fixed shape."""
+    return operator.methodcaller("reshape", shape)
+
+
+def broadcast_to(x: Any, *, shape: tuple[int, ...]) -> Any:
+    """Broadcast without copying."""
+    return np.broadcast_to(x, shape)
+
+
+KERNELS: dict[str, Kernel | Specialised] = {
+    "reshape": Specialised(reshape),
+    "broadcast_to": broadcast_to,
+    "sum": Specialised(lambda axis, keepdims: partial(np.add.reduce, axis=axis, keepdims=keepdims)),
+}
