@@ -1,6 +1,6 @@
 """gradloom: gradients of NumPy code, as one dataflow graph that runs in parallel."""
 
-from gradloom import discovery, ops  # noqa: F401  (registers plugins and ops)
+from gradloom import discovery, functions, ops  # noqa: F401  (each registers what it defines)
 from gradloom.api import elementwise_grad, grad, value_and_grad
 from gradloom.context import backend, scheduler
 from gradloom.jit import make_graph

@@ -1,5 +1,35 @@
 """All ops, one module per family; importing this package registers them."""
 
-from gradloom.ops import arithmetic, reduction, shape, transcendental
+from gradloom.ops import (
+    arithmetic,
+    cast,
+    comparison,
+    complex,
+    contraction,
+    cumulative,
+    indexing,
+    linalg,
+    reduction,
+    selection,
+    shape,
+    sorting,
+    special,
+    transcendental,
+)
 
-__all__ = ["arithmetic", "reduction", "shape", "transcendental"]
+__all__ = [
+    "arithmetic",
+    "cast",
+    "comparison",
+    "complex",
+    "contraction",
+    "cumulative",
+    "indexing",
+    "linalg",
+    "reduction",
+    "selection",
+    "shape",
+    "sorting",
+    "special",
+    "transcendental",
+]

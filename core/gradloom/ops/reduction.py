@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.dispatch import implements, refuse
+from gradloom.axes import reduction_axes
 from gradloom.op import define
 from gradloom.ops.shape import broadcast_to, reshape
 from gradloom.spec import Spec
@@ -32,10 +32,6 @@ def sum_transpose(cotangent: Tensor, x: Tensor, *, axis: Axes, keepdims: bool) -
     return broadcast_to(cotangent, shape=x.shape)
 
 
-sum = define("sum", spec=sum_spec, transpose=(sum_transpose,), axis_attrs=("axis",))
-
-
-@implements(np.sum)
-def np_sum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, initial: Any = 0, where: Any = True) -> Tensor:
-    refuse("numpy.sum", out=out)
-    return sum(a, axis=tuple(range(a.ndim)) if axis is None else (axis,), keepdims=keepdims)
+sum = define(
+    "sum", spec=sum_spec, transpose=(sum_transpose,), axes=reduction_axes("add"), axis_attrs=("axis",)
+)

@@ -61,12 +61,12 @@ def _directional(f: Callable[..., Any], args: tuple[Any, ...], argument: int, st
                 moved.flat[k] += sign * offset * h * unit
                 shifted = np.asarray(f(*wide[:argument], moved, *wide[argument + 1 :]))
                 result[..., k] += sign * weight * shifted / h
-    return result.reshape(*out.shape, *x.shape)
+    return result.reshape((*out.shape, *x.shape))
 
 
 def _widened(array: Any) -> Any:
     """Return an array in the widest dtype of its kind."""
     array = np.asarray(array)
     if array.dtype.kind == "f":
-        return array.astype(np.longdouble)
+        return np.array(array, np.longdouble)
     return array.astype(np.clongdouble) if array.dtype.kind == "c" else array

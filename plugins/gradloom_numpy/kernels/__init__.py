@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from gradloom.backend import Kernel, Specialised
-from gradloom_numpy.kernels import elementwise, shape
+from gradloom_numpy.kernels import (
+    arithmetic,
+    cast,
+    comparison,
+    complex,
+    contraction,
+    cumulative,
+    indexing,
+    linalg,
+    reduction,
+    selection,
+    shape,
+    sorting,
+    special,
+    transcendental,
+)
 
-KERNELS: dict[str, Kernel | Specialised] = {
-    **elementwise.KERNELS,
-    **shape.KERNELS,
-}
+FAMILIES = (arithmetic, cast, comparison, complex, contraction, cumulative, indexing, linalg, reduction, selection, shape, sorting, special, transcendental)
+
+KERNELS: dict[str, Kernel | Specialised] = {name: kernel for family in FAMILIES for name, kernel in family.KERNELS.items()}

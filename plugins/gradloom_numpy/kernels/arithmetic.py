@@ -1,4 +1,4 @@
-"""Kernels of the elementwise ops."""
+"""Kernels of the arithmetic ops."""
 
 from __future__ import annotations
 
@@ -30,6 +30,4 @@ KERNELS: dict[str, Kernel | Specialised] = {
     "divide": operator.truediv,
     "negative": operator.neg,
     "annihilating_multiply": annihilating_multiply,
-    "sin": np.sin,
-    "cos": np.cos,
 }

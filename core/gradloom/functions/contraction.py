@@ -1,0 +1,1 @@
+"""Traced counterparts of NumPy's contractions, written from ops."""

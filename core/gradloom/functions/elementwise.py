@@ -1,0 +1,1 @@
+"""Traced counterparts of NumPy's elementwise functions, written from ops."""

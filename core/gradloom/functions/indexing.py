@@ -1,0 +1,1 @@
+"""Traced counterparts of NumPy's indexing, written from ops."""

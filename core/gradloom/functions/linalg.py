@@ -1,0 +1,1 @@
+"""Traced counterparts of NumPy's linear algebra, written from ops."""

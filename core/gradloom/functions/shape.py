@@ -1,0 +1,1 @@
+"""Traced counterparts of NumPy's shape functions, written from ops."""

@@ -1,0 +1,1 @@
+"""Traced counterparts of NumPy's sorting and searching, written from ops."""

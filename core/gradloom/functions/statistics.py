@@ -1,0 +1,1 @@
+"""Traced counterparts of NumPy's statistics, written from ops."""

@@ -1,0 +1,1 @@
+"""The comparison, logic and bit ops."""

@@ -1,0 +1,1 @@
+"""The SciPy special-function ops."""

@@ -1,0 +1,25 @@
+"""Sample tables, one module per op family; each has a list ``SAMPLES``."""
+
+from __future__ import annotations
+
+from gradloom.testing.sample import Sample
+from gradloom.testing.samples import (
+    arithmetic,
+    cast,
+    comparison,
+    complex,
+    contraction,
+    cumulative,
+    indexing,
+    linalg,
+    reduction,
+    selection,
+    shape,
+    sorting,
+    special,
+    transcendental,
+)
+
+FAMILIES = (arithmetic, cast, comparison, complex, contraction, cumulative, indexing, linalg, reduction, selection, shape, sorting, special, transcendental)
+
+SAMPLES: list[Sample] = [sample for family in FAMILIES for sample in family.SAMPLES]

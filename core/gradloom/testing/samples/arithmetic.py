@@ -1,0 +1,7 @@
+"""Samples of the arithmetic ops."""
+
+from __future__ import annotations
+
+from gradloom.testing.sample import Sample
+
+SAMPLES: list[Sample] = []

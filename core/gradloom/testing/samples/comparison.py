@@ -1,0 +1,7 @@
+"""Samples of the comparison, logic and bit ops."""
+
+from __future__ import annotations
+
+from gradloom.testing.sample import Sample
+
+SAMPLES: list[Sample] = []

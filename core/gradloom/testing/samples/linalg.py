@@ -1,0 +1,7 @@
+"""Samples of the linear-algebra ops."""
+
+from __future__ import annotations
+
+from gradloom.testing.sample import Sample
+
+SAMPLES: list[Sample] = []

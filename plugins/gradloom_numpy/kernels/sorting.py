@@ -1,0 +1,7 @@
+"""Kernels of the sorting ops."""
+
+from __future__ import annotations
+
+from gradloom.backend import Kernel, Specialised
+
+KERNELS: dict[str, Kernel | Specialised] = {}
