@@ -1,32 +1,45 @@
-"""Discovery: finds plugins, loads each behind a guard, and remembers what went wrong."""
+"""Discovery: finds plugins, loads each behind a guard, and remembers what went wrong.
+
+pluggy and the scan for entry points cost as much as half an ``import numpy``, so both wait
+until a backend or an executor is first looked up.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, final
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
-import pluggy
-
-from gradloom import hookspecs
-from gradloom.backend import backends
+from gradloom.backend import backend_of_type, backends
 from gradloom.errors import PluginError
 from gradloom.executor import executors
+from gradloom.op import Op, ops
 from gradloom.op import register as register_op
+from gradloom.op import unregister as unregister_op
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from pluggy import PluginManager
+
+#: The entry-point group, and the project name in pluggy's terms.
 GROUP = "gradloom"
+#: Environment variable: names of the plugins to load, separated by commas.
+LIMIT = "GRADLOOM_PLUGINS"
+#: The plugin that is loaded whatever `LIMIT` says: nothing runs without it.
+ALWAYS = "numpy"
+
+Status = Literal["ready", "unavailable", "broken"]
 
 
-@dataclass(frozen=True)
-class PluginStatus:
+class PluginStatus(NamedTuple):
     """What became of one plugin: its name, its distribution, and why it was kept out (or "")."""
 
     name: str
     owner: str
-    problem: str
+    status: Status
+    reason: str
 
 
 @final
@@ -34,92 +47,175 @@ class PluginLoader:
     """Loads every plugin of the entry-point group once, each behind a guard."""
 
     def __init__(self) -> None:
-        self._manager = pluggy.PluginManager(GROUP)
-        self._manager.add_hookspecs(hookspecs)
+        self._manager: PluginManager | None = None
         self._lock = threading.RLock()
+        self._loading = False
         self._loaded = False
         self._status: list[PluginStatus] = []
 
     def ensure_loaded(self) -> None:
-        """Load all plugins, the first time it is called."""
+        """Load all plugins, the first time it is called; other threads wait until that is done."""
         if self._loaded:
             return
         with self._lock:
-            if not self._loaded:
+            if self._loading or self._loaded:  # a plugin that looks something up while it loads
+                return
+            self._loading = True
+            try:
+                self._load_all()
                 self._loaded = True
-                self._load_all(entry_points(group=GROUP))
+            finally:
+                self._loading = False
 
     def status(self) -> list[PluginStatus]:
         """Return what became of each plugin."""
         self.ensure_loaded()
         return list(self._status)
 
-    def _load_all(self, found: Iterable[EntryPoint]) -> None:
-        wanted = os.environ.get("GRADLOOM_PLUGINS")
-        names = None if wanted is None else {name.strip() for name in wanted.split(",") if name.strip()}
-        owners: dict[str, str] = {}
-        for entry in sorted(found, key=lambda e: (e.name, _owner(e))):
-            owner = _owner(entry)
-            if names is not None and entry.name not in names:
-                self._keep_out(entry.name, owner, "not listed in GRADLOOM_PLUGINS")
-            elif entry.name in owners and owners[entry.name] != owner:
-                self._keep_out(entry.name, owner, f"the plugin name {entry.name!r} is taken by {owners[entry.name]}")
-            elif entry.name not in owners:
-                owners[entry.name] = owner
-                self._load(entry, owner)
-
-    def _load(self, entry: EntryPoint, owner: str) -> None:
-        try:
-            plugin = entry.load()
-            self.register(plugin, entry.name, owner)
-        except Exception as error:
-            self._keep_out(entry.name, owner, f"{type(error).__name__}: {error}")
-        else:
-            self._status.append(PluginStatus(entry.name, owner, ""))
-
     def register(self, plugin: Any, name: str, owner: str) -> None:
         """Register one plugin object; on failure nothing of it stays behind.
+
+        Parameters
+        ----------
+        plugin : module or object
+            Holds functions marked with `gradloom.hookspecs.hookimpl`.
+        name : str
+            The plugin's name.
+        owner : str
+            The distribution it comes from, for errors.
 
         Raises
         ------
         PluginError
-            If it has no gradloom hook, a hook with wrong arguments, or a taken name.
+            If it has no gradloom hook, or registers a name that is taken.
+        pluggy.PluginValidationError
+            If a hook is misspelt or has arguments other than the specification's.
         """
-        try:
-            self._manager.register(plugin, name)
-            self._manager.check_pending()
-            self._call_hooks(plugin, owner)
-        except Exception:
-            if self._manager.has_plugin(name):
-                self._manager.unregister(name=name)
-            backends.discard_owner(owner)
-            executors.discard_owner(owner)
-            raise
+        with self._lock:
+            manager = self._plugin_manager()
+            undo: list[Callable[[], None]] = []
+            try:
+                manager.register(plugin, name)
+                manager.check_pending()
+                self._call_hooks(plugin, owner, undo)
+            except BaseException:
+                if manager.get_plugin(name) is plugin:
+                    manager.unregister(name=name)
+                for step in reversed(undo):
+                    step()
+                raise
+            finally:
+                backend_of_type.cache_clear()
 
-    def _call_hooks(self, plugin: Any, owner: str) -> None:
-        callers = self._manager.get_hookcallers(plugin) or []
+    # -- loading -----------------------------------------------------------------------------
+
+    def _plugin_manager(self) -> PluginManager:
+        if self._manager is None:
+            from pluggy import PluginManager
+
+            from gradloom import hookspecs
+
+            self._manager = PluginManager(GROUP)
+            self._manager.add_hookspecs(hookspecs)
+        return self._manager
+
+    def _load_all(self) -> None:
+        from importlib.metadata import entry_points
+
+        wanted = wanted_plugins()
+        owners: dict[str, str] = {}
+        for entry in _in_order(entry_points(group=GROUP)):
+            owner = _owner(entry)
+            first = owners.setdefault(entry.name, owner)
+            if first != owner:
+                self._keep_out(entry.name, owner, "broken", _taken(entry.name, first, owner))
+            elif wanted is not None and entry.name not in wanted:
+                self._keep_out(entry.name, owner, "unavailable", f"not listed in {LIMIT}")
+            else:
+                self._load(entry, owner)
+        for name in sorted((wanted or set()) - owners.keys()):
+            self._keep_out(name, "", "unavailable", f"listed in {LIMIT}, but no installed plugin has this name")
+
+    def _load(self, entry: EntryPoint, owner: str) -> None:
+        before = set(ops)
+        try:
+            self.register(entry.load(), entry.name, owner)
+        except (Exception, SystemExit) as error:
+            for name in set(ops) - before:
+                unregister_op(name)
+            self._keep_out(entry.name, owner, "broken", f"{type(error).__name__}: {error}")
+        else:
+            self._status.append(PluginStatus(entry.name, owner, "ready", ""))
+
+    def _call_hooks(self, plugin: Any, owner: str, undo: list[Callable[[], None]]) -> None:
+        manager = self._plugin_manager()
+        callers = manager.get_hookcallers(plugin) or []
+        registers = _registers(owner, undo)
         if not callers:
             raise PluginError(
                 "the plugin implements no hook",
-                expected=f"a function marked with hookimpl, named one of {[n for n in dir(hookspecs) if n.startswith('gradloom_')]}",
+                expected=f"a function marked with gradloom.hookspecs.hookimpl, named one of {sorted(registers)}",
             )
-        registers = {
-            "gradloom_backends": lambda name, factory: backends.add(name, factory, owner),
-            "gradloom_executors": lambda name, factory: executors.add(name, factory, owner),
-            "gradloom_ops": register_op,
-        }
-        others = [p for p in self._manager.get_plugins() if p is not plugin]
+        others = [p for p in manager.get_plugins() if p is not plugin]
         for caller in callers:
-            self._manager.subset_hook_caller(caller.name, others)(register=registers[caller.name])
+            manager.subset_hook_caller(caller.name, others)(register=registers[caller.name])
 
-    def _keep_out(self, name: str, owner: str, problem: str) -> None:
-        self._status.append(PluginStatus(name, owner, problem))
+    def _keep_out(self, name: str, owner: str, status: Status, reason: str) -> None:
+        self._status.append(PluginStatus(name, owner, status, reason))
         for registry in (backends, executors):
-            registry.refuse(name, problem)
+            registry.refuse(name, reason)
+
+
+def _registers(owner: str, undo: list[Callable[[], None]]) -> dict[str, Callable[..., Any]]:
+    """Return what each hook is called with; every registration adds its undoing to ``undo``."""
+
+    def register_backend(name: str, factory: Callable[[], Any]) -> None:
+        backends.add(name, factory, owner)
+        undo.append(lambda: backends.discard(name))
+
+    def register_executor(name: str, factory: Callable[[], Any]) -> None:
+        executors.add(name, factory, owner)
+        undo.append(lambda: executors.discard(name))
+
+    def register_one_op(op: Op) -> Op:
+        known = ops.get(op.name) is op
+        register_op(op)
+        if not known:
+            undo.append(lambda: unregister_op(op.name))
+        return op
+
+    return {
+        "gradloom_backends": register_backend,
+        "gradloom_executors": register_executor,
+        "gradloom_ops": register_one_op,
+    }
+
+
+def wanted_plugins() -> set[str] | None:
+    """Return the names that ``GRADLOOM_PLUGINS`` limits loading to; None if it is not set.
+
+    The NumPy backend is always among them: constants and values on demand need it.
+    """
+    text = os.environ.get(LIMIT)
+    if text is None:
+        return None
+    return {name.strip() for name in text.split(",") if name.strip()} | {ALWAYS}
+
+
+def _in_order(found: Iterable[EntryPoint]) -> list[EntryPoint]:
+    """Return entry points in an order that no installation changes, gradloom's own first."""
+    return sorted(found, key=lambda entry: (_owner(entry) != GROUP, entry.name, _owner(entry)))
 
 
 def _owner(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist is not None else "unknown distribution"
+
+
+def _taken(name: str, first: str, second: str) -> str:
+    return (
+        f"the plugin name {name!r} is taken by {first}, so that of {second} was not loaded; "
+        f"uninstall {first} or {second}"
+    )
 
 
 #: The loader behind every registry.

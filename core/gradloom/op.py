@@ -228,6 +228,11 @@ def register(op: Op) -> Op:
     return op
 
 
+def unregister(name: str) -> None:
+    """Take an op back out of the registry (one of a plugin that failed to load)."""
+    _OPS.pop(name, None)
+
+
 def get_op(name: str) -> Op:
     """Return a registered op by name."""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -56,8 +55,11 @@ def _flatten(tree: Any, leaves: list[Any]) -> Structure:
         return dict, tuple(tree), tuple([_flatten(child, leaves) for child in tree.values()])
     if isinstance(tree, tuple) and hasattr(kind, "_fields"):
         return kind, "namedtuple", tuple([_flatten(child, leaves) for child in tree])
-    if dataclasses.is_dataclass(kind):
-        names = tuple(field.name for field in dataclasses.fields(kind) if field.init)
+    if hasattr(kind, "__dataclass_fields__"):
+        # Imported here because `import gradloom` would pay for it, and who has a dataclass has paid.
+        from dataclasses import fields
+
+        names = tuple(field.name for field in fields(kind) if field.init)
         children = [getattr(tree, name) for name in names]
         return kind, names, tuple([_flatten(child, leaves) for child in children])
     leaves.append(tree)

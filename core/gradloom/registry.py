@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Generic, NamedTuple, TypeVar, final
 
 from gradloom.errors import BackendError, PluginError
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Entry(Generic[T]):
-    """A registered plugin: its name, its factory, and the distribution that owns it."""
+class Entry(NamedTuple, Generic[T]):
+    """What a plugin registered: its name, its factory, and the distribution that owns it."""
 
     name: str
     factory: Callable[[], T]
@@ -51,21 +49,20 @@ class Registry(Generic[T]):
                     f"the {self.kind} name {name!r} is taken",
                     expected=f"a name other than that of {taken.owner}",
                     got=f"a second registration by {owner}",
-                    remedy=f"uninstall one of {taken.owner}, {owner}, or list the wanted one in GRADLOOM_PLUGINS",
+                    remedy=f"uninstall {taken.owner} or {owner}, or list only the wanted plugins in GRADLOOM_PLUGINS",
                 )
             self._entries[name] = Entry(name, factory, owner)
 
     def refuse(self, name: str, reason: str) -> None:
-        """Remember why a plugin was kept out."""
+        """Remember why what goes by a name was kept out."""
         with self._lock:
             self._refused[name] = reason
 
-    def discard_owner(self, owner: str) -> None:
-        """Drop everything a broken plugin registered."""
+    def discard(self, name: str) -> None:
+        """Take back what a plugin registered under a name."""
         with self._lock:
-            for entry in [e for e in self._entries.values() if e.owner == owner]:
-                del self._entries[entry.name]
-                self._built.pop(entry.name, None)
+            self._entries.pop(name, None)
+            self._built.pop(name, None)
 
     def load_with(self, load: Callable[[], None]) -> None:
         """Set what discovers plugins; it runs once, before the first look-up."""
