@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gradloom.source import user_location
+
 
 class GradloomError(Exception):
     """Base of all gradloom errors.
@@ -19,7 +21,7 @@ class GradloomError(Exception):
     remedy : str, optional
         What to write instead.
     location : str, optional
-        The user's ``file:line``; added by the trace where the op was recorded.
+        The user's ``file:line``; by default where the innermost frame outside gradloom stands.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class GradloomError(Exception):
         self.expected = expected
         self.got = got
         self.remedy = remedy
-        self.location = location
+        self.location = user_location() if location is None else location
 
     def __str__(self) -> str:
         head = self.message if self.op is None else f"{self.op}: {self.message}"
@@ -77,6 +79,10 @@ class DTypeError(GradloomError, TypeError):
 
 class AxisError(GradloomError, ValueError, IndexError):
     """An axis out of range or given twice."""
+
+
+class IndexRangeError(GradloomError, IndexError):
+    """An index out of the range of its axis."""
 
 
 class ArgumentError(GradloomError, TypeError):

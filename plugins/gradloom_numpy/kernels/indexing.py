@@ -2,6 +2,102 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
 from gradloom.backend import Kernel, Specialised
 
-KERNELS: dict[str, Kernel | Specialised] = {}
+Index = tuple[Any, ...]
+
+
+def numpy_index(index: Index) -> Callable[[tuple[Any, ...]], Any]:
+    """Return a function of the index arrays that gives the index in NumPy's form."""
+    form = tuple([_entry(entry) for entry in index])
+    places = [k for k, entry in enumerate(index) if entry == "array"]
+    if not places:
+        return lambda arrays: form
+    if len(places) == len(form):
+        return lambda arrays: arrays
+
+    def fill(arrays: tuple[Any, ...]) -> Any:
+        filled = list(form)
+        for k, array in zip(places, arrays, strict=True):
+            filled[k] = array
+        return tuple(filled)
+
+    return fill
+
+
+def _entry(entry: Any) -> Any:
+    if entry == "...":
+        return Ellipsis
+    if type(entry) is not tuple:
+        return entry
+    if entry[0] == "mask":
+        return entry[1]
+    _, start, stop, step = entry
+    # A stop of -1 means "up to and including the first", which NumPy writes as None.
+    return slice(start, None if stop < 0 else stop, step)
+
+
+def getitem(*, index: Index) -> Kernel:
+    """Return the kernel that reads a fixed part of an array."""
+    return operator.itemgetter(numpy_index(index)(()))
+
+
+def gather(*, index: Index, unique: bool) -> Kernel:
+    """Return the kernel that reads at integer arrays."""
+    fill = numpy_index(index)
+
+    def kernel(x: Any, *arrays: Any) -> Any:
+        part = x[fill(arrays)]
+        return part.copy() if part.base is not None and part.ndim and not any(np.ndim(a) for a in arrays) else part
+
+    return kernel
+
+
+def index_add(*, index: Index, unique: bool) -> Kernel:
+    """Return the kernel that adds values to a part of an array."""
+    fill = numpy_index(index)
+
+    def kernel(x: Any, v: Any, *arrays: Any, donate: bool = False) -> Any:
+        out = _writeable(x, donate)
+        where = fill(arrays)
+        if unique or not any(np.ndim(a) for a in arrays):
+            out[where] += v
+        elif v.size * 8 < out.size or not out.flags.c_contiguous:
+            np.add.at(out, where, v)
+        else:
+            # NumPy adds at one flat index many times faster than at several.
+            flat = np.arange(out.size).reshape(out.shape)[where]
+            np.add.at(out.reshape(-1), flat.reshape(-1), np.ravel(v))
+        return out
+
+    return kernel
+
+
+def index_set(*, index: Index, unique: bool) -> Kernel:
+    """Return the kernel that replaces a part of an array."""
+    fill = numpy_index(index)
+
+    def kernel(x: Any, v: Any, *arrays: Any, donate: bool = False) -> Any:
+        out = _writeable(x, donate)
+        out[fill(arrays)] = v
+        return out
+
+    return kernel
+
+
+def _writeable(x: Any, donate: bool) -> Any:
+    return x if donate and type(x) is np.ndarray and x.flags.writeable else np.array(x, order="C")
+
+
+KERNELS: dict[str, Kernel | Specialised] = {
+    "getitem": Specialised(getitem),
+    "gather": Specialised(gather),
+    "index_add": Specialised(index_add),
+    "index_set": Specialised(index_set),
+}
