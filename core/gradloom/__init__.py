@@ -2,8 +2,38 @@
 
 from gradloom import discovery, functions, ops  # noqa: F401  (each registers what it defines)
 from gradloom.api import elementwise_grad, grad, value_and_grad
+from gradloom.check import check_grads
 from gradloom.context import backend, scheduler
-from gradloom.jit import make_graph
+from gradloom.custom import custom_gradient, stop_gradient
+from gradloom.jacobian import hessian, jacobian
+from gradloom.jit import jit, make_graph
+from gradloom.lazy import Tape, compute, gradients, tensor
 from gradloom.linear import hvp, jvp, linearize, vjp
+from gradloom.tensor import Tensor
+from gradloom.vectorize import vmap
 
-__all__ = ["backend", "elementwise_grad", "grad", "hvp", "jvp", "linearize", "make_graph", "scheduler", "value_and_grad", "vjp"]
+__all__ = [
+    "Tape",
+    "Tensor",
+    "backend",
+    "check_grads",
+    "compute",
+    "custom_gradient",
+    "elementwise_grad",
+    "grad",
+    "gradients",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jit",
+    "jvp",
+    "linearize",
+    "make_graph",
+    "scheduler",
+    "stop_gradient",
+    "tensor",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+]
+__version__ = "0.1.0"

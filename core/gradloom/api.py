@@ -19,7 +19,7 @@ from gradloom.graph import Graph
 from gradloom.program import Program, programs
 from gradloom.pytree import unflatten
 from gradloom.tensor import Tensor
-from gradloom.trace import Trace, describe, user_location
+from gradloom.trace import Trace, describe
 
 ArgNums = int | Sequence[int]
 
@@ -136,19 +136,18 @@ def normalise_argnums(transform: str, argnums: ArgNums, count: int) -> tuple[int
                 argument="argnums",
                 expected=f"positions of the {count} positional arguments",
                 got=repr(argnums),
-                location=user_location(),
             )
     positions = tuple([n % count for n in given])
     if len(set(positions)) < len(positions) or not positions:
         raise ArgumentError(
-            "argnums must name each argument once", op=transform, argument="argnums", got=repr(argnums), location=user_location()
+            "argnums must name each argument once", op=transform, argument="argnums", got=repr(argnums)
         )
     return positions
 
 
 def _gradient_function(f: Callable[..., Any], argnums: ArgNums, has_aux: bool, name: str) -> Callable[..., Any]:
     if not callable(f):
-        raise ArgumentError("the first argument must be a function", op=name, got=describe(f), location=user_location())
+        raise ArgumentError("the first argument must be a function", op=name, got=describe(f))
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
         positions = normalise_argnums(name, argnums, len(args))
@@ -210,7 +209,6 @@ def _split_aux(name: str, out: Any) -> tuple[Any, Any]:
             op=name,
             expected="a tuple of two",
             got=describe(out),
-            location=user_location(),
         )
     return out
 
@@ -219,7 +217,7 @@ def _outputs(trace: Trace, name: str, out: Any, aux: Any, has_aux: bool) -> tupl
     if name == "elementwise_grad":
         ids, structure = output_ids(trace, name, out)
         if len(ids) != 1 or trace.specs[ids[0]].dtype.kind != "f":
-            raise OutputError("the function must return one real array", op=name, got=describe(out), location=user_location())
+            raise OutputError("the function must return one real array", op=name, got=describe(out))
         return ids, structure
     first = scalar_output(trace, name, out)
     if not has_aux:

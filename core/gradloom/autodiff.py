@@ -101,9 +101,11 @@ def backward(
     outer = trace.origin
     try:
         for i in range(stop - 1, start - 1, -1):
-            if i in keep or i not in totals:
+            if i not in totals:
                 continue
-            total = totals.pop(i)
+            total = totals[i] if i in keep else totals.pop(i)
+            if trace.nodes[i][0] is INPUT:
+                continue
             if outer is None:
                 source = trace.sources[i]
                 trace.origin = None if source is None else (source[0], source[1], i)

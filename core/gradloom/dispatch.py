@@ -12,7 +12,7 @@ import numpy as np
 
 from gradloom.errors import ArgumentError, LostGradientError, UnsupportedFunctionError
 from gradloom.op import Op, ops
-from gradloom.trace import innermost, user_location
+from gradloom.trace import innermost
 
 Function = Callable[..., Any]
 
@@ -96,7 +96,6 @@ def refuse(op: str, **arguments: Any) -> None:
             expected=repr(default),
             got=repr(given),
             remedy=f"leave {name} out",
-            location=user_location(),
         )
 
 
@@ -107,7 +106,6 @@ def _into_array(op: str) -> LostGradientError:
         argument="out",
         expected="no out argument, and no in-place operator on an ndarray",
         remedy="write x = x + t instead of x += t (or out=x)",
-        location=user_location(),
     )
 
 
@@ -117,7 +115,6 @@ def unsupported(name: str) -> UnsupportedFunctionError:
         f"{name} has no traced counterpart",
         op=name,
         remedy="compose it from supported functions, or add one with @implements in core/gradloom/functions/",
-        location=user_location(),
     )
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, final
 
-from gradloom.graph import RawSource
+from gradloom.source import RawSource
 from gradloom.plan import Plan
 from gradloom.registry import Registry
 

@@ -14,7 +14,7 @@ from gradloom.program import choose_backend
 from gradloom.pytree import Structure, flatten, paths, unflatten
 from gradloom.spec import PYTHON_SCALARS, Spec
 from gradloom.tensor import Tensor
-from gradloom.trace import Abstract, Handle, Trace, abstract_value, describe, user_location
+from gradloom.trace import Abstract, Handle, Trace, abstract_value, describe
 
 _PLAIN = frozenset({np.ndarray, float, int, bool, complex, str, type(None)})
 
@@ -59,7 +59,6 @@ def _not_differentiable(transform: str, argument: str, value: Any, spec: Spec | 
             expected="a float or complex array or number",
             got=describe(value),
             remedy="choose the arguments to differentiate with argnums",
-            location=user_location(),
         )
     return DTypeError(
         "cannot differentiate with respect to integers or booleans",
@@ -68,7 +67,6 @@ def _not_differentiable(transform: str, argument: str, value: Any, spec: Spec | 
         expected="float or complex dtype",
         got=spec,
         remedy="convert it (x.astype(float), 3.0 instead of 3) or choose others with argnums",
-        location=user_location(),
     )
 
 
@@ -103,12 +101,11 @@ def output_ids(trace: Trace, transform: str, tree: Any) -> tuple[list[int], Stru
                 argument="output" + paths(structure)[k],
                 expected="an array or a number",
                 got=describe(value),
-                location=user_location(),
             )
         ids.append(trace.lift(value))
     if not values:
         raise OutputError(
-            "the function returned nothing", op=transform, expected="an array or a number", got=repr(tree), location=user_location()
+            "the function returned nothing", op=transform, expected="an array or a number", got=repr(tree)
         )
     return ids, structure
 
@@ -137,7 +134,6 @@ def scalar_output(trace: Trace, transform: str, out: Any) -> int:
         expected="a 0-d float value",
         got=got,
         remedy=remedy,
-        location=user_location(),
     )
 
 

@@ -2,54 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
-from types import CodeType
 from typing import Any, NamedTuple, final
 
 from gradloom.op import Op, define
+from gradloom.source import RawSource, Source
 from gradloom.spec import Spec
 
 #: A node as it is stored: (op, ids of the input nodes, attr values). Its id is its position.
 RawNode = tuple[Op, tuple[int, ...], tuple[Any, ...]]
-#: A `Source` as it is stored, a plain tuple.
-RawSource = tuple[CodeType | str, int, int]
-
-
-class Source(NamedTuple):
-    """Where the user wrote an operation; resolved to a line only when asked.
-
-    ``origin`` is -1 for what the user wrote, else the id of the node that this one is the
-    derivative of.
-    """
-
-    code: CodeType | str
-    offset: int
-    origin: int = -1
-
-    @property
-    def derived(self) -> bool:
-        """True for nodes that a gradient rule added."""
-        return self.origin >= 0
-
-    @property
-    def filename(self) -> str:
-        """The user's file."""
-        return self.code if isinstance(self.code, str) else self.code.co_filename
-
-    @property
-    def line(self) -> int:
-        """The user's line number, 0 if unknown."""
-        if isinstance(self.code, str):
-            return self.offset
-        for start, end, line in self.code.co_lines():
-            if start <= self.offset < end and line is not None:
-                return line
-        return self.code.co_firstlineno
-
-    def __str__(self) -> str:
-        return f"{self.filename}:{self.line}"
 
 
 def _input_spec(*, spec: Spec) -> Spec:
@@ -172,7 +134,9 @@ class Graph:
 
     def content_hash(self) -> str:
         """Return a hash of the content that is the same in every process."""
-        digest = hashlib.blake2b(digest_size=16)
+        from hashlib import blake2b  # slow to import, and few need it
+
+        digest = blake2b(digest_size=16)
         for op, inputs, attrs in self.nodes:
             digest.update(f"{op.name}{inputs}{attrs!r};".encode())
         digest.update(f"{self.inputs}{self.outputs}{self.literals!r}".encode())

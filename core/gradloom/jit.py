@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import wraps
+from typing import Any, NamedTuple, final
+
+import numpy as np
 
 from gradloom.backend import spec_of
+from gradloom.context import backend as backend_context
+from gradloom.context import current_backend, current_executor, require_backend
+from gradloom.context import scheduler as scheduler_context
 from gradloom.errors import ArgumentError
+from gradloom.api import normalise_argnums
 from gradloom.function import output_ids
 from gradloom.graph import Graph
-from gradloom.program import Program
+from gradloom.plan import Plan
+from gradloom.program import Program, choose_backend
 from gradloom.pytree import Structure, flatten, paths, unflatten
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
-from gradloom.trace import Abstract, Handle, Trace, describe, user_location
+from gradloom.trace import Abstract, Handle, Trace, describe
 
 
 class Compiled(NamedTuple):
@@ -55,7 +65,6 @@ def leaf_specs(transform: str, structure: Structure, leaves: list[Any]) -> list[
                 expected="arrays and numbers in containers",
                 got=describe(leaf),
                 remedy="name it in static_argnums",
-                location=user_location(),
             )
         specs.append(spec)
     return specs
@@ -93,3 +102,163 @@ def make_graph(f: Callable[..., Any]) -> Callable[..., Graph]:
         return trace_abstractly("make_graph", f, structure, specs).program.graph
 
     return graph
+
+
+def jit(
+    f: Callable[..., Any],
+    static_argnums: int | Sequence[int] = (),
+    scheduler: Any = None,
+    backend: str | None = None,
+) -> Callable[..., Any]:
+    """Return a function that traces ``f`` once per signature and then only runs its plan.
+
+    Parameters
+    ----------
+    f : callable
+        A function of arrays and numbers (in containers), written with NumPy. It must not
+        depend on values: ``if x > 0`` raises.
+    static_argnums : int or sequence of int, default ()
+        Positions of arguments that are not traced (flags, sizes, names). They must be
+        hashable; each new value is a new trace.
+    scheduler, backend : str, optional
+        What runs the plan; by default what `gradloom.scheduler` and the kinds of the
+        arguments say.
+
+    Returns
+    -------
+    callable
+        Takes what ``f`` takes; returns what ``f`` returns.
+
+    Raises
+    ------
+    ConcreteValueError
+        If ``f`` asks for a value while it is traced.
+    ArgumentError
+        If an argument is neither an array, a number nor static.
+
+    Notes
+    -----
+    A signature is the structure, shapes and dtypes of the arguments. Arrays that ``f``
+    closes over are inputs of the graph: their content is read at each call. Tracing happens
+    once: printing and other side effects too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradloom as gl
+    >>> fast = gl.jit(gl.value_and_grad(lambda x: np.sum(x**2)))
+    >>> fast(np.array([1.0, 2.0]))
+    (np.float64(5.0), array([2., 4.]))
+    """
+    if not callable(f):
+        raise ArgumentError("the first argument must be a function", op="jit", got=describe(f))
+    compiled = Jitted(f, (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums))
+    if scheduler is None and backend is None:
+        call: Callable[..., Any] = compiled.__call__
+    else:
+        if backend is not None:
+            require_backend(backend)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return _with_context(compiled, scheduler, backend, args, kwargs)
+
+    @wraps(f)
+    def jitted(*args: Any, **kwargs: Any) -> Any:
+        return call(*args, **kwargs)
+
+    return jitted
+
+
+def _with_context(compiled: Jitted, scheduler: Any, backend: str | None, args: Any, kwargs: Any) -> Any:
+    with ExitStack() as stack:
+        if scheduler is not None:
+            stack.enter_context(scheduler_context(scheduler))
+        if backend is not None:
+            stack.enter_context(backend_context(backend))
+        return compiled(*args, **kwargs)
+
+
+class _Last(NamedTuple):
+    """The signature and the plan of the latest call: where the next one looks first."""
+
+    structure: Structure
+    shapes: list[Any]
+    dtypes: list[Any]
+    plan: Plan
+    compiled: Compiled
+
+
+@final
+class Jitted:
+    """A function with its traces by signature."""
+
+    def __init__(self, f: Callable[..., Any], static: tuple[int, ...]) -> None:
+        self._f = f
+        self._static = static
+        self._traces: dict[Any, Compiled] = {}
+        self._last: _Last | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the plan for the arguments, traced if their signature is new."""
+        f = self._f
+        static: tuple[Any, ...] = ()
+        if self._static:
+            f, args, static = self._without_static(args)
+        leaves, structure = flatten((args, kwargs) if kwargs else args)
+        last = self._last
+        if last is not None and not static and last.structure == structure and _same(leaves, last):
+            if current_backend() is None:
+                captured = last.compiled.captured
+                results = current_executor().run(last.plan, leaves + captured if captured else leaves)
+                return unflatten(last.compiled.structure, results)
+        if not kwargs:
+            structure = (tuple, None, (structure, (dict, (), ())))
+        specs = leaf_specs("jit", structure, leaves)
+        key = structure, tuple(specs), static
+        compiled = self._traces.get(key)
+        if compiled is None:
+            # Concurrent first calls may both trace; the first one to finish is kept.
+            compiled = trace_abstractly("jit", f, structure, specs)
+            compiled = self._traces.setdefault(key, compiled)
+        values = leaves + compiled.captured
+        results = compiled.program.run(values)
+        if not static and not kwargs:
+            self._remember(structure[2][0], leaves, values, compiled)
+        return unflatten(compiled.structure, results)
+
+    def _remember(self, structure: Structure, leaves: list[Any], values: list[Any], compiled: Compiled) -> None:
+        """Keep the fast path for calls like this one: NumPy arrays only."""
+        if any(type(v) is not np.ndarray for v in leaves) or choose_backend(values) != "numpy":
+            return
+        plan = compiled.program.plan("numpy")
+        shapes, dtypes = [v.shape for v in leaves], [v.dtype for v in leaves]
+        self._last = _Last(structure, shapes, dtypes, plan, compiled)
+
+    def _without_static(self, args: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...], tuple[Any, ...]]:
+        """Return the function of the other arguments, those, and a key for the static ones."""
+        positions = normalise_argnums("jit", self._static, len(args))
+        static = {n: args[n] for n in positions}
+        for n, value in static.items():
+            if type(value).__hash__ is None:
+                raise ArgumentError(
+                    "a static argument must be hashable",
+                    op="jit",
+                    argument=f"argument {n}",
+                    got=describe(value),
+                    remedy="pass a tuple instead of a list, or trace it",
+                )
+
+        def of_others(*others: Any, **kwargs: Any) -> Any:
+            rest = iter(others)
+            return self._f(*[static[n] if n in static else next(rest) for n in range(len(args))], **kwargs)
+
+        key = tuple([(n, type(v), v) for n, v in static.items()])
+        return of_others, tuple([a for n, a in enumerate(args) if n not in static]), key
+
+
+def _same(leaves: list[Any], last: _Last) -> bool:
+    for leaf, shape, dtype in zip(leaves, last.shapes, last.dtypes, strict=True):
+        if type(leaf) is not np.ndarray or leaf.dtype is not dtype or leaf.shape != shape:
+            return False
+    return True

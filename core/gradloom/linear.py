@@ -18,7 +18,7 @@ from gradloom.pytree import Structure, describe, flatten, paths, unflatten
 from gradloom.spec import Spec
 from gradloom.stage import stage
 from gradloom.tensor import Tensor
-from gradloom.trace import Handle, user_location
+from gradloom.trace import Handle
 
 
 class _Traced(NamedTuple):
@@ -40,12 +40,19 @@ class _Traced(NamedTuple):
         return fitting_leaves(transform, argument, tree, self.structure, self.specs)
 
 
-def _trace(
-    transform: str, f: Callable[..., Any], primals: tuple[Any, ...], build: Callable[[Graph, tuple[int, ...]], Any]
+def trace_differentiable(
+    transform: str,
+    f: Callable[..., Any],
+    primals: tuple[Any, ...],
+    build: Callable[[Graph, tuple[int, ...]], Any],
+    *options: Any,
 ) -> tuple[Any, _Traced]:
-    """Trace ``f`` at ``primals``; return ``build(graph, wrt)``, cached, and what was traced."""
+    """Trace ``f`` at ``primals``; return ``build(graph, wrt)``, cached, and what was traced.
+
+    ``options`` are what ``build`` depends on besides the graph.
+    """
     if not callable(f):
-        raise ArgumentError("the first argument must be a function", op=transform, got=repr(f), location=user_location())
+        raise ArgumentError("the first argument must be a function", op=transform, got=repr(f))
     trace = new_trace()
     try:
         leaves, specs = differentiable_leaves(transform, "primals", primals)
@@ -57,9 +64,9 @@ def _trace(
         output_specs = [trace.specs[i].strong() for i in ids]
         if not all(s.inexact for s in output_specs):
             raise OutputError(
-                "the function must return float or complex arrays", op=transform, got=output_specs, location=user_location()
+                "the function must return float or complex arrays", op=transform, got=output_specs
             )
-        found, lifted = programs.find(trace, (transform, len(wrt)), tuple(ids), lambda graph: build(graph, wrt))
+        found, lifted = programs.find(trace, (transform, len(wrt), *options), tuple(ids), lambda graph: build(graph, wrt))
     finally:
         trace.end()
     values = [trace.input_values[i] for i in trace.inputs] + lifted
@@ -117,7 +124,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     >>> gl.jvp(np.multiply, (3.0, 2.0), (1.0, 0.0))
     (np.float64(6.0), np.float64(2.0))
     """
-    program, traced = _trace("jvp", f, _as_tuple("jvp", "primals", primals), _pushforward)
+    program, traced = trace_differentiable("jvp", f, _as_tuple("jvp", "primals", primals), _pushforward)
     vectors = traced.inputs_like("jvp", "tangents", _as_tuple("jvp", "tangents", tangents))
     results = program.run(traced.values + vectors, traced.sources)
     count = len(traced.specs)
@@ -153,7 +160,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     >>> out, pullback(1.0)
     (np.float64(6.0), (np.float64(2.0), np.float64(3.0)))
     """
-    (first, second), traced = _trace("vjp", f, primals, _staged_pullback)
+    (first, second), traced = trace_differentiable("vjp", f, primals, _staged_pullback)
     results = first.run(traced.values, traced.sources)
     count = len(traced.specs)
     residuals = results[count:]
@@ -192,7 +199,7 @@ def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., 
     >>> out, pushforward(2.0)
     (np.float64(0.0), np.float64(2.0))
     """
-    (first, second), traced = _trace("linearize", f, primals, _staged_pushforward)
+    (first, second), traced = trace_differentiable("linearize", f, primals, _staged_pushforward)
     results = first.run(traced.values, traced.sources)
     count = len(traced.specs)
     residuals = results[count:]
@@ -261,18 +268,17 @@ def fitting_leaves(
             argument=argument,
             expected=describe(structure),
             got=describe(found),
-            location=user_location(),
         )
     fitted = []
     for path, value, spec in zip(paths(structure), values, specs, strict=True):
         given = value.spec if isinstance(value, Handle) else spec_of(value)
         if given is None or given.dtype.kind not in "fciub" or (given.dtype.kind == "c" and spec.dtype.kind != "c"):
             raise DTypeError(
-                "wrong kind of value", op=transform, argument=argument + path, expected=spec.strong(), got=given, location=user_location()
+                "wrong kind of value", op=transform, argument=argument + path, expected=spec.strong(), got=given
             )
         if given.shape != spec.shape:
             raise ShapeError(
-                "wrong shape", op=transform, argument=argument + path, expected=spec.shape, got=given.shape, location=user_location()
+                "wrong shape", op=transform, argument=argument + path, expected=spec.shape, got=given.shape
             )
         fitted.append(value if given.dtype == spec.dtype else _as_dtype(value, spec))
     return fitted
@@ -294,5 +300,4 @@ def _as_tuple(transform: str, argument: str, value: Any) -> tuple[Any, ...]:
         expected="a tuple",
         got=repr(type(value).__name__),
         remedy=f"write ({argument[0]},) for a single one",
-        location=user_location(),
     )

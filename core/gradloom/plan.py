@@ -9,7 +9,8 @@ from typing import Any, final
 from gradloom.backend import AbstractBackend, backends
 from gradloom.errors import GradloomError
 from gradloom.straightline import StraightLine, Step, stretches
-from gradloom.graph import INPUT, LITERAL, Graph, RawSource, Source, live_nodes
+from gradloom.graph import INPUT, LITERAL, Graph, live_nodes
+from gradloom.source import RawSource, Source
 
 #: Plans with more steps than this are interpreted; compiling straight-line Python costs about
 #: 25 us a step, which a plan that runs once never earns back.

@@ -16,8 +16,9 @@ import numpy as np
 from gradloom.backend import backend_of_type, backends
 from gradloom.context import current_backend, current_executor
 from gradloom.errors import BackendError
-from gradloom.graph import INPUT, LITERAL, Graph, RawSource, literal_key
+from gradloom.graph import INPUT, ITEM, LITERAL, Graph, literal_key
 from gradloom.plan import Plan
+from gradloom.source import RawSource
 from gradloom.trace import Handle, Trace, innermost
 
 _PYTHON_NUMBERS = (float, int, complex, bool)
@@ -37,7 +38,7 @@ class Program:
         """Return the plan for a backend, made on first use."""
         plan = self._plans.get(backend)
         if plan is None:
-            plan = self._plans.setdefault(backend, Plan(self.graph, backends.get(backend)))
+            plan = self._plans.setdefault(backend, Plan(expand_calls(self.graph, Handle), backends.get(backend)))
         return plan
 
     def run(self, values: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
@@ -114,6 +115,34 @@ def prepare(plan: Plan, values: Sequence[Any]) -> list[Any]:
             value = backends.get(backend_of_type(type(value)) or "numpy").to_host(value)
         prepared.append(value if backend.recognises(type(value)) else backend.from_host(value))
     return prepared
+
+
+def expand_calls(graph: Graph, handle: type[Handle]) -> Graph:
+    """Return a graph in which functions with an own pullback are inlined."""
+    if not any(op.name == "call" for op, _, _ in graph.nodes):
+        return graph
+    trace = Trace(handle)
+    values: list[Any] = []
+    for i, (op, args, attrs) in enumerate(graph.nodes):
+        trace.origin = graph.sources[i]
+        if op is INPUT:
+            value = trace.add_input(graph.specs[i], None)
+        elif op is LITERAL:
+            value = trace.tensor(trace.literal(graph.literals[attrs[1]], attrs[0].dtype))
+        elif op is ITEM:
+            value = values[args[0]][attrs[0]]
+        elif op.name == "call":
+            value = tuple(inline(trace, attrs[0], [values[j] for j in args]))
+        else:
+            value = trace.bind(op, [values[j] for j in args], attrs)
+        values.append(value)
+    order = {i: trace_input for i, trace_input in zip(_input_nodes(graph), trace.inputs, strict=True)}
+    trace.inputs = [order[i] for i in graph.inputs]
+    return expand_calls(trace.graph(tuple([values[i]._index for i in graph.outputs])), handle)
+
+
+def _input_nodes(graph: Graph) -> list[int]:
+    return [i for i, node in enumerate(graph.nodes) if node[0] is INPUT]
 
 
 def inline(trace: Any, graph: Graph, values: Sequence[Any]) -> list[Any]:

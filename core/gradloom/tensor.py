@@ -11,7 +11,7 @@ import numpy as np
 from gradloom import dispatch
 from gradloom.errors import ArgumentError, LostGradientError
 from gradloom.op import _OPS
-from gradloom.trace import Handle, alias_error, innermost, user_location
+from gradloom.trace import Handle, alias_error, innermost
 
 
 _NUMBERS = frozenset({float, int, complex, bool})
@@ -61,7 +61,6 @@ def _in_place(name: str) -> Callable[[Any, Any], Any]:
                 expected=self.spec,
                 got=result.spec,
                 remedy="write x = x + y",
-                location=user_location(),
             )
         self._rebind(result.astype(self.dtype), None, "an in-place operation")
         return self
@@ -306,5 +305,4 @@ def lost_gradient(action: str) -> LostGradientError:
         expected="NumPy functions and operators, which gradloom traces",
         remedy="use np.* instead of math.* and np.stack instead of np.array; "
         "wrap the value in gl.stop_gradient if no gradient should flow",
-        location=user_location(),
     )

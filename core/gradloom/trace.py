@@ -8,7 +8,6 @@ outer traces are captured as inputs.
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, final
@@ -17,12 +16,12 @@ import numpy as np
 
 from gradloom.backend import spec_of
 from gradloom.errors import AliasError, ArgumentError, ConcreteValueError, GradloomError, TraceEndedError
-from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, RawSource, Source, literal_key
+from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, literal_key
 from gradloom.op import Op, get_op
+from gradloom.source import USER_FILES, RawSource, Source, user_location, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec
 
 _LEVELS = itertools.count(1)
-_PACKAGES = (os.path.dirname(os.path.abspath(__file__)) + os.sep, os.path.dirname(np.__file__) + os.sep)
 #: Arrays up to this many bytes are copied when captured; larger ones are write-protected
 #: while the trace lasts, so that changing them between two uses cannot go unnoticed.
 COPY_LIMIT = 16_384
@@ -63,35 +62,10 @@ def trace_ended() -> TraceEndedError:
         "a tensor was used after the trace that made it had ended",
         expected="a tensor of a running gradloom function",
         remedy="return the value from the traced function (has_aux=True returns extras) instead of storing it",
-        location=user_location(),
     )
 
 
 _ENDED = _Ended()
-
-
-#: Files seen to be the user's own; only ever added to.
-_USER_FILES: set[str] = set()
-
-
-def user_source() -> RawSource | None:
-    """Return where the innermost frame outside gradloom and NumPy stands."""
-    frame: Any = sys._getframe(1)
-    while frame is not None:
-        filename = frame.f_code.co_filename
-        if filename in _USER_FILES:
-            return frame.f_code, frame.f_lasti, -1
-        if not filename.startswith(_PACKAGES):
-            _USER_FILES.add(filename)
-            continue
-        frame = frame.f_back
-    return None
-
-
-def user_location() -> str | None:
-    """Return the user's ``file:line``."""
-    source = user_source()
-    return None if source is None else str(Source(*source))
 
 
 @final
@@ -199,7 +173,7 @@ class Trace:
         if source is None:
             frame = sys._getframe(2)
             code = frame.f_code
-            source = (code, frame.f_lasti, -1) if code.co_filename in _USER_FILES else user_source()
+            source = (code, frame.f_lasti, -1) if code.co_filename in USER_FILES else user_source()
         self.sources.append(source)
         if type(out) is tuple:
             parent = handle(self, index, out)  # type: ignore[arg-type]
@@ -271,7 +245,6 @@ class Trace:
                     "a tensor of an inner trace was used outside it",
                     op=None if op is None else op.name,
                     remedy="return the value from the inner function instead of storing it",
-                    location=user_location(),
                 )
             return self._capture((id(value._trace), value._index), value.spec, value)
         spec = spec_of(value)
@@ -371,9 +344,8 @@ class Trace:
     def _located(self, error: GradloomError, op: Op | None) -> GradloomError:
         if error.op is None and op is not None:
             error.op = op.name
-        if error.location is None:
-            source = self.origin
-            error.location = user_location() if source is None else str(Source(*source))
+        if self.origin is not None:
+            error.location = str(Source(*self.origin))
         return error
 
 
@@ -382,7 +354,6 @@ def abstract_value(action: str, reason: str) -> ConcreteValueError:
     return ConcreteValueError(
         f"{action} needs a value, but {reason}",
         remedy="use np.where or np.select, mark the argument with static_argnums, or leave out the transform",
-        location=user_location(),
     )
 
 
@@ -430,5 +401,4 @@ def alias_error(action: str) -> AliasError:
     return AliasError(
         f"{action} changes an array that a view shares",
         remedy="drop the view before the assignment, or copy it (view = x[...].copy())",
-        location=user_location(),
     )

@@ -1,0 +1,431 @@
+"""The explicit lazy graph: `tensor`, `gradients`, `Tape` and `compute`.
+
+A lazy tensor holds the op and the tensors it comes from, so a graph is released with the
+last tensor that needs it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+
+from gradloom.autodiff import backward, ones, zeros
+from gradloom.backend import spec_of
+from gradloom.errors import ArgumentError, ConcreteValueError, DTypeError, GradloomError, ShapeError
+from gradloom.graph import INPUT, LITERAL
+from gradloom.op import Op, get_op
+from gradloom.program import Program, programs
+from gradloom.source import RawSource
+from gradloom.spec import PYTHON_SCALARS, Spec
+from gradloom.tensor import Tensor
+from gradloom.trace import Abstract, Handle, Trace, describe, trace_ended, user_source
+
+_SERIALS = itertools.count()
+
+
+@final
+class _Node:
+    """One value of a lazy graph."""
+
+    __slots__ = ("attrs", "derived", "inputs", "op", "serial", "source", "spec", "value")
+
+    def __init__(
+        self, op: Op, inputs: tuple[_Node, ...], attrs: tuple[Any, ...], spec: Any, source: RawSource | None, value: Any = None
+    ) -> None:
+        self.serial = next(_SERIALS)
+        self.op = op
+        self.inputs = inputs
+        self.attrs = attrs
+        self.spec = spec
+        self.source = source
+        #: The array of an input, the scalar of a literal.
+        self.value = value
+        self.derived: _Node | None = None
+
+
+@final
+class _LazyTrace:
+    """Takes the place of a trace for lazy tensors: below every real trace, and never ended.
+
+    Node ids are the nodes themselves.
+    """
+
+    level = 0
+    nodes = ()
+    origin = None
+
+    def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = ()) -> Any:
+        """Record an op on arguments and return its lazy output."""
+        nodes = [self.lift(arg, op) if type(arg) not in PYTHON_SCALARS else None for arg in args]
+        specs = [PYTHON_SCALARS[type(a)] if n is None else n.spec for a, n in zip(args, nodes, strict=True)]
+        try:
+            out, casts = op.infer(tuple(specs), attrs)
+        except GradloomError as error:
+            error.op = error.op or op.name
+            raise
+        inputs = []
+        for i, (arg, node) in enumerate(zip(args, nodes, strict=True)):
+            dtype = specs[i].dtype if casts is None or casts[i] is None else casts[i]
+            if node is None:
+                node = self.literal(arg, dtype)
+            elif casts is not None and casts[i] is not None:
+                node = self.bind(get_op("astype"), (self.tensor(node),), (dtype,))._index
+            inputs.append(node)
+        node = self.append(op, tuple(inputs), attrs, out, user_source())
+        if type(out) is tuple:
+            item = get_op("item")
+            return tuple([self.tensor(self.append(item, (node,), (k,), s, node.source)) for k, s in enumerate(out)])
+        return self.tensor(node)
+
+    def append(self, op: Op, inputs: tuple[_Node, ...], attrs: Any, spec: Any, source: Any) -> _Node:
+        """Add a node as it stands."""
+        node = _Node(op, inputs, attrs, spec, source)
+        if source is not None and isinstance(source[2], _Node):
+            node.source = (source[0], source[1], -1)
+            node.derived = source[2]
+        return node
+
+    def literal(self, value: Any, dtype: Any) -> _Node:
+        """Return a node for a Python scalar."""
+        return _Node(LITERAL, (), (Spec((), dtype),), Spec((), dtype), None, value)
+
+    def tensor(self, node: _Node) -> LazyTensor:
+        """Return a tensor for a node."""
+        return LazyTensor(self, node, node.spec)  # type: ignore[arg-type]
+
+    def static(self, node: _Node) -> Any:
+        """Return the value of a literal node, None for any other."""
+        return node.value if node.op is LITERAL else None
+
+    def lift(self, value: Any, op: Op | None = None) -> _Node:
+        """Return the node for a lazy tensor or an array."""
+        if isinstance(value, LazyTensor):
+            node: _Node = value._index  # type: ignore[assignment]
+            return node
+        if isinstance(value, Handle):
+            raise trace_ended()
+        spec = spec_of(value)
+        if spec is None:
+            raise ArgumentError(
+                "cannot take a value of this kind",
+                op=None if op is None else op.name,
+                expected="an array or a number",
+                got=describe(value),
+            )
+        if type(value) in PYTHON_SCALARS:
+            return self.literal(value, spec.dtype)
+        if isinstance(value, np.ndarray):
+            value = value.copy()
+        return _Node(INPUT, (), (spec,), spec, None, value)
+
+    def lift_as(self, value: Any, spec: Spec) -> _Node:
+        """Return the node for a value that takes the place of an input of some spec."""
+        return self.literal(value, spec.dtype) if type(value) in PYTHON_SCALARS else self.lift(value)
+
+    def demand(self, node: _Node, action: str) -> Any:
+        """Compute a value now."""
+        (value,) = compute(self.tensor(node))
+        return value
+
+    def carries_gradient(self, node: _Node) -> bool:
+        """Return False: nothing is being differentiated until `gradients` is called."""
+        return False
+
+    def _located(self, error: GradloomError, op: Op | None) -> GradloomError:
+        return error
+
+
+_LAZY = _LazyTrace()
+
+
+class LazyTensor(Tensor):
+    """A tensor of the explicit lazy graph, made by `tensor` and by computing with such."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.spec!r}, lazy)"
+
+
+def tensor(value: Any = None, *, shape: tuple[int, ...] = (), dtype: Any = None, name: str | None = None) -> Tensor:
+    """Return a lazy tensor: the start of an explicit graph.
+
+    Parameters
+    ----------
+    value : array or number, optional
+        The value, copied. Without it the tensor is a placeholder, to be fed to `compute`.
+    shape : tuple of int, default ()
+        Shape of a placeholder.
+    dtype : dtype, optional
+        Dtype; by default that of ``value``, float64 for placeholders.
+    name : str, optional
+        Name of a placeholder in errors.
+
+    Returns
+    -------
+    Tensor
+        Operators and NumPy functions on it build the graph; `compute` runs it.
+
+    Examples
+    --------
+    >>> import gradloom as gl
+    >>> a, b, c = gl.tensor(3.0), gl.tensor(2.0), gl.tensor(1.0)
+    >>> y = a * b + c
+    >>> gl.compute(*gl.gradients(y, [a, b, c]))
+    (np.float64(2.0), np.float64(3.0), np.float64(1.0))
+    """
+    if value is None:
+        spec = Spec(tuple(shape), np.float64 if dtype is None else dtype)
+        missing = Abstract(f"the placeholder {name!r} was not fed" if name else "a placeholder was not fed")
+        return _LAZY.tensor(_Node(INPUT, (), (spec,), spec, None, missing))
+    if isinstance(value, LazyTensor):
+        return value if dtype is None else value.astype(dtype)
+    found = spec_of(value)
+    if found is None or isinstance(value, Handle):
+        raise ArgumentError(
+            "cannot take a value of this kind",
+            op="tensor",
+            argument="value",
+            expected="an array or a number",
+            got=describe(value),
+        )
+    if dtype is not None or type(value) in PYTHON_SCALARS:
+        value = np.asarray(value, dtype)[()]
+    return _LAZY.tensor(_LAZY.lift(value))
+
+
+def _to_trace(nodes: Iterable[_Node], feed: Mapping[_Node, Any]) -> tuple[Trace, dict[_Node, int]]:
+    """Return a trace of what some nodes depend on, and the id of each node in it."""
+    needed: set[_Node] = set()
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        if node not in needed:
+            needed.add(node)
+            if node not in feed:
+                stack += node.inputs
+    trace = Trace(Tensor)
+    ids: dict[_Node, int] = {}
+    for node in sorted(needed, key=_serial):
+        if node in feed or node.op is INPUT:
+            ids[node] = trace.add_input(node.spec, feed.get(node, node.value))._index
+        elif node.op is LITERAL:
+            ids[node] = trace.literal(node.value, node.spec.dtype)
+        else:
+            source = node.source
+            if source is not None and node.derived is not None:
+                source = (source[0], source[1], ids.get(node.derived, len(trace.nodes)))
+            inputs = tuple([ids[i] for i in node.inputs])
+            ids[node] = trace.append(node.op, inputs, node.attrs, node.spec, source)
+    return trace, ids
+
+
+def _serial(node: _Node) -> int:
+    return node.serial
+
+
+def compute(*tensors: Any, feed: Mapping[Any, Any] | None = None) -> tuple[Any, ...]:
+    """Compute lazy tensors together.
+
+    Parameters
+    ----------
+    *tensors : Tensor
+        Lazy tensors; other values are returned as they are.
+    feed : mapping, optional
+        Values that take the place of tensors (placeholders, usually), of the same shape.
+
+    Returns
+    -------
+    tuple of arrays
+        One per tensor.
+
+    Raises
+    ------
+    ConcreteValueError
+        If a placeholder is not fed.
+    ShapeError, DTypeError
+        If a fed value does not fit.
+
+    Examples
+    --------
+    >>> import gradloom as gl
+    >>> x = gl.tensor(shape=(), name="x")
+    >>> gl.compute(x * 2.0, feed={x: 4.0})
+    (np.float64(8.0),)
+    """
+    lazy = [t._index for t in tensors if isinstance(t, LazyTensor)]
+    if not lazy:
+        return tensors
+    trace, ids = _to_trace(lazy, _checked_feed(feed or {}))
+    for value in trace.input_values.values():
+        if isinstance(value, Abstract):
+            raise ConcreteValueError(
+                value.reason, op="compute", remedy="pass feed={placeholder: value}"
+            )
+    outputs = tuple([ids[node] for node in lazy])  # type: ignore[index]
+    program, lifted = programs.find(trace, "compute", outputs, Program)
+    results = iter(program.run([*trace.input_values.values(), *lifted], trace.sources))
+    return tuple([next(results) if isinstance(t, LazyTensor) else t for t in tensors])
+
+
+def _checked_feed(feed: Mapping[Any, Any]) -> dict[_Node, Any]:
+    """Return values by node, or raise where one does not fit its tensor."""
+    checked = {}
+    for key, value in feed.items():
+        if not isinstance(key, LazyTensor):
+            raise ArgumentError(
+                "only lazy tensors can be fed", op="compute", argument="feed", got=describe(key)
+            )
+        spec, given = key.spec, spec_of(value)
+        if given is None or not np.can_cast(given.dtype, spec.dtype, "same_kind"):
+            raise DTypeError(
+                "a fed value has the wrong kind",
+                op="compute",
+                argument="feed",
+                expected=spec,
+                got=describe(value),
+            )
+        if given.shape != spec.shape:
+            raise ShapeError(
+                "a fed value has the wrong shape",
+                op="compute",
+                argument="feed",
+                expected=spec.shape,
+                got=given.shape,
+                remedy="make a placeholder of that shape, and build the graph on it",
+            )
+        if type(value) in PYTHON_SCALARS or given.dtype != spec.dtype:
+            value = spec.dtype.type(value) if not spec.shape else value.astype(spec.dtype)
+        checked[key._index] = value
+    return checked  # type: ignore[return-value]
+
+
+def gradients(y: Tensor, xs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gradients of a lazy tensor, as lazy tensors.
+
+    Parameters
+    ----------
+    y : Tensor
+        What to differentiate; an array counts as the sum of its elements.
+    xs : sequence of Tensor
+        With respect to what; anything ``y`` was computed from, inputs or intermediate values.
+
+    Returns
+    -------
+    list of Tensor
+        One per entry of ``xs``, of its shape and dtype; zeros where ``y`` does not depend
+        on it.
+
+    Raises
+    ------
+    ArgumentError
+        If something is not a lazy tensor.
+    DTypeError
+        If something is not of a float or complex dtype.
+    """
+    for value, argument in [(y, "y"), *[(x, f"xs[{k}]") for k, x in enumerate(xs)]]:
+        if not isinstance(value, LazyTensor):
+            raise ArgumentError(
+                "must be a lazy tensor",
+                op="gradients",
+                argument=argument,
+                got=describe(value),
+                remedy="make it with gl.tensor, or use gl.grad",
+            )
+        if not value.spec.inexact:
+            raise DTypeError(
+                "cannot differentiate integers or booleans",
+                op="gradients",
+                argument=argument,
+                expected="float or complex dtype",
+                got=value.spec,
+            )
+    target: Any = y._index
+    wanted: list[Any] = [x._index for x in xs]
+    trace, ids = _to_trace([target, *wanted], {})
+    known: dict[int, _Node] = {i: node for node, i in ids.items()}
+    start = len(trace.nodes)
+    found = backward(trace, [ids[target]], [ones(trace, y.spec)], [ids[x] for x in wanted])
+    found = [zeros(trace, x.spec) if g is None else g for x, g in zip(xs, found, strict=True)]
+    for i in range(start, len(trace.nodes)):
+        known[i] = _lazy_node(trace, i, known)
+    return [_LAZY.tensor(known[g._index]) for g in found]  # type: ignore[union-attr]
+
+
+def _lazy_node(trace: Trace, i: int, known: dict[int, _Node]) -> _Node:
+    """Return a lazy node for a node that was appended to a trace."""
+    op, inputs, attrs = trace.nodes[i]
+    spec = trace.specs[i]
+    if op is LITERAL:
+        return _LAZY.literal(trace.literals[attrs[1]], spec.dtype)
+    source: Any = trace.sources[i]
+    if source is not None and source[2] >= 0:
+        source = source[0], source[1], known[source[2]]
+    return _LAZY.append(op, tuple([known[j] for j in inputs]), attrs, spec, source)
+
+
+@final
+class Tape:
+    """Marks tensors to differentiate with respect to, and gives their gradients as arrays.
+
+    Examples
+    --------
+    >>> import gradloom as gl
+    >>> a, b, c = gl.tensor(3.0), gl.tensor(2.0), gl.tensor(1.0)
+    >>> with gl.Tape() as tape:
+    ...     tape.watch([a, b, c])
+    ...     y = a * b + c
+    >>> tape.gradient(y, [a, b, c])
+    [np.float64(2.0), np.float64(3.0), np.float64(1.0)]
+    """
+
+    def __init__(self) -> None:
+        self._watched: set[_Node] = set()
+
+    def __enter__(self) -> Tape:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+    def watch(self, tensors: Tensor | Sequence[Tensor]) -> None:
+        """Mark one lazy tensor, or several.
+
+        Raises
+        ------
+        ArgumentError
+            If something is not a lazy tensor.
+        """
+        for value in [tensors] if isinstance(tensors, Tensor) else tensors:
+            if not isinstance(value, LazyTensor):
+                raise ArgumentError(
+                    "only lazy tensors can be watched",
+                    op="Tape.watch",
+                    got=describe(value),
+                    remedy="make it with gl.tensor",
+                )
+            self._watched.add(value._index)  # type: ignore[arg-type]
+
+    def gradient(self, y: Tensor, xs: Tensor | Sequence[Tensor], feed: Mapping[Any, Any] | None = None) -> Any:
+        """Compute the gradients of ``y``: a list of arrays, one per entry of ``xs``, or one array.
+
+        Raises
+        ------
+        ArgumentError
+            If an entry of ``xs`` was not watched.
+        """
+        several = not isinstance(xs, Tensor)
+        wanted: list[Tensor] = list(xs) if several else [xs]  # type: ignore[list-item]
+        for k, x in enumerate(wanted):
+            if isinstance(x, LazyTensor) and x._index not in self._watched:
+                raise ArgumentError(
+                    "the tensor was not watched",
+                    op="Tape.gradient",
+                    argument=f"xs[{k}]",
+                    remedy="call tape.watch on it",
+                )
+        results = list(compute(*gradients(y, wanted), feed=feed))
+        return results if several else results[0]

@@ -1,0 +1,70 @@
+"""Source: where in the user's code an operation was written."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import CodeType
+from typing import Any, NamedTuple
+
+#: A `Source` as it is stored, a plain tuple.
+RawSource = tuple[CodeType | str, int, int]
+
+_GRADLOOM = os.path.dirname(os.path.abspath(__file__)) + os.sep
+#: Files seen to be the user's own; only ever added to.
+USER_FILES: set[str] = set()
+
+
+class Source(NamedTuple):
+    """A place in the user's code; resolved to a line only when asked.
+
+    ``origin`` is -1 for what the user wrote, else the id of the node that this one is the
+    derivative of.
+    """
+
+    code: CodeType | str
+    offset: int
+    origin: int = -1
+
+    @property
+    def derived(self) -> bool:
+        """True for nodes that a gradient rule added."""
+        return self.origin >= 0
+
+    @property
+    def filename(self) -> str:
+        """The user's file."""
+        return self.code if isinstance(self.code, str) else self.code.co_filename
+
+    @property
+    def line(self) -> int:
+        """The user's line number, 0 if unknown."""
+        if isinstance(self.code, str):
+            return self.offset
+        for start, end, line in self.code.co_lines():
+            if start <= self.offset < end and line is not None:
+                return line
+        return self.code.co_firstlineno
+
+    def __str__(self) -> str:
+        return f"{self.filename}:{self.line}"
+
+
+def user_source() -> RawSource | None:
+    """Return where the innermost frame outside gradloom and NumPy stands."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if filename in USER_FILES:
+            return frame.f_code, frame.f_lasti, -1
+        if not filename.startswith(_GRADLOOM) and not frame.f_globals.get("__name__", "").startswith("numpy."):
+            USER_FILES.add(filename)
+            continue
+        frame = frame.f_back
+    return None
+
+
+def user_location() -> str | None:
+    """Return the user's ``file:line``."""
+    source = user_source()
+    return None if source is None else str(Source(*source))
