@@ -38,6 +38,16 @@ def resolve_dtypes(ufunc: np.ufunc, op: str, specs: tuple[Spec, ...]) -> tuple[n
         ) from None
 
 
+def result_dtype(op: str, *specs: Spec) -> np.dtype[Any]:
+    """Return the dtype in which NumPy joins values of some specs."""
+    try:
+        return np.result_type(*[_WEAK[s.dtype.kind](0) if s.weak else s.dtype for s in specs])
+    except TypeError:
+        raise DTypeError(
+            "no common dtype", op=op, expected="dtypes that NumPy joins", got=", ".join(str(s.dtype) for s in specs)
+        ) from None
+
+
 def elementwise(
     name: str,
     ufunc: np.ufunc,

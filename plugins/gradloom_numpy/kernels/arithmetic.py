@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,46 @@ def annihilating_multiply(x: Any, y: Any) -> Any:
     return product
 
 
+def binary_exponent(x: Any) -> Any:
+    """Return the exponent of the binary representation."""
+    return np.frexp(x)[1]
+
+
+def round(*, decimals: int) -> Kernel:
+    """Return the kernel that rounds to some decimals."""
+    return partial(np.round, decimals=decimals)
+
+
 KERNELS: dict[str, Kernel | Specialised] = {
     "add": operator.add,
     "subtract": operator.sub,
     "multiply": operator.mul,
+    "annihilating_multiply": annihilating_multiply,
     "divide": operator.truediv,
     "negative": operator.neg,
-    "annihilating_multiply": annihilating_multiply,
+    "positive": np.positive,
+    "reciprocal": np.reciprocal,
+    "square": np.square,
+    "sqrt": np.sqrt,
+    "cbrt": np.cbrt,
+    "power": np.power,
+    "hypot": np.hypot,
+    "floor_divide": np.floor_divide,
+    "remainder": np.remainder,
+    "fmod": np.fmod,
+    "gcd": np.gcd,
+    "lcm": np.lcm,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "trunc": np.trunc,
+    "rint": np.rint,
+    "round": Specialised(round),
+    "sign": np.sign,
+    "absolute": np.absolute,
+    "copysign": np.copysign,
+    "heaviside": np.heaviside,
+    "nextafter": np.nextafter,
+    "spacing": np.spacing,
+    "ldexp": np.ldexp,
+    "binary_exponent": binary_exponent,
 }
