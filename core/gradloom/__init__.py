@@ -11,6 +11,7 @@ from gradloom.lazy import Tape, compute, gradients, tensor
 from gradloom.linear import hvp, jvp, linearize, vjp
 from gradloom.tensor import Tensor
 from gradloom.vectorize import vmap
+from gradloom.visualize import visualize
 
 __all__ = [
     "Tape",
@@ -33,6 +34,7 @@ __all__ = [
     "stop_gradient",
     "tensor",
     "value_and_grad",
+    "visualize",
     "vjp",
     "vmap",
 ]

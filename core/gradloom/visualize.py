@@ -1,0 +1,393 @@
+"""Visualize: a graph as a self-contained SVG picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, final
+
+from gradloom.errors import ArgumentError
+from gradloom.graph import INPUT, LITERAL, Graph
+from gradloom.jit import make_graph
+from gradloom.layout import BOX_HEIGHT, Layout, Line, Point, drawn_nodes
+from gradloom.pytree import flatten, paths
+
+#: Drawings with more nodes than this are refused.
+MAX_NODES = 1_000
+
+_ESCAPES = {38: "&amp;", 60: "&lt;", 62: "&gt;", 34: "&quot;"}
+# What XML cannot hold at all.
+_ESCAPES |= {code: " " for code in range(32) if code != 10}
+_ESCAPES |= dict.fromkeys([*range(0xD800, 0xE000), 0xFFFE, 0xFFFF], "")
+_NAME_WIDTH = 7.3
+_SPEC_WIDTH = 6.1
+_MARGIN = 24.0
+_HEADER = 58.0
+_LEGEND = 54.0
+
+_STYLE = """
+text { font-family: ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace; fill: #1f2937 }
+.title { font-size: 15px; font-weight: 600 } .note { font-size: 11px; fill: #6b7280 }
+.name { font-size: 12px; font-weight: 600; text-anchor: middle }
+.spec { font-size: 10px; fill: #4b5563; text-anchor: middle }
+.tag { font-size: 10px; font-weight: 600; fill: #ffffff; text-anchor: middle }
+.frame { fill: none; stroke-width: 1; stroke-dasharray: 3 4 }
+.box { stroke-width: 1.3 } .output .box { stroke-width: 2.6 }
+.forward .box { fill: #e6effc; stroke: #3b6fb6 } .backward .box { fill: #fdebdc; stroke: #c2621b }
+.higher .box { fill: #f3e6f8; stroke: #8a3fa0 } .input .box { fill: #e5f4e8; stroke: #3a8a4d }
+.badge { fill: #111827 }
+.line { fill: none; stroke-width: 1.3 } .routed { stroke-width: 1; opacity: 0.75 }
+.from-forward { stroke: #3b6fb6 } .from-backward { stroke: #c2621b }
+.from-higher { stroke: #8a3fa0 } .from-input { stroke: #3a8a4d }
+.line:hover { stroke-width: 3; opacity: 1 } .node:hover .box { filter: brightness(0.95) }
+"""
+
+
+@final
+class Drawing:
+    """An SVG picture; notebooks show it.
+
+    Attributes
+    ----------
+    svg : str
+        The whole document: no scripts, no references to anything outside it.
+    """
+
+    __slots__ = ("svg",)
+
+    def __init__(self, svg: str) -> None:
+        self.svg = svg
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def __str__(self) -> str:
+        return self.svg
+
+    def __repr__(self) -> str:
+        return f"<Drawing: {len(self.svg)} characters of SVG>"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the picture to a file whose name ends in ``.svg``."""
+        path = Path(path)
+        if path.suffix.lower() != ".svg":
+            raise ArgumentError(
+                "the drawing is SVG",
+                op="visualize",
+                argument="filename",
+                expected="a name that ends in .svg",
+                got=str(path),
+                remedy="save as .svg, and convert it with a program of your choice",
+            )
+        path.write_text(self.svg, encoding="utf-8")
+
+
+def visualize(
+    f: Callable[..., Any] | Graph, *args: Any, filename: str | os.PathLike[str] | None = None, **kwargs: Any
+) -> Drawing:
+    """Draw the graph of a function.
+
+    What the function computes flows down on the left. Its derivative, if it is a gradient,
+    stands on the right, beside what it is the derivative of, and flows up. Point at a box to
+    see the user's line, and at a line to see what it carries.
+
+    Parameters
+    ----------
+    f : callable or Graph
+        A function of arrays and numbers (in containers), written with NumPy, such as
+        ``gl.value_and_grad(loss)``; or a graph.
+    *args, **kwargs
+        The arguments of ``f``; only their shapes and dtypes matter.
+    filename : path, optional
+        Where to save the picture, a name that ends in ``.svg``.
+
+    Returns
+    -------
+    Drawing
+        Shown by notebooks; ``.svg`` is its text and ``.save(path)`` writes it.
+
+    Raises
+    ------
+    ArgumentError
+        If the graph has more than 1,000 nodes to draw, or ``filename`` does not end in ``.svg``.
+
+    Notes
+    -----
+    Literals are written into the boxes that use them; nodes that no output needs are left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradloom as gl
+    >>> drawing = gl.visualize(gl.value_and_grad(lambda x: np.sum(np.sin(x))), np.ones(3))
+    >>> drawing.svg[:4]
+    '<svg'
+    """
+    title = "graph"
+    names: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+    if isinstance(f, Graph):
+        if args or kwargs:
+            raise ArgumentError("a graph takes no arguments", op="visualize", got=f"{len(args) + len(kwargs)} of them")
+        graph = f
+    else:
+        graph, names, outputs = _traced(f, args, kwargs)
+        title = getattr(f, "__name__", type(f).__name__)
+    drawing = Drawing(_Picture(graph, title, names, outputs).svg())
+    if filename is not None:
+        drawing.save(filename)
+    return drawing
+
+
+def _traced(
+    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Graph, list[str], list[str]]:
+    """Return the graph of a function and the names of its arguments and outputs."""
+    outputs: list[str] = []
+
+    def noting_outputs(*args: Any, **kwargs: Any) -> Any:
+        out = f(*args, **kwargs)
+        outputs[:] = paths(flatten(out)[1], "output")
+        return out
+
+    graph = make_graph(noting_outputs)(*args, **kwargs)
+    names = _parameter_names(f, len(args))
+    arguments = [path for name, arg in zip(names, args, strict=True) for path in paths(flatten(arg)[1], name)]
+    arguments += [path for name, arg in kwargs.items() for path in paths(flatten(arg)[1], name)]
+    return graph, arguments, outputs
+
+
+def _parameter_names(f: Callable[..., Any], count: int) -> list[str]:
+    """Return the names of positional parameters, looking through transforms."""
+    while hasattr(f, "__wrapped__"):
+        f = f.__wrapped__
+    code = getattr(f, "__code__", None)
+    known = () if code is None else code.co_varnames[: code.co_argcount]
+    if hasattr(f, "__self__"):
+        known = known[1:]
+    return [known[k] if k < len(known) else f"argument {k}" for k in range(count)]
+
+
+class _Picture:
+    """A graph, laid out and written as SVG."""
+
+    def __init__(self, graph: Graph, title: str, names: Sequence[str], outputs: Sequence[str]) -> None:
+        nodes = drawn_nodes(graph)
+        if len(nodes) > MAX_NODES:
+            raise ArgumentError(
+                f"the graph is too large to read as a picture: {len(nodes):,} nodes",
+                op="visualize",
+                expected=f"at most {MAX_NODES:,} nodes",
+                remedy="draw a part of the function (a layer, a step), or read it with print(gl.make_graph(f)(...))",
+            )
+        if not nodes:
+            raise ArgumentError("the graph has no outputs, so there is nothing to draw", op="visualize")
+        self.graph = graph
+        self.title = title
+        self.names = dict(zip(graph.inputs, names, strict=False))
+        self.tags: dict[int, str] = {}
+        single = len(graph.outputs) == 1
+        for k, i in enumerate(graph.outputs):
+            name = outputs[k] if outputs else "output" if single else f"output {k}"
+            self.tags[i] = f"{self.tags[i]}, {name}" if i in self.tags else name
+        self.lines = {i: line.split("  # ") for i, line in zip(nodes, self._listing(nodes), strict=True)}
+        self.layout = Layout(graph, {i: self._width(i) for i in nodes})
+        self.upward = {frame.group for frame in self.layout.frames if frame.upward}
+
+    def _listing(self, nodes: list[int]) -> list[str]:
+        names = [f"x{i}" for i in range(len(self.graph.nodes))]
+        for i, (op, _, attrs) in enumerate(self.graph.nodes):
+            if op is LITERAL:
+                names[i] = repr(self.graph.literals[attrs[1]])
+        return [self.graph._line(i, names).strip() for i in nodes]
+
+    # -- what stands in a box --------------------------------------------------------------
+
+    def _label(self, i: int) -> str:
+        op, inputs, attrs = self.graph.nodes[i]
+        if op is INPUT:
+            return self.names.get(i, f"captured x{i}" if self.names else f"x{i}")
+        literals = self.graph.literals
+        if op is LITERAL:
+            return repr(literals[attrs[1]])
+        slots = [
+            repr(literals[self.graph.nodes[j][2][1]]) if self.graph.nodes[j][0] is LITERAL else "·" for j in inputs
+        ]
+        return f"{op.name}({', '.join(slots)})" if any(slot != "·" for slot in slots) else op.name
+
+    def _spec(self, i: int) -> str:
+        spec = self.graph.specs[i]
+        return f"{len(spec)} outputs" if isinstance(spec, tuple) else repr(spec)
+
+    def _width(self, i: int) -> float:
+        name = len(self._label(i)) * _NAME_WIDTH
+        return max(name, len(self._spec(i)) * _SPEC_WIDTH, len(self.tags.get(i, "")) * _SPEC_WIDTH, 40.0) + 20.0
+
+    def _tooltip(self, i: int) -> str:
+        if self.graph.nodes[i][0] is INPUT:
+            return f"{self._label(i)}: {self._spec(i)}, an input"
+        return "\n".join(self.lines[i])
+
+    def _part(self, i: int) -> str:
+        """Return the class of a node."""
+        if self.graph.nodes[i][0] is INPUT:
+            return "input"
+        return ("forward", "backward", "higher")[min(self.layout.boxes[i].group, 2)]
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def svg(self) -> str:
+        """Return the document."""
+        layout = self.layout
+        legend, legend_width = self._legend()
+        header = self._summary()
+        width = max(layout.width, legend_width, len(header) * 6.8, len(self.title) * 9.2) + 2 * _MARGIN
+        height = layout.height + _HEADER + _LEGEND + 2 * _MARGIN
+        body = [self._frame(k) for k in range(len(layout.frames))]
+        body += [self._line(line) for line in sorted(layout.lines, key=lambda line: line.curved)]
+        body += [self._box(i) for i in layout.boxes]
+        return "\n".join(
+            [
+                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
+                f'width="{width:.0f}" height="{height:.0f}" role="img">',
+                f"<title>{_escape(self.title)}</title>",
+                f"<style>{_STYLE}</style>",
+                *_markers(),
+                '<rect width="100%" height="100%" fill="#ffffff"/>',
+                f'<text class="title" x="{_MARGIN}" y="34">{_escape(self.title)}</text>',
+                f'<text class="note" x="{_MARGIN}" y="52">{_escape(header)}</text>',
+                f'<g transform="translate({_MARGIN},{_HEADER + _MARGIN})">',
+                *body,
+                "</g>",
+                f'<g class="legend" transform="translate({_MARGIN},{height - _LEGEND})">{legend}</g>',
+                "</svg>\n",
+            ]
+        )
+
+    def _summary(self) -> str:
+        counts: dict[str, int] = {}
+        for i in self.layout.boxes:
+            counts[self._part(i)] = counts.get(self._part(i), 0) + 1
+        words = {"input": "input", "forward": "forward", "backward": "derivative", "higher": "higher derivative"}
+        ends = " node", " nodes"
+        return ", ".join(
+            f"{n} {word}{'s' * (n > 1) if part == 'input' else ends[n > 1]}"
+            for part, word in words.items()
+            if (n := counts.get(part))
+        )
+
+    def _frame(self, k: int) -> str:
+        frame = self.layout.frames[k]
+        if len(self.layout.frames) == 1:
+            return ""
+        colour = ("#3b6fb6", "#c2621b", "#8a3fa0")[min(frame.group, 2)]
+        if frame.group == 0:
+            words = "forward: flows down"
+        elif frame.group == 1 and not frame.mixed:
+            words = "backward: flows up" if frame.upward else "tangents: flow down"
+        else:
+            words = f"derivative, order {frame.group}: flows {'up' if frame.upward else 'down'}"
+        x, y = frame.left - 14, frame.top - 12
+        return (
+            f'<rect class="frame" x="{x:.1f}" y="{y:.1f}" width="{frame.right - frame.left + 28:.1f}" '
+            f'height="{frame.bottom - frame.top + 30:.1f}" rx="10" stroke="{colour}"/>'
+            f'<text class="note" x="{x + 2:.1f}" y="{y - 6:.1f}" style="fill: {colour}">{words}</text>'
+        )
+
+    def _box(self, i: int) -> str:
+        box = self.layout.boxes[i]
+        x, radius = box.x - box.width / 2, 20 if self.graph.nodes[i][0] is INPUT else 6
+        classes = f"node {self._part(i)}" + (" output" if i in self.tags else "")
+        parts = [
+            f'<g class="{classes}" id="x{i}"><title>{_escape(self._tooltip(i))}</title>',
+            _rectangle("box", x, box.y, box.width, BOX_HEIGHT, radius),
+            _text("name", box.x, box.y + 19, self._label(i)),
+            _text("spec", box.x, box.y + 34, self._spec(i)),
+        ]
+        tag = self.tags.get(i)
+        if tag is not None:
+            # On the side where values leave, away from the lines that come in.
+            y = box.y - 11 if box.group in self.upward else box.y + BOX_HEIGHT - 4
+            width = len(tag) * _SPEC_WIDTH + 12
+            parts.append(_rectangle("badge", box.x - width / 2, y, width, 15, 7) + _text("tag", box.x, y + 11, tag))
+        return "".join([*parts, "</g>"])
+
+    def _line(self, line: Line) -> str:
+        part = self._part(line.source)
+        path = _curve(line.points) if line.curved else _rounded(line.points)
+        source = f"x{line.source} ({self._label(line.source)}, {self._spec(line.source)})"
+        what = f"{source} to x{line.target} ({self._label(line.target)})"
+        classes = f"line from-{part}" + ("" if line.curved else " routed")
+        return f'<path class="{classes}" d="{path}" marker-end="url(#{part})"><title>{_escape(what)}</title></path>'
+
+    def _legend(self) -> tuple[str, float]:
+        present = {self._part(i) for i in self.layout.boxes}
+        words = {
+            "input": "input",
+            "forward": "value",
+            "backward": "its derivative",
+            "higher": "derivative of a derivative",
+        }
+        parts = []
+        x = 0.0
+        for part, word in words.items():
+            if part in present:
+                box = _rectangle("box", x, 0, 26, 16, 8 if part == "input" else 4)
+                parts.append(f'<g class="{part}">{box}</g>{_text("note", x + 33, 12, word)}')
+                x += 33 + len(word) * 6.8 + 22
+        parts.append(_rectangle("badge", x, 1, 52, 15, 7) + _text("tag", x + 26, 12, "output"))
+        hint = "point at a box or a line for details"
+        parts.append(_text("note", x + 72, 12, hint))
+        return "".join(parts), x + 72 + len(hint) * 6.8
+
+
+def _rectangle(kind: str, x: float, y: float, width: float, height: float, radius: float) -> str:
+    return (
+        f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{radius:g}"/>'
+    )
+
+
+def _text(kind: str, x: float, y: float, words: str) -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{_escape(words)}</text>'
+
+
+def _escape(text: str) -> str:
+    return text.translate(_ESCAPES)
+
+
+def _markers() -> list[str]:
+    colours = {"forward": "#3b6fb6", "backward": "#c2621b", "higher": "#8a3fa0", "input": "#3a8a4d"}
+    heads = [
+        f'<marker id="{part}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6.5" markerHeight="6.5" '
+        f'markerUnits="userSpaceOnUse" orient="auto"><path d="M0,0.5 L8,4 L0,7.5 z" fill="{colour}"/></marker>'
+        for part, colour in colours.items()
+    ]
+    return ["<defs>", *heads, "</defs>"]
+
+
+def _curve(points: list[Point]) -> str:
+    (x1, y1), (x2, y2) = points
+    middle = (y1 + y2) / 2
+    return f"M{x1:.1f},{y1:.1f} C{x1:.1f},{middle:.1f} {x2:.1f},{middle:.1f} {x2:.1f},{y2:.1f}"
+
+
+def _rounded(points: list[Point]) -> str:
+    """Return a path along straight pieces with rounded corners."""
+    kept = [points[0]]
+    for point in points[1:]:
+        if abs(point[0] - kept[-1][0]) + abs(point[1] - kept[-1][1]) > 0.05:
+            kept.append(point)
+    path = [f"M{kept[0][0]:.1f},{kept[0][1]:.1f}"]
+    for before, corner, after in zip(kept, kept[1:], kept[2:], strict=False):
+        a, b = _toward(corner, before), _toward(corner, after)
+        path.append(f"L{a[0]:.1f},{a[1]:.1f} Q{corner[0]:.1f},{corner[1]:.1f} {b[0]:.1f},{b[1]:.1f}")
+    return " ".join([*path, f"L{kept[-1][0]:.1f},{kept[-1][1]:.1f}"])
+
+
+def _toward(corner: Point, other: Point, radius: float = 6.0) -> Point:
+    """Return the point a little way from a corner, at most half way."""
+    dx, dy = other[0] - corner[0], other[1] - corner[1]
+    length = abs(dx) + abs(dy)
+    share = min(radius / length, 0.5)
+    return corner[0] + dx * share, corner[1] + dy * share
