@@ -5,6 +5,7 @@ from gradloom.api import elementwise_grad, grad, value_and_grad
 from gradloom.check import check_grads
 from gradloom.context import backend, scheduler
 from gradloom.custom import custom_gradient, stop_gradient
+from gradloom.doctor import backends
 from gradloom.jacobian import hessian, jacobian
 from gradloom.jit import jit, make_graph
 from gradloom.lazy import Tape, compute, gradients, tensor
@@ -17,6 +18,7 @@ __all__ = [
     "Tape",
     "Tensor",
     "backend",
+    "backends",
     "check_grads",
     "compute",
     "custom_gradient",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 from gradloom.backend import backend_of_type, backends
-from gradloom.errors import PluginError
+from gradloom.errors import GradloomError, PluginError
 from gradloom.executor import executors
 from gradloom.op import Op, ops
 from gradloom.op import register as register_op
@@ -93,16 +93,16 @@ class PluginLoader:
         """
         with self._lock:
             manager = self._plugin_manager()
-            undo: list[Callable[[], None]] = []
+            undo: list[Callable[[str], None]] = []
             try:
                 manager.register(plugin, name)
                 manager.check_pending()
                 self._call_hooks(plugin, owner, undo)
-            except BaseException:
+            except BaseException as error:
                 if manager.get_plugin(name) is plugin:
                     manager.unregister(name=name)
                 for step in reversed(undo):
-                    step()
+                    step(reason(error))
                 raise
             finally:
                 backend_of_type.cache_clear()
@@ -143,11 +143,11 @@ class PluginLoader:
         except (Exception, SystemExit) as error:
             for name in set(ops) - before:
                 unregister_op(name)
-            self._keep_out(entry.name, owner, "broken", f"{type(error).__name__}: {error}")
+            self._keep_out(entry.name, owner, "broken", reason(error))
         else:
             self._status.append(PluginStatus(entry.name, owner, "ready", ""))
 
-    def _call_hooks(self, plugin: Any, owner: str, undo: list[Callable[[], None]]) -> None:
+    def _call_hooks(self, plugin: Any, owner: str, undo: list[Callable[[str], None]]) -> None:
         manager = self._plugin_manager()
         callers = manager.get_hookcallers(plugin) or []
         registers = _registers(owner, undo)
@@ -166,22 +166,30 @@ class PluginLoader:
             registry.refuse(name, reason)
 
 
-def _registers(owner: str, undo: list[Callable[[], None]]) -> dict[str, Callable[..., Any]]:
+def reason(error: BaseException) -> str:
+    """Return an error as one line."""
+    if isinstance(error, GradloomError):
+        words = {"expected": error.expected, "got": error.got, "remedy": error.remedy}
+        return "; ".join([error.message, *(f"{key}: {value}" for key, value in words.items() if value is not None)])
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _registers(owner: str, undo: list[Callable[[str], None]]) -> dict[str, Callable[..., Any]]:
     """Return what each hook is called with; every registration adds its undoing to ``undo``."""
 
     def register_backend(name: str, factory: Callable[[], Any]) -> None:
         backends.add(name, factory, owner)
-        undo.append(lambda: backends.discard(name))
+        undo.append(lambda why: backends.discard(name, why))
 
     def register_executor(name: str, factory: Callable[[], Any]) -> None:
         executors.add(name, factory, owner)
-        undo.append(lambda: executors.discard(name))
+        undo.append(lambda why: executors.discard(name, why))
 
     def register_one_op(op: Op) -> Op:
         known = ops.get(op.name) is op
         register_op(op)
         if not known:
-            undo.append(lambda: unregister_op(op.name))
+            undo.append(lambda why: unregister_op(op.name))
         return op
 
     return {

@@ -58,9 +58,10 @@ class Registry(Generic[T]):
         with self._lock:
             self._refused[name] = reason
 
-    def discard(self, name: str) -> None:
-        """Take back what a plugin registered under a name."""
+    def discard(self, name: str, reason: str) -> None:
+        """Take back what a broken plugin registered under a name, and remember why."""
         with self._lock:
+            self._refused[name] = reason
             self._entries.pop(name, None)
             self._built.pop(name, None)
 
