@@ -2,6 +2,79 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
 from gradloom.backend import Kernel, Specialised
 
-KERNELS: dict[str, Kernel | Specialised] = {}
+#: Contractions of operands with at most this many elements in all skip the search for a
+#: good order, which costs tens of microseconds.
+SMALL = 1_000
+
+
+def annihilating_matmul(a: Any, b: Any, *, zeros: int) -> Any:
+    """Multiply; exact zeros of one operand contribute exactly zero."""
+    return _annihilate(operator.matmul, (a, b), zeros, a @ b)
+
+
+def einsum(*, subscripts: str, annihilates: int | None) -> Kernel:
+    """Return the kernel of fixed subscripts."""
+    left, output = subscripts.split("->")
+    unique = "".join(dict.fromkeys(output))
+    plain = f"{left}->{unique}"
+
+    def contract(*operands: Any) -> Any:
+        small = len(operands) == 1 or sum([x.size for x in operands]) <= SMALL
+        return np.einsum(plain, *operands, optimize=not small)
+
+    def kernel(*operands: Any) -> Any:
+        result = contract(*operands)
+        if annihilates is not None:
+            result = _annihilate(contract, operands, annihilates, result)
+        if unique != output:
+            return _on_diagonal(result, unique, output)
+        # NumPy returns a view for a mere transposition or diagonal.
+        return result.copy() if len(operands) == 1 and result.base is not None else result
+
+    return kernel
+
+
+def _on_diagonal(values: Any, letters: str, output: str) -> Any:
+    """Return zeros with values on the diagonal that repeated letters name."""
+    lengths = dict(zip(letters, values.shape, strict=True))
+    result = np.zeros([lengths[letter] for letter in output], values.dtype)
+    np.einsum(f"{output}->{letters}", result)[...] = values
+    return result
+
+
+def _annihilate(contract: Kernel, operands: Sequence[Any], zeros: int, product: Any) -> Any:
+    """Mend a product of operands: exact zeros of operand ``zeros`` contribute exactly zero.
+
+    Only a product with NaN can need it, and one pass finds out: a sum of squares is NaN if an
+    element is. Elements that no nonzero (co)tangent reaches through inf or NaN are then taken
+    from the product of the finite elements; the others stay as they are.
+    """
+    check = np.vdot(product, product)
+    if check == check:
+        return product
+    finite = [np.isfinite(x) for x in operands]
+    clean = [x if k == zeros else np.where(finite[k], x, 0) for k, x in enumerate(operands)]
+    reached = np.zeros(np.shape(product), bool)
+    for k in range(len(operands)):
+        if k != zeros and not np.all(finite[k]):
+            counts = [np.ones(np.shape(x)) for x in operands]
+            counts[zeros] = np.asarray(operands[zeros] != 0, float)
+            counts[k] = np.asarray(~finite[k], float)
+            reached |= contract(*counts) > 0
+    # With [()] a 0-d result is a scalar again.
+    return np.where(reached, product, contract(*clean)).astype(product.dtype, copy=False)[()]
+
+
+KERNELS: dict[str, Kernel | Specialised] = {
+    "matmul": operator.matmul,
+    "annihilating_matmul": annihilating_matmul,
+    "einsum": Specialised(einsum),
+}
