@@ -127,6 +127,8 @@ def elementwise_grad(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..
 
 def normalise_argnums(transform: str, argnums: ArgNums, count: int) -> tuple[int, ...]:
     """Return argnums as non-negative positions, or raise."""
+    if type(argnums) is int and 0 <= argnums < count:
+        return (argnums,)
     given = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for n in given:
         if not isinstance(n, int) or isinstance(n, bool) or not -count <= n < count:
@@ -154,32 +156,39 @@ def _gradient_function(f: Callable[..., Any], argnums: ArgNums, has_aux: bool, n
         trace = new_trace()
         try:
             new_args, structures, counts = _trace_arguments(trace, name, args, positions)
-            out = f(*new_args, **{k: wrap_foreign(trace, v) for k, v in kwargs.items()})
+            if kwargs:
+                kwargs = {key: wrap_foreign(trace, value) for key, value in kwargs.items()}
+            out = f(*new_args, **kwargs)
             aux = None
             if has_aux:
                 out, aux = _split_aux(name, out)
             ids, structure = _outputs(trace, name, out, aux, has_aux)
-            wrt = tuple(trace.inputs[: sum(counts)])
-            what = "gradient", len(wrt)
+            wrt = len(trace.wrt)
 
             def build(graph: Graph) -> Program:
-                return Program(gradient_graph(graph, ids[:1], wrt, Tensor))
+                return Program(gradient_graph(graph, ids[:1], graph.inputs[:wrt], Tensor))
 
-            program, lifted = programs.find(trace, what, tuple(ids), build)
+            program, values = programs.find(trace, ("gradient", wrt), ids, build)
         finally:
             trace.end()
-        values = [trace.input_values[i] for i in trace.inputs]
-        results = program.run(values + lifted, trace.sources)
-        gradients = []
-        start = len(ids)
-        for tree, count in zip(structures, counts, strict=True):
-            gradients.append(unflatten(tree, results[start : start + count]))
-            start += count
-        gradient = gradients[0] if isinstance(argnums, int) else tuple(gradients)
+        results = program.run(values, trace.sources)
         value = (results[0], unflatten(structure, results[1 : len(ids)])) if has_aux else results[0]
-        return value, gradient
+        gradients = _unflatten_all(structures, counts, results[len(ids) :])
+        return value, gradients[0] if type(argnums) is int else tuple(gradients)
 
     return with_name_of(f, value_and_gradient, name)
+
+
+def _unflatten_all(structures: list[Any], counts: list[int], leaves: list[Any]) -> list[Any]:
+    """Rebuild several containers from one list of leaves."""
+    if len(counts) == 1:
+        return [unflatten(structures[0], leaves)]
+    trees = []
+    start = 0
+    for structure, count in zip(structures, counts, strict=True):
+        trees.append(unflatten(structure, leaves[start : start + count]))
+        start += count
+    return trees
 
 
 def _trace_arguments(
@@ -190,15 +199,16 @@ def _trace_arguments(
     structures = []
     counts = []
     for n in positions:
-        leaves, specs = differentiable_leaves(name, f"argument {n}", args[n])
-        tensors = [trace.add_input(spec, value) for spec, value in zip(specs, leaves.values, strict=True)]
-        new_args[n] = leaves.rebuild(tensors)
-        structures.append(leaves.structure)
+        leaves, structure, specs = differentiable_leaves(name, f"argument {n}", args[n])
+        tensors = [trace.add_input(spec, value) for spec, value in zip(specs, leaves, strict=True)]
+        new_args[n] = unflatten(structure, tensors)
+        structures.append(structure)
         counts.append(len(tensors))
     trace.wrt = frozenset(trace.inputs)
-    for n, arg in enumerate(args):
-        if n not in positions:
-            new_args[n] = wrap_foreign(trace, arg)
+    if len(args) > len(positions):
+        for n, arg in enumerate(args):
+            if n not in positions:
+                new_args[n] = wrap_foreign(trace, arg)
     return new_args, structures, counts
 
 
@@ -213,7 +223,7 @@ def _split_aux(name: str, out: Any) -> tuple[Any, Any]:
     return out
 
 
-def _outputs(trace: Trace, name: str, out: Any, aux: Any, has_aux: bool) -> tuple[list[int], Any]:
+def _outputs(trace: Trace, name: str, out: Any, aux: Any, has_aux: bool) -> tuple[tuple[int, ...], Any]:
     if name == "elementwise_grad":
         ids, structure = output_ids(trace, name, out)
         if len(ids) != 1 or trace.specs[ids[0]].dtype.kind != "f":
@@ -221,6 +231,6 @@ def _outputs(trace: Trace, name: str, out: Any, aux: Any, has_aux: bool) -> tupl
         return ids, structure
     first = scalar_output(trace, name, out)
     if not has_aux:
-        return [first], None
+        return (first,), None
     ids, structure = output_ids(trace, name, (aux, 0.0))
-    return [first, *ids[:-1]], structure[2][0]
+    return (first, *ids[:-1]), structure[2][0]

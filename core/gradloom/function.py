@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -24,21 +24,12 @@ def new_trace() -> Trace:
     return Trace(Tensor, evaluate)
 
 
-class Leaves(NamedTuple):
-    """The leaves of an argument and how to rebuild it."""
-
-    values: list[Any]
-    structure: Structure
-
-    def rebuild(self, values: Sequence[Any]) -> Any:
-        """Return the argument with other leaves."""
-        return unflatten(self.structure, values)
-
-
-def differentiable_leaves(transform: str, argument: str, tree: Any) -> tuple[Leaves, list[Spec]]:
+def differentiable_leaves(transform: str, argument: str, tree: Any) -> tuple[list[Any], Structure, list[Spec]]:
     """Flatten an argument to differentiate; raise unless its leaves are float or complex.
 
-    Python integers count as floats, so that ``grad(f)(3)`` is the derivative at 3.0.
+    Returns
+    -------
+    leaves, structure, specs
     """
     values, structure = flatten(tree)
     specs = []
@@ -47,7 +38,7 @@ def differentiable_leaves(transform: str, argument: str, tree: Any) -> tuple[Lea
         if spec is None or not spec.inexact:
             raise _not_differentiable(transform, argument + paths(structure)[k], value, spec)
         specs.append(spec)
-    return Leaves(values, structure), specs
+    return values, structure, specs
 
 
 def _not_differentiable(transform: str, argument: str, value: Any, spec: Spec | None) -> Exception:
@@ -89,7 +80,7 @@ def _wrap_leaf(trace: Trace, value: Any) -> Any:
     return trace.tensor(trace.lift(value))
 
 
-def output_ids(trace: Trace, transform: str, tree: Any) -> tuple[list[int], Structure]:
+def output_ids(trace: Trace, transform: str, tree: Any) -> tuple[tuple[int, ...], Structure]:
     """Return the nodes of a function's outputs; constants become nodes too."""
     values, structure = flatten(tree)
     ids = []
@@ -107,7 +98,7 @@ def output_ids(trace: Trace, transform: str, tree: Any) -> tuple[list[int], Stru
         raise OutputError(
             "the function returned nothing", op=transform, expected="an array or a number", got=repr(tree)
         )
-    return ids, structure
+    return tuple(ids), structure
 
 
 def scalar_output(trace: Trace, transform: str, out: Any) -> int:

@@ -45,7 +45,7 @@ def trace_abstractly(transform: str, f: Callable[..., Any], structure: Structure
         tensors = [trace.add_input(spec, reason) for spec in specs]
         args, kwargs = unflatten(structure, tensors)
         ids, out_structure = output_ids(trace, transform, f(*args, **kwargs))
-        graph = trace.graph(tuple(ids))
+        graph = trace.graph(ids)
     finally:
         trace.end()
     captured = [trace.input_values[i] for i in trace.inputs[len(specs) :]]

@@ -266,8 +266,8 @@ def compute(*tensors: Any, feed: Mapping[Any, Any] | None = None) -> tuple[Any, 
                 value.reason, op="compute", remedy="pass feed={placeholder: value}"
             )
     outputs = tuple([ids[node] for node in lazy])  # type: ignore[index]
-    program, lifted = programs.find(trace, "compute", outputs, Program)
-    results = iter(program.run([*trace.input_values.values(), *lifted], trace.sources))
+    program, values = programs.find(trace, "compute", outputs, Program)
+    results = iter(program.run(values, trace.sources))
     return tuple([next(results) if isinstance(t, LazyTensor) else t for t in tensors])
 
 

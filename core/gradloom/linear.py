@@ -55,22 +55,21 @@ def trace_differentiable(
         raise ArgumentError("the first argument must be a function", op=transform, got=repr(f))
     trace = new_trace()
     try:
-        leaves, specs = differentiable_leaves(transform, "primals", primals)
-        tensors = [trace.add_input(spec, value) for spec, value in zip(specs, leaves.values, strict=True)]
+        leaves, input_structure, specs = differentiable_leaves(transform, "primals", primals)
+        tensors = [trace.add_input(spec, value) for spec, value in zip(specs, leaves, strict=True)]
         trace.wrt = frozenset(trace.inputs)
         wrt = tuple(trace.inputs)
-        out = f(*leaves.rebuild(tensors))
+        out = f(*unflatten(input_structure, tensors))
         ids, structure = output_ids(trace, transform, out)
         output_specs = [trace.specs[i].strong() for i in ids]
         if not all(s.inexact for s in output_specs):
             raise OutputError(
                 "the function must return float or complex arrays", op=transform, got=output_specs
             )
-        found, lifted = programs.find(trace, (transform, len(wrt), *options), tuple(ids), lambda graph: build(graph, wrt))
+        found, values = programs.find(trace, (transform, len(wrt), *options), ids, lambda graph: build(graph, wrt))
     finally:
         trace.end()
-    values = [trace.input_values[i] for i in trace.inputs] + lifted
-    return found, _Traced(values, trace.sources, leaves.structure, specs, structure, output_specs)
+    return found, _Traced(values, trace.sources, input_structure, specs, structure, output_specs)
 
 
 def _pushforward(graph: Graph, wrt: tuple[int, ...]) -> Program:

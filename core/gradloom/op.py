@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, final
 
@@ -17,6 +16,9 @@ Rule = Callable[..., Any]
 #: position first.
 Rules = tuple[Rule | None, ...] | Rule
 Linearity = Literal["each", "jointly"]
+
+#: How many results of spec rules an op remembers.
+MAX_KNOWN = 4096
 
 _OPS: dict[str, Op] = {}
 
@@ -82,7 +84,7 @@ class Op:
         "batch",
         "donates",
         "elementwise",
-        "infer",
+        "known",
         "linear",
         "name",
         "partials",
@@ -138,7 +140,8 @@ class Op:
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
         self.attr_names = tuple(p.name for p in keywords)
         self.attr_defaults = tuple(p.default for p in keywords)
-        self.infer = lru_cache(maxsize=4096)(self._infer)
+        #: What `infer` found, by (specs, attrs).
+        self.known: dict[Any, tuple[Any, Any]] = {}
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:
         """Record the op on tensors, arrays and scalars; at least one must be a tensor."""
@@ -164,8 +167,17 @@ class Op:
         """Return attr values by name."""
         return dict(zip(self.attr_names, values, strict=True))
 
-    def _infer(self, specs: tuple[Spec, ...], attrs: tuple[Any, ...]) -> tuple[Any, Any]:
+    def infer(self, specs: tuple[Spec, ...], attrs: tuple[Any, ...]) -> tuple[Any, Any]:
         """Return the output spec (or specs) and the dtype to cast each input to, or None."""
+        key = specs, attrs
+        found = self.known.get(key)
+        if found is None:
+            if len(self.known) >= MAX_KNOWN:
+                self.known.clear()
+            found = self.known[key] = self._infer(specs, attrs)
+        return found
+
+    def _infer(self, specs: tuple[Spec, ...], attrs: tuple[Any, ...]) -> tuple[Any, Any]:
         casts = None
         strong = [s.strong() for s in specs]
         if self.promote is not None:

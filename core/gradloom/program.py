@@ -208,8 +208,8 @@ class ProgramCache:
         Returns
         -------
         program : Program (or several)
-        lifted : list
-            Values for the inputs that follow those of the trace: literals that change.
+        values : list
+            Values for its inputs: those of the trace, then literals that change.
         """
         key = trace.key(), outputs, what
         literals = trace.literals
@@ -229,7 +229,8 @@ class ProgramCache:
             with self._lock:
                 if family.lifted == lifted:
                     program = family.programs.setdefault(frozen, program)
-        return program, [literals[s] for s in lifted]
+        inputs = list(trace.input_values.values())
+        return program, inputs + [literals[s] for s in lifted] if lifted else inputs
 
     @staticmethod
     def _lift_changed(family: _Family, values: tuple[Any, ...]) -> tuple[int, ...]:

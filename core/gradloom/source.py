@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 RawSource = tuple[CodeType | str, int, int]
 
 _GRADLOOM = os.path.dirname(os.path.abspath(__file__)) + os.sep
-#: Files seen to be the user's own; only ever added to.
+#: Files seen to be the user's own, and to be gradloom's or NumPy's; only ever added to.
 USER_FILES: set[str] = set()
+_LIBRARY_FILES: set[str] = set()
 
 
 class Source(NamedTuple):
@@ -50,15 +51,18 @@ class Source(NamedTuple):
         return f"{self.filename}:{self.line}"
 
 
-def user_source() -> RawSource | None:
-    """Return where the innermost frame outside gradloom and NumPy stands."""
-    frame: Any = sys._getframe(1)
+def user_source(frame: Any = None) -> RawSource | None:
+    """Return where the innermost frame outside gradloom and NumPy stands, from ``frame`` outward."""
+    if frame is None:
+        frame = sys._getframe(1)
     while frame is not None:
-        filename = frame.f_code.co_filename
+        code = frame.f_code
+        filename = code.co_filename
         if filename in USER_FILES:
-            return frame.f_code, frame.f_lasti, -1
-        if not filename.startswith(_GRADLOOM) and not frame.f_globals.get("__name__", "").startswith("numpy."):
-            USER_FILES.add(filename)
+            return code, frame.f_lasti, -1
+        if filename not in _LIBRARY_FILES:
+            library = filename.startswith(_GRADLOOM) or frame.f_globals.get("__name__", "").startswith("numpy.")
+            (_LIBRARY_FILES if library else USER_FILES).add(filename)
             continue
         frame = frame.f_back
     return None

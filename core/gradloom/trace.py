@@ -134,51 +134,76 @@ class Trace:
 
     def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = ()) -> Any:
         """Record an op on arguments and return its output tensor (or tuple of tensors)."""
-        ids: list[Any] = []
-        specs: list[Any] = []
         handle = self.handle
-        literal = False
-        for arg in args:
-            if type(arg) is handle and arg._trace is self:
-                ids.append(arg._index)
-                specs.append(arg.spec)
-                continue
-            spec = PYTHON_SCALARS.get(type(arg))
-            if spec is None:
-                index = self.lift(arg, op)
-                ids.append(index)
-                spec = self.specs[index]
-            else:
-                literal = True
-                ids.append(arg)
-            specs.append(spec)
-        try:
-            out, casts = op.infer(tuple(specs), attrs)
-        except GradloomError as error:
-            raise self._located(error, op) from None
-        if literal:
-            for i, arg in enumerate(args):
-                if type(arg) in PYTHON_SCALARS:
-                    dtype = specs[i].dtype if casts is None or casts[i] is None else casts[i]
-                    ids[i] = self.literal(arg, dtype)
-        if casts is not None:
-            for i, dtype in enumerate(casts):
-                if dtype is not None and type(args[i]) not in PYTHON_SCALARS:
-                    ids[i] = self.bind(get_op("astype"), (self.tensor(ids[i]),), (dtype,))._index
+        ids: Any
+        specs: Any
+        # The two common shapes of a call come first: this runs once per op of every trace.
+        if len(args) == 1 and type(args[0]) is handle and args[0]._trace is self:
+            ids, specs = (args[0]._index,), (args[0].spec,)
+            literal = False
+        elif len(args) == 2 and type(args[0]) is type(args[1]) is handle and args[0]._trace is args[1]._trace is self:
+            ids, specs = (args[0]._index, args[1]._index), (args[0].spec, args[1].spec)
+            literal = False
+        else:
+            ids, specs, literal = self._lift_all(args, op)
+        found = op.known.get((specs, attrs))
+        if found is None:
+            found = self._infer(op, specs, attrs)
+        out, casts = found
+        if literal or casts is not None:
+            ids = self._fit(ids, args, specs, casts)
         nodes = self.nodes
         index = len(nodes)
-        nodes.append((op, tuple(ids), attrs))
+        nodes.append((op, ids, attrs))
         self.specs.append(out)
         source = self.origin
         if source is None:
             frame = sys._getframe(2)
             code = frame.f_code
-            source = (code, frame.f_lasti, -1) if code.co_filename in USER_FILES else user_source()
+            source = (code, frame.f_lasti, -1) if code.co_filename in USER_FILES else user_source(frame.f_back)
         self.sources.append(source)
         if type(out) is tuple:
             parent = handle(self, index, out)  # type: ignore[arg-type]
             return tuple([self._item(parent, i, spec) for i, spec in enumerate(out)])
         return handle(self, index, out)
+
+    def _lift_all(self, args: Any, op: Op) -> tuple[tuple[Any, ...], tuple[Spec, ...], bool]:
+        """Return node ids and specs of arguments; Python scalars stay, until their dtype is known."""
+        ids: list[Any] = []
+        specs: list[Spec] = []
+        literal = False
+        for arg in args:
+            spec = PYTHON_SCALARS.get(type(arg))
+            if spec is not None:
+                literal = True
+                ids.append(arg)
+            elif type(arg) is self.handle and arg._trace is self:
+                ids.append(arg._index)
+                spec = arg.spec
+            else:
+                ids.append(self.lift(arg, op))
+                spec = self.specs[ids[-1]]
+            specs.append(spec)
+        return tuple(ids), tuple(specs), literal
+
+    def _infer(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...]) -> tuple[Any, Any]:
+        try:
+            return op.infer(specs, attrs)
+        except GradloomError as error:
+            raise self._located(error, op) from None
+
+    def _fit(self, ids: tuple[Any, ...], args: Any, specs: tuple[Spec, ...], casts: Any) -> tuple[int, ...]:
+        """Turn scalars into literals of their final dtype, and cast what must be cast."""
+        fitted = []
+        for i, arg in enumerate(args):
+            dtype = None if casts is None else casts[i]
+            if type(arg) in PYTHON_SCALARS:
+                fitted.append(self.literal(arg, dtype or specs[i].dtype))
+            elif dtype is not None:
+                fitted.append(self.bind(get_op("astype"), (self.tensor(ids[i]),), (dtype,))._index)
+            else:
+                fitted.append(ids[i])
+        return tuple(fitted)
 
     def _item(self, parent: Handle, i: int, spec: Spec) -> Handle:
         return self.handle(self, self.append(ITEM, (parent._index,), (i,), spec, self.sources[-1]), spec)

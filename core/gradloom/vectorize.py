@@ -74,12 +74,11 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable
             def build(graph: Graph) -> Program:
                 return Program(mapped_graph(graph, mapped_axes, targets, size))
 
-            program, lifted = programs.find(trace, what, tuple(ids), build)
+            program, values = programs.find(trace, what, ids, build)
         finally:
             trace.end()
-        values = [trace.input_values[i] for i in trace.inputs]
         values[: len(mapped_axes)] = [leaf for leaf, axis in zip(leaves, axes, strict=True) if axis is not None]
-        return unflatten(out_structure, program.run(values + lifted, trace.sources))
+        return unflatten(out_structure, program.run(values, trace.sources))
 
     return with_name_of(f, mapped, "vmap")
 
