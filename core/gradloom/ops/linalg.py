@@ -21,6 +21,7 @@ from gradloom.autodiff import unbroadcast
 from gradloom.errors import DTypeError, ShapeError, UnsupportedFunctionError
 from gradloom.op import define
 from gradloom.ops.arithmetic import annihilating_multiply
+from gradloom.ops.complex import conjugate, imag, real
 from gradloom.ops.contraction import annihilating_matmul, contract, swap
 from gradloom.ops.shape import reshape
 from gradloom.spec import Spec
@@ -82,7 +83,7 @@ def right(t: Tensor, a: Tensor) -> Tensor:
 
 def adjoint(x: Tensor) -> Tensor:
     """Return the conjugate transpose of each matrix."""
-    return np.conjugate(swap(x)) if x.dtype.kind == "c" else swap(x)
+    return conjugate(swap(x)) if x.dtype.kind == "c" else swap(x)
 
 
 def hermitian_part(t: Tensor) -> Tensor:
@@ -92,7 +93,7 @@ def hermitian_part(t: Tensor) -> Tensor:
 
 def real_part(x: Tensor) -> Tensor:
     """Return the real part."""
-    return np.real(x) if x.dtype.kind == "c" else x
+    return real(x) if x.dtype.kind == "c" else x
 
 
 def diagonals(x: Tensor) -> Tensor:
@@ -270,8 +271,8 @@ def slogdet_pushforward(t: Tensor, out: tuple[Tensor, Tensor], a: Tensor) -> tup
     change = inner(t, swap(inv(a)))
     if a.dtype.kind != "c":
         return 0.0, change
-    turned = annihilating_multiply(np.imag(change), out[0] * 1j)
-    return turned, np.real(change)
+    turned = annihilating_multiply(imag(change), out[0] * 1j)
+    return turned, real(change)
 
 
 slogdet = define(
@@ -358,7 +359,7 @@ def qr_pushforward(t: Tensor, out: tuple[Tensor, Tensor], a: Tensor) -> tuple[Te
     turn = below - adjoint(below)
     if a.dtype.kind == "c":
         diagonal = lower_triangle(inside, diagonal=1.0) - below
-        turn = turn + (diagonal - np.conjugate(diagonal)) * 0.5
+        turn = turn + (diagonal - conjugate(diagonal)) * 0.5
     upper = inside - turn
     return scaled - left(q, upper), right(upper, r)
 

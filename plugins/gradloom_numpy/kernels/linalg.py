@@ -46,7 +46,7 @@ def cofactors(a: Any) -> Any:
     finite = np.all(np.isfinite(a), axis=(-2, -1), keepdims=True)
     u, s, vh = np.linalg.svd(a if finite.all() else np.where(finite, a, 0))
     n = s.shape[-1]
-    others = np.prod(s[..., None, :], axis=-1, where=~np.eye(n, dtype=bool))
+    others = np.prod(np.where(np.eye(n, dtype=bool), s.dtype.type(1), s[..., None, :]), axis=-1)
     phase = np.linalg.det(u) * np.linalg.det(vh)
     out = phase[..., None, None] * ((u.conj() * others[..., None, :]) @ vh.conj())
     return out if finite.all() else np.where(finite, out, out.dtype.type(np.nan))
