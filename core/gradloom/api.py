@@ -199,7 +199,7 @@ def _trace_arguments(
     structures = []
     counts = []
     for n in positions:
-        leaves, structure, specs = differentiable_leaves(name, f"argument {n}", args[n])
+        leaves, structure, specs = differentiable_leaves(name, n, args[n])
         tensors = [trace.add_input(spec, value) for spec, value in zip(specs, leaves, strict=True)]
         new_args[n] = unflatten(structure, tensors)
         structures.append(structure)

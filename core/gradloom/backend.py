@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, final
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from gradloom.errors import MissingKernelError
 from gradloom.op import Op
 from gradloom.registry import Registry
-from gradloom.spec import PYTHON_SCALARS, Spec
+from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
 
 Kernel = Callable[..., Any]
 
@@ -90,6 +91,8 @@ class AbstractBackend(ABC):
     def kernel(self, op: Op, attrs: tuple[Any, ...]) -> tuple[Kernel, dict[str, Any]]:
         """Return the callable for an op and the attrs it still takes."""
         found = self.kernels.get(op.name)
+        if found is None and op.name == "item":  # one of a tuple of outputs: the same everywhere
+            return itemgetter(*attrs), {}
         if found is None:
             raise MissingKernelError(
                 f"backend {self.name!r} has no kernel for this op",
@@ -120,7 +123,7 @@ def spec_of(value: Any) -> Spec | None:
     """Return the spec of an array or scalar, None for anything else."""
     kind = type(value)
     if kind is np.ndarray or isinstance(value, np.generic):
-        return Spec(value.shape, value.dtype) if value.dtype.kind in "biufc" else None
+        return recent_spec(value.shape, value.dtype) if value.dtype.kind in "biufc" else None
     weak = PYTHON_SCALARS.get(kind)
     if weak is not None:
         return weak

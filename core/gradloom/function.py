@@ -24,7 +24,9 @@ def new_trace() -> Trace:
     return Trace(Tensor, evaluate)
 
 
-def differentiable_leaves(transform: str, argument: str, tree: Any) -> tuple[list[Any], Structure, list[Spec]]:
+def differentiable_leaves(
+    transform: str, argument: int | str, tree: Any
+) -> tuple[list[Any], Structure, list[Spec]]:
     """Flatten an argument to differentiate; raise unless its leaves are float or complex.
 
     Returns
@@ -36,7 +38,8 @@ def differentiable_leaves(transform: str, argument: str, tree: Any) -> tuple[lis
     for k, value in enumerate(values):
         spec = value.spec if isinstance(value, Handle) else spec_of(value)
         if spec is None or not spec.inexact:
-            raise _not_differentiable(transform, argument + paths(structure)[k], value, spec)
+            name = f"argument {argument}" if isinstance(argument, int) else argument
+            raise _not_differentiable(transform, name + paths(structure)[k], value, spec)
         specs.append(spec)
     return values, structure, specs
 

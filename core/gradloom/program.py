@@ -21,6 +21,7 @@ from gradloom.plan import Plan
 from gradloom.source import RawSource
 from gradloom.trace import Handle, Trace, innermost
 
+_NDARRAY = frozenset({np.ndarray})
 _PYTHON_NUMBERS = (float, int, complex, bool)
 
 
@@ -51,12 +52,15 @@ class Program:
         sources : sequence, optional
             Where the user wrote each node.
         """
-        outer = innermost(values)
-        if outer is not None:
-            return inline(outer, self.graph, values)
-        backend = choose_backend(values)
-        plan = self.plan(backend)
-        return current_executor().run(plan, prepare(plan, values), sources)
+        if not _NDARRAY.issuperset(map(type, values)) or current_backend() is not None:
+            outer = innermost(values)
+            if outer is not None:
+                return inline(outer, self.graph, values)
+            plan = self.plan(choose_backend(values))
+            values = prepare(plan, values)
+        else:
+            plan = self.plan("numpy")
+        return current_executor().run(plan, values, sources)
 
 
 def choose_backend(values: Sequence[Any]) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 from gradloom.errors import ArgumentError
 
 #: A container's shape: hashable, and enough to rebuild the container from its leaves.
 #: ``LEAF``, or (kind, static part, children).
 Structure = Any
 LEAF = "*"
+_LEAVES = frozenset({np.ndarray, np.float64, float})
 
 
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
@@ -40,12 +43,17 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
     >>> unflatten(structure, [10, 20, 30])
     {'w': (10, 20), 'b': 30}
     """
+    if type(tree) in _LEAVES:
+        return [tree], LEAF
     leaves: list[Any] = []
     return leaves, _flatten(tree, leaves)
 
 
 def _flatten(tree: Any, leaves: list[Any]) -> Structure:
     kind = type(tree)
+    if kind in _LEAVES:
+        leaves.append(tree)
+        return LEAF
     children: Iterable[Any]
     if kind is tuple or kind is list:
         return kind, None, tuple([_flatten(child, leaves) for child in tree])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from functools import lru_cache
 from typing import Any, final
 
 import numpy as np
@@ -90,6 +91,9 @@ class Spec:
     def __repr__(self) -> str:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
+
+#: `Spec` for hot paths: looks in a small cache of recent ones first.
+recent_spec = lru_cache(maxsize=4096)(Spec)
 
 FLOAT = Spec((), np.float64, weak=True)
 COMPLEX = Spec((), np.complex128, weak=True)

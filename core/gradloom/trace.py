@@ -19,7 +19,7 @@ from gradloom.errors import AliasError, ArgumentError, ConcreteValueError, Gradl
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, literal_key
 from gradloom.op import Op, get_op
 from gradloom.source import USER_FILES, RawSource, Source, user_location, user_source
-from gradloom.spec import PYTHON_SCALARS, Spec
+from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
 
 _LEVELS = itertools.count(1)
 #: Arrays up to this many bytes are copied when captured; larger ones are write-protected
@@ -229,7 +229,7 @@ class Trace:
             raise ArgumentError(
                 "a Python integer is out of range", op="literal", expected=str(dtype), got=repr(value)
             ) from error
-        spec = Spec((), dtype)
+        spec = recent_spec((), dtype)
         index = self.append(LITERAL, (), (spec, len(self.literals)), spec, None)
         self.literals.append(value)
         self._literals[key] = index
@@ -242,10 +242,13 @@ class Trace:
 
     def add_input(self, spec: Spec, value: Any) -> Handle:
         """Add an input and return its tensor."""
-        index = self.append(INPUT, (), (spec,), spec, None)
+        index = len(self.nodes)
+        self.nodes.append((INPUT, (), (spec,)))
+        self.specs.append(spec)
+        self.sources.append(None)
         self.inputs.append(index)
         self.input_values[index] = value
-        return self.tensor(index)
+        return self.handle(self, index, spec)
 
     def tensor(self, index: int) -> Handle:
         """Return a new tensor for a node."""
