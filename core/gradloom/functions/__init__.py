@@ -1,10 +1,13 @@
 """Traced counterparts of NumPy functions, one module per family; importing registers them."""
 
 from gradloom.functions import (
+    calculus,
     contraction,
     creation,
+    diagonal,
     elementwise,
     indexing,
+    joining,
     linalg,
     reduction,
     shape,
@@ -13,10 +16,13 @@ from gradloom.functions import (
 )
 
 __all__ = [
+    "calculus",
     "contraction",
     "creation",
+    "diagonal",
     "elementwise",
     "indexing",
+    "joining",
     "linalg",
     "reduction",
     "shape",

@@ -1,1 +1,60 @@
-"""The sorting ops."""
+"""Sorting and searching."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradloom.axes import along_axis
+from gradloom.errors import ShapeError
+from gradloom.op import define
+from gradloom.ops._elementwise import broadcast_shape
+from gradloom.ops.indexing import gather
+from gradloom.ops.reduction import checked_axes
+from gradloom.ops.shape import arange, reshape
+from gradloom.spec import Spec
+
+Tensor = Any
+
+
+def permuted(x: Tensor, order: Tensor, axis: int) -> Tensor:
+    """Return ``take_along_axis`` where ``order`` holds permutations."""
+    grids = [
+        order if k == axis else reshape(arange(n, like=x), shape=(*[1] * k, n, *[1] * (x.ndim - 1 - k)))
+        for k, n in enumerate(x.shape)
+    ]
+    return gather(x, *grids, index=("array",) * x.ndim, unique=True)
+
+
+def sort_spec(x: Spec, *, axis: int) -> Spec:
+    checked_axes((axis,), x.ndim)
+    return x
+
+
+def sort_pushforward(tangent: Tensor, out: Tensor, x: Tensor, *, axis: int) -> Tensor:
+    return permuted(tangent, argsort(x, axis=axis), axis)
+
+
+#: Stable sort along one axis, NaN last.
+sort = define("sort", spec=sort_spec, pushforward=(sort_pushforward,), axes=along_axis, axis_attrs=("axis",))
+
+
+def argsort_spec(x: Spec, *, axis: int) -> Spec:
+    checked_axes((axis,), x.ndim)
+    return x.with_dtype(np.intp)
+
+
+#: The permutation that sorts along one axis, stable.
+argsort = define("argsort", spec=argsort_spec, zero_derivative=True, axes=along_axis, axis_attrs=("axis",))
+
+
+def searchsorted_spec(a: Spec, v: Spec, *, side: str = "left") -> Spec:
+    if not a.ndim or not v.ndim:
+        raise ShapeError("0-d arguments", expected="rows along the last axes of a and v", got=(a.shape, v.shape))
+    rows = broadcast_shape("searchsorted", a.shape[:-1], v.shape[:-1])
+    return Spec((*rows, v.shape[-1]), np.intp)
+
+
+#: Where each element of ``v`` would be inserted into the sorted last axis of ``a``.
+searchsorted = define("searchsorted", spec=searchsorted_spec, zero_derivative=True, axes="...N,...m->...m")

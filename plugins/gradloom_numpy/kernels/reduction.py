@@ -9,11 +9,32 @@ import numpy as np
 from gradloom.backend import Kernel, Specialised
 
 
-def sum(*, axis: tuple[int, ...], keepdims: bool) -> Kernel:
-    """Return the kernel that sums over fixed axes."""
-    return partial(np.add.reduce, axis=axis, keepdims=keepdims)
+def reduction(ufunc: np.ufunc) -> Specialised:
+    """Return the kernel that reduces fixed axes with a ufunc."""
+
+    def factory(*, axis: tuple[int, ...], keepdims: bool) -> Kernel:
+        return partial(ufunc.reduce, axis=axis, keepdims=keepdims)
+
+    return Specialised(factory)
+
+
+def argmax(*, axis: int, keepdims: bool) -> Kernel:
+    """Return the kernel that finds the maximum along a fixed axis."""
+    return partial(np.argmax, axis=axis, keepdims=keepdims)
+
+
+def argmin(*, axis: int, keepdims: bool) -> Kernel:
+    """Return the kernel that finds the minimum along a fixed axis."""
+    return partial(np.argmin, axis=axis, keepdims=keepdims)
 
 
 KERNELS: dict[str, Kernel | Specialised] = {
-    "sum": Specialised(sum),
+    "sum": reduction(np.add),
+    "prod": reduction(np.multiply),
+    "max": reduction(np.maximum),
+    "min": reduction(np.minimum),
+    "any": reduction(np.logical_or),
+    "all": reduction(np.logical_and),
+    "argmax": Specialised(argmax),
+    "argmin": Specialised(argmin),
 }
