@@ -17,7 +17,8 @@ from gradloom.trace import innermost
 Function = Callable[..., Any]
 
 _FUNCTIONS: dict[Any, Function] = {}
-_UFUNCS: dict[np.ufunc, Function] = {}
+_CREATIONS: dict[Any, Function] = {}
+UFUNCS: dict[np.ufunc, Function] = {}
 _SPECIAL: dict[str, Op] = {}
 _REDUCTIONS: dict[np.ufunc, Function] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
 _REDUCTIONS |= {np.logical_or: np.any, np.logical_and: np.all}
@@ -48,8 +49,8 @@ def implements(*functions: Any) -> Callable[[Function], Function]:
     """
 
     def register(implementation: Function) -> Function:
-        for function in functions:
-            table: dict[Any, Function] = _UFUNCS if isinstance(function, np.ufunc) else _FUNCTIONS
+        for function in dict.fromkeys(functions):  # NumPy's aliases are one object
+            table: dict[Any, Function] = UFUNCS if isinstance(function, np.ufunc) else _FUNCTIONS
             if function in table:
                 raise ArgumentError(f"{name_of(function)} has a traced counterpart already", op="implements")
             table[function] = implementation
@@ -58,10 +59,20 @@ def implements(*functions: Any) -> Callable[[Function], Function]:
     return register
 
 
+def implements_creation(*functions: Any) -> Callable[[Function], Function]:
+    """Register what creates a tensor for ``function(..., like=tensor)``, which it takes first."""
+
+    def register(implementation: Function) -> Function:
+        _CREATIONS.update(dict.fromkeys(functions, implementation))
+        return implementation
+
+    return register
+
+
 def implements_ufunc(op: Op, *ufuncs: np.ufunc, special: str | None = None) -> Op:
     """Map NumPy ufuncs, and a ufunc of scipy.special by name, to an op."""
     for ufunc in ufuncs:
-        _UFUNCS[ufunc] = op
+        UFUNCS[ufunc] = op
     if special is not None:
         _SPECIAL[special] = op
     return op
@@ -69,7 +80,7 @@ def implements_ufunc(op: Op, *ufuncs: np.ufunc, special: str | None = None) -> O
 
 def supported() -> frozenset[str]:
     """Return the names of the NumPy functions and ufuncs that have a traced counterpart."""
-    return frozenset(name_of(f) for f in (*_FUNCTIONS, *_UFUNCS))
+    return frozenset(name_of(f) for f in (*_FUNCTIONS, *UFUNCS))
 
 
 def name_of(function: Any) -> str:
@@ -118,25 +129,22 @@ def unsupported(name: str) -> UnsupportedFunctionError:
     )
 
 
-def call_function(function: Any, args: Any, kwargs: Any) -> Any:
-    """Serve ``__array_function__``."""
+def call_function(function: Any, args: Any, kwargs: Any, tensor: Any) -> Any:
+    """Serve ``__array_function__`` of a tensor."""
     implementation = _FUNCTIONS.get(function)
     if implementation is None:
+        creation = _CREATIONS.get(function)
+        if creation is not None:
+            return creation(tensor, *args, **kwargs)
         raise unsupported(name_of(function))
     return implementation(*args, **kwargs)
 
 
 def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Serve ``__array_ufunc__``."""
-    implementation = _UFUNCS.get(ufunc)
-    if type(implementation) is Op and len(inputs) == 1 and not kwargs and method == "__call__":
-        result = inputs[0]._trace.bind(implementation, inputs)
-        if result.spec.weak:
-            result.spec = result.spec.strong()
-        return result
     if method != "__call__":
         return _call_ufunc_method(ufunc, method, inputs, kwargs)
-    implementation = implementation or _special(ufunc)
+    implementation = UFUNCS.get(ufunc) or _special(ufunc)
     dtype = None
     if kwargs:
         dtype = kwargs.pop("dtype", None)
@@ -150,11 +158,9 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: di
             inputs = (*inputs[:i], np.asarray(x), *inputs[i + 1 :])
     if type(implementation) is not Op:
         return implementation(*inputs)
-    trace = inputs[0]._trace if len(inputs) == 1 else innermost(inputs)
-    result = trace.bind(implementation, inputs)
+    result = innermost(inputs).bind(implementation, inputs)
     spec = result.spec
     if type(spec) is not tuple and spec.weak:
-        # A NumPy function returns a NumPy scalar, which does not yield to other dtypes.
         result.spec = spec.strong()
     return result
 
@@ -198,15 +204,21 @@ def method(tensor: Any, name: str) -> Any:
     return partial(function, tensor)
 
 
-def _reshape_method(tensor: Any, *shape: Any, order: str = "C") -> Any:
-    return np.reshape(tensor, shape[0] if len(shape) == 1 else shape, order=order)  # type: ignore[call-overload]
+def _reshape_method(tensor: Any, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
+    out = np.reshape(tensor, shape[0] if len(shape) == 1 else shape, order=order)  # type: ignore[call-overload]
+    return out.copy() if copy else out
 
 
 def _transpose_method(tensor: Any, *axes: Any) -> Any:
     return np.transpose(tensor, axes[0] if len(axes) == 1 else axes or None)
 
 
+def _flatten_method(tensor: Any, order: str = "C") -> Any:
+    return np.ravel(tensor, order).copy()
+
+
 _SHAPE_METHODS: dict[str, Function] = {"reshape": _reshape_method, "transpose": _transpose_method}
+_SHAPE_METHODS |= {"flatten": _flatten_method}
 
 
 def power(x: Any, y: Any) -> Any:
@@ -222,17 +234,3 @@ def getitem(x: Any, index: Any) -> Any:
 def setitem(x: Any, index: Any, value: Any) -> Any:
     """Return what ``x`` is after ``x[index] = value``."""
     return _FUNCTIONS[operator.setitem](x, index, value)
-
-
-def may_overlap(shape: tuple[int, ...], first: Any, second: Any) -> bool:
-    """Return whether two indices of an array of some shape can touch the same element.
-
-    ``None`` stands for an unknown part of the array.
-    """
-    if first is None or second is None:
-        return True
-    try:
-        base = np.empty(shape, np.int8)
-        return np.shares_memory(base[first], base[second])
-    except (IndexError, TypeError, LostGradientError):
-        return True

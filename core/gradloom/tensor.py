@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
 
-from gradloom import dispatch
+from gradloom import alias, dispatch
 from gradloom.errors import ArgumentError, LostGradientError
-from gradloom.op import _OPS
+from gradloom.op import _OPS, Op
 from gradloom.trace import Handle, alias_error, innermost
 
 
@@ -84,16 +83,18 @@ class Tensor(Handle):
     dtype : numpy.dtype
     """
 
-    __slots__ = ("__weakref__", "_base", "_views")
+    __slots__ = ("__weakref__", "_memory", "_region")
 
     __array_priority__ = 1_000_000.0
-    _base: tuple[weakref.ref[Tensor], Any] | None
-    _views: list[tuple[weakref.ref[Tensor], Any]] | None
+    #: What this tensor shares with others, and the part of it that this one shows.
+    _memory: alias.Memory | None
+    _region: Any
 
     def __init__(self, trace: Any, index: int, spec: Any) -> None:
         self._trace = trace
         self._index = index
         self.spec = spec
+        self._memory = None
 
     # -- what is known without a value ---------------------------------------------------
 
@@ -210,24 +211,34 @@ class Tensor(Handle):
         return dispatch.getitem(self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        if self._memory is not None and alias.shows(value, self, index):
+            # ``x[i] += v`` assigns the view ``x[i]``, which has changed ``x`` already.
+            return
         self._rebind(dispatch.setitem(self, index, value), index, "an item assignment")
 
     def _rebind(self, result: Tensor, index: Any, action: str) -> None:
-        """Let this handle stand for a new value; refuse where NumPy would change others too."""
-        if getattr(self, "_base", None) is not None and self._base[0]() is not None:  # type: ignore[index]
-            raise alias_error(f"{action} on a view")
-        for view, view_index in getattr(self, "_views", None) or ():
-            if view() is not None and dispatch.may_overlap(self.shape, view_index, index):
-                raise alias_error(action)
+        """Let this handle stand for a new value; refuse where NumPy would change others too.
+
+        ``index`` is the part that changes, None for all of it.
+        """
+        memory = self._memory
+        if memory is not None:
+            root = memory.root()
+            region = (() if index is None else index) if root is self else self._region
+            sharers = memory.sharers(self, region)
+            if sharers:
+                if index is not None or sharers != [root] or region is None or not alias.stores_into_subscript():
+                    raise alias_error(action if root is self else f"{action} on a view")
+                root._rebind(dispatch.setitem(root, region, result), region, action)
         self._trace, self._index, self.spec = result._trace, result._index, result.spec
 
     def _note_view(self, view: Any, index: Any) -> Any:
-        """Remember that a tensor shows part of this one, as a NumPy view would."""
-        if isinstance(view, Tensor) and view.shape:
-            views = getattr(self, "_views", None) or []
-            self._views = [entry for entry in views if entry[0]() is not None]
-            self._views.append((weakref.ref(view), index))
-            view._base = (weakref.ref(self), index)
+        """Remember that a tensor shows part of this one, as a NumPy view would.
+
+        ``index`` tells which part, None if unknown.
+        """
+        if view.spec.shape and view is not self:
+            alias.note_view(self, view, index)
         return view
 
     # -- values on demand -----------------------------------------------------------------
@@ -269,10 +280,17 @@ class Tensor(Handle):
     # -- protocols --------------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        op = dispatch.UFUNCS.get(ufunc)
+        if len(inputs) == 1 and type(op) is Op and not kwargs and method == "__call__":
+            result = self._trace.bind(op, inputs)
+            if result.spec.weak:
+                # A NumPy function returns a NumPy scalar, which does not yield to other dtypes.
+                result.spec = result.spec.strong()
+            return result
         return dispatch.call_ufunc(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return dispatch.call_function(func, args, kwargs)
+        return dispatch.call_function(func, args, kwargs, self)
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         return np

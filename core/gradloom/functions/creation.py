@@ -1,1 +1,164 @@
 """Traced counterparts of NumPy's functions that create arrays like another, written from ops."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from gradloom.autodiff import full
+from gradloom.dispatch import implements, implements_creation, refuse
+from gradloom.errors import UnsupportedFunctionError
+from gradloom.functions._arguments import as_array, as_tensor
+from gradloom.ops.shape import broadcast_to
+from gradloom.spec import Spec
+from gradloom.trace import Handle, innermost
+
+Tensor = Any
+
+
+# -- like another array ------------------------------------------------------------------------
+
+
+@implements(np.zeros_like)
+def np_zeros_like(
+    a: Tensor, dtype: Any = None, order: Any = "K", subok: Any = True, shape: Any = None, *, device: Any = None
+) -> Tensor:
+    _honour("numpy.zeros_like", order, subok, device)
+    return _filled(a, dtype, shape, 0)
+
+
+@implements(np.empty_like)
+def np_empty_like(
+    prototype: Tensor, /, dtype: Any = None, order: Any = "K", subok: Any = True, shape: Any = None, *, device: Any = None
+) -> Tensor:
+    _honour("numpy.empty_like", order, subok, device)
+    return _filled(prototype, dtype, shape, 0)
+
+
+@implements(np.ones_like)
+def np_ones_like(
+    a: Tensor, dtype: Any = None, order: Any = "K", subok: Any = True, shape: Any = None, *, device: Any = None
+) -> Tensor:
+    _honour("numpy.ones_like", order, subok, device)
+    return _filled(a, dtype, shape, 1)
+
+
+@implements(np.full_like)
+def np_full_like(
+    a: Tensor,
+    fill_value: Any,
+    dtype: Any = None,
+    order: Any = "K",
+    subok: Any = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Tensor:
+    _honour("numpy.full_like", order, subok, device)
+    return _full(a, fill_value, dtype or a.dtype, a.shape if shape is None else _shape(shape))
+
+
+def _honour(op: str, order: Any, subok: Any, device: Any) -> None:
+    """Refuse what cannot be honoured; memory order and subclasses do not concern tensors."""
+    refuse(op, device=(None if device == "cpu" else device, None))
+    if order not in ("C", "F", "A", "K", None):
+        raise ValueError(f"order must be one of 'C', 'F', 'A', or 'K' (got {order!r})")
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    return tuple([operator.index(n) for n in shape]) if np.iterable(shape) else (operator.index(shape),)
+
+
+def _filled(like: Tensor, dtype: Any, shape: Any, number: int) -> Tensor:
+    spec = Spec(like.shape if shape is None else _shape(shape), np.dtype(like.dtype if dtype is None else dtype))
+    kind = {"b": bool, "i": int, "u": int}.get(spec.dtype.kind, float)
+    return full(like._trace, spec, kind(number))
+
+
+def _full(like: Tensor, value: Any, dtype: Any, shape: tuple[int, ...]) -> Tensor:
+    trace = innermost((like, value)) if isinstance(value, Handle) else like._trace
+    value = np.astype(as_tensor(value, trace), np.dtype(dtype))
+    return broadcast_to(value, shape=shape) if value.shape != shape else value.copy()
+
+
+# -- np.zeros(..., like=tensor) and its relatives -----------------------------------------------
+
+
+@implements_creation(np.zeros)
+def zeros_for(like: Tensor, shape: Any, dtype: Any = float, order: Any = "C", *, device: Any = None) -> Tensor:
+    _honour("numpy.zeros", order, True, device)
+    return _filled(like, dtype or float, shape, 0)
+
+
+@implements_creation(np.empty)
+def empty_for(like: Tensor, shape: Any, dtype: Any = float, order: Any = "C", *, device: Any = None) -> Tensor:
+    _honour("numpy.empty", order, True, device)
+    return _filled(like, dtype or float, shape, 0)
+
+
+@implements_creation(np.ones)
+def ones_for(like: Tensor, shape: Any, dtype: Any = None, order: Any = "C", *, device: Any = None) -> Tensor:
+    _honour("numpy.ones", order, True, device)
+    return _filled(like, dtype or float, shape, 1)
+
+
+@implements_creation(np.full)
+def full_for(
+    like: Tensor, shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C", *, device: Any = None
+) -> Tensor:
+    _honour("numpy.full", order, True, device)
+    return _full(like, fill_value, dtype or as_array(fill_value).dtype, _shape(shape))
+
+
+@implements_creation(np.array)
+def array_for(
+    like: Tensor,
+    object: Any,
+    dtype: Any = None,
+    *,
+    copy: Any = True,
+    order: Any = "K",
+    subok: Any = False,
+    ndmin: int = 0,
+) -> Tensor:
+    _honour("numpy.array", order, subok, None)
+    out = as_array(object)
+    out = as_tensor(out, innermost((like, out)))
+    if dtype is not None and np.dtype(dtype) != out.dtype:
+        out = np.astype(out, np.dtype(dtype))
+    if out.ndim < ndmin:
+        out = np.reshape(out, (1,) * (ndmin - out.ndim) + out.shape)
+    return out.copy() if copy else out
+
+
+@implements_creation(np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray)
+def asarray_for(
+    like: Tensor, a: Any, dtype: Any = None, order: Any = None, *, device: Any = None, copy: Any = None
+) -> Tensor:
+    _honour("numpy.asarray", order, True, device)
+    return array_for(like, a, dtype, copy=bool(copy))
+
+
+def _static(function: Any) -> Any:
+    def create(like: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return as_tensor(function(*args, **kwargs), like._trace)
+
+    return create
+
+
+for _function in (np.arange, np.eye, np.identity, np.tri):
+    implements_creation(_function)(_static(_function))
+
+
+# -- copies --------------------------------------------------------------------------------------
+
+
+@implements(np.copyto)
+def np_copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> None:
+    raise UnsupportedFunctionError(
+        "copyto is not supported on tensors",
+        op="numpy.copyto",
+        remedy="assign (dst[...] = src) or select (dst = np.where(mask, src, dst))",
+    )

@@ -1,1 +1,265 @@
-"""Traced counterparts of NumPy's shape functions, written from ops."""
+"""Traced counterparts of NumPy's functions that reshape and rearrange, written from ops.
+
+Where NumPy returns a view, the result is noted as one, so that in-place changes that NumPy
+would show in both raise.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from gradloom.dispatch import implements, refuse
+from gradloom.errors import AxisError, ShapeError, UnsupportedFunctionError
+from gradloom.functions._arguments import as_array, axis_index, axis_tuple, reshaped
+from gradloom.ops.shape import broadcast_to, flip, reshape, transpose
+
+Tensor = Any
+Shape = tuple[int, ...]
+
+
+def view(x: Tensor, out: Tensor) -> Tensor:
+    """Note that ``out`` shows ``x`` in another shape."""
+    return x._note_view(out, None)
+
+
+# -- reshape -------------------------------------------------------------------------------
+
+
+@implements(np.reshape)
+def np_reshape(a: Tensor, shape: Any, order: Any = "C", *, copy: Any = None) -> Tensor:
+    refuse("numpy.reshape", order=(order if order in ("A", "K") else "C", "C"))
+    wanted = full_shape("numpy.reshape", a.shape, shape)
+    if order == "F":
+        refuse("numpy.reshape", copy=(None if copy else copy, None))
+        return reversed_axes(reshape(reversed_axes(a), shape=wanted[::-1]))
+    out = reshape(a, shape=wanted)
+    return out if copy else view(a, out)
+
+
+def reversed_axes(x: Tensor) -> Tensor:
+    """Return ``x`` with its axes in reverse order."""
+    return transpose(x, axes=tuple(range(x.ndim))[::-1])
+
+
+def full_shape(op: str, old: Shape, shape: Any) -> Shape:
+    """Return a new shape with a -1 filled in."""
+    wanted = tuple([operator.index(n) for n in shape]) if np.iterable(shape) else (operator.index(shape),)
+    size = int(np.prod(old, dtype=object))
+    known = int(np.prod([n for n in wanted if n != -1], dtype=object))
+    unknown = wanted.count(-1)
+    fits = size == known if not unknown else unknown == 1 and known > 0 and size % known == 0
+    if not fits or any(n < -1 for n in wanted):
+        raise ShapeError(
+            "cannot reshape",
+            op=op,
+            argument="shape",
+            expected=f"a shape of {size} elements (at most one length -1)",
+            got=f"{wanted} for an array of shape {old}",
+        )
+    return tuple([size // known if n == -1 else n for n in wanted])
+
+
+@implements(np.ravel)
+def np_ravel(a: Tensor, order: Any = "C") -> Tensor:
+    return np.reshape(a, (-1,) if a.size else (0,), order=order)
+
+
+@implements(np.expand_dims)
+def np_expand_dims(a: Tensor, axis: Any) -> Tensor:
+    count = len(axis) if isinstance(axis, (tuple, list)) else 1
+    new = axis_tuple("numpy.expand_dims", axis, a.ndim + count)
+    lengths = iter(a.shape)
+    return view(a, reshape(a, shape=tuple([1 if k in new else next(lengths) for k in range(a.ndim + count)])))
+
+
+@implements(np.squeeze)
+def np_squeeze(a: Tensor, axis: Any = None) -> Tensor:
+    gone = axis_tuple("numpy.squeeze", axis, a.ndim)
+    if axis is None:
+        gone = tuple([k for k in gone if a.shape[k] == 1])
+    for k in gone:
+        if a.shape[k] != 1:
+            raise ShapeError(
+                "cannot squeeze an axis that is not of length 1",
+                op="numpy.squeeze",
+                argument="axis",
+                expected="an axis of length 1",
+                got=f"axis {k} of length {a.shape[k]}",
+            )
+    return view(a, reshape(a, shape=tuple([n for k, n in enumerate(a.shape) if k not in gone])))
+
+
+@implements(np.atleast_1d)
+def np_atleast_1d(*arys: Any) -> Any:
+    return _each(arys, lambda x: np.reshape(x, (1,)) if x.ndim == 0 else x)
+
+
+@implements(np.atleast_2d)
+def np_atleast_2d(*arys: Any) -> Any:
+    return _each(arys, lambda x: np.reshape(x, (1,) * (2 - x.ndim) + x.shape) if x.ndim < 2 else x)
+
+
+@implements(np.atleast_3d)
+def np_atleast_3d(*arys: Any) -> Any:
+    shapes = {0: lambda s: (1, 1, 1), 1: lambda s: (1, *s, 1), 2: lambda s: (*s, 1)}
+    return _each(arys, lambda x: np.reshape(x, shapes[x.ndim](x.shape)) if x.ndim < 3 else x)
+
+
+def _each(arrays: Any, function: Any) -> Any:
+    results = tuple([function(as_array(x)) for x in arrays])
+    return results[0] if len(results) == 1 else results
+
+
+@implements(np.resize)
+def np_resize(a: Tensor, new_shape: Any) -> Tensor:
+    raise UnsupportedFunctionError(
+        "resize is not supported on tensors",
+        op="numpy.resize",
+        remedy="use np.tile and np.reshape",
+    )
+
+
+# -- broadcast -----------------------------------------------------------------------------
+
+
+@implements(np.broadcast_to)
+def np_broadcast_to(array: Tensor, shape: Any, subok: Any = False) -> Tensor:
+    refuse("numpy.broadcast_to", subok=(subok, False))
+    wanted = tuple([operator.index(n) for n in shape]) if np.iterable(shape) else (operator.index(shape),)
+    return view(array, broadcast_to(array, shape=wanted))
+
+
+@implements(np.broadcast_arrays)
+def np_broadcast_arrays(*args: Any, subok: Any = False) -> tuple[Any, ...]:
+    refuse("numpy.broadcast_arrays", subok=(subok, False))
+    arrays = [as_array(x) for x in args]
+    try:
+        shape = np.broadcast_shapes(*[x.shape for x in arrays])
+    except ValueError:
+        raise ShapeError(
+            "shapes do not broadcast",
+            op="numpy.broadcast_arrays",
+            expected="equal lengths, or 1, on every axis from the last",
+            got=" and ".join(str(x.shape) for x in arrays),
+        ) from None
+    return tuple([x if x.shape == shape else np.broadcast_to(x, shape) for x in arrays])
+
+
+@implements(np.meshgrid)
+def np_meshgrid(*xi: Any, copy: Any = True, sparse: Any = False, indexing: Any = "xy") -> tuple[Any, ...]:
+    if indexing not in ("xy", "ij"):
+        raise ValueError("Valid values for `indexing` are 'xy' and 'ij'.")
+    n = len(xi)
+    order = [1, 0, *range(2, n)] if indexing == "xy" and n > 1 else list(range(n))
+    flat = [as_array(x) for x in xi]
+    grids = [reshaped(x, (1,) * order[k] + (x.size,) + (1,) * (n - 1 - order[k])) for k, x in enumerate(flat)]
+    return tuple(grids) if sparse else tuple([np.copy(g) for g in np.broadcast_arrays(*grids)])
+
+
+# -- transpose -----------------------------------------------------------------------------
+
+
+@implements(np.transpose, np.permute_dims)
+def np_transpose(a: Tensor, axes: Any = None) -> Tensor:
+    if axes is None:
+        return view(a, reversed_axes(a))
+    order = axis_tuple("numpy.transpose", tuple(axes) if np.iterable(axes) else axes, a.ndim, "axes")
+    if len(order) != a.ndim:
+        raise AxisError(
+            "axes do not match the array",
+            op="numpy.transpose",
+            argument="axes",
+            expected=f"all {a.ndim} axes",
+            got=axes,
+        )
+    return view(a, transpose(a, axes=order))
+
+
+@implements(np.matrix_transpose)
+def np_matrix_transpose(x: Tensor, /) -> Tensor:
+    if x.ndim < 2:
+        raise ShapeError(
+            "a matrix has 2 or more axes",
+            op="numpy.matrix_transpose",
+            expected="shape (..., m, n)",
+            got=x.shape,
+        )
+    return np.swapaxes(x, -1, -2)
+
+
+@implements(np.swapaxes)
+def np_swapaxes(a: Tensor, axis1: Any, axis2: Any) -> Tensor:
+    i = axis_index("numpy.swapaxes", axis1, a.ndim, "axis1")
+    j = axis_index("numpy.swapaxes", axis2, a.ndim, "axis2")
+    axes = list(range(a.ndim))
+    axes[i], axes[j] = j, i
+    return view(a, transpose(a, axes=tuple(axes)))
+
+
+@implements(np.moveaxis)
+def np_moveaxis(a: Tensor, source: Any, destination: Any) -> Tensor:
+    sources = axis_tuple("numpy.moveaxis", source, a.ndim, "source")
+    targets = axis_tuple("numpy.moveaxis", destination, a.ndim, "destination")
+    if len(sources) != len(targets):
+        raise AxisError(
+            "as many axes must leave as arrive",
+            op="numpy.moveaxis",
+            argument="destination",
+            expected=f"{len(sources)} axes",
+            got=destination,
+        )
+    axes = [k for k in range(a.ndim) if k not in sources]
+    for target, k in sorted(zip(targets, sources, strict=True)):
+        axes.insert(target, k)
+    return view(a, transpose(a, axes=tuple(axes)))
+
+
+@implements(np.rollaxis)
+def np_rollaxis(a: Tensor, axis: Any, start: Any = 0) -> Tensor:
+    k = axis_index("numpy.rollaxis", axis, a.ndim)
+    start = operator.index(start)
+    target = axis_index("numpy.rollaxis", start, a.ndim + 1, "start") if start >= 0 else axis_index("numpy.rollaxis", start, a.ndim, "start")
+    return np.moveaxis(a, k, target - 1 if k < target else target)
+
+
+# -- flip ----------------------------------------------------------------------------------
+
+
+@implements(np.flip)
+def np_flip(m: Tensor, axis: Any = None) -> Tensor:
+    return view(m, flip(m, axis=tuple(sorted(axis_tuple("numpy.flip", axis, m.ndim)))))
+
+
+@implements(np.fliplr)
+def np_fliplr(m: Tensor) -> Tensor:
+    _at_least("numpy.fliplr", m, 2)
+    return np.flip(m, 1)
+
+
+@implements(np.flipud)
+def np_flipud(m: Tensor) -> Tensor:
+    _at_least("numpy.flipud", m, 1)
+    return np.flip(m, 0)
+
+
+def _at_least(op: str, m: Tensor, ndim: int) -> None:
+    if m.ndim < ndim:
+        raise ShapeError(
+            "too few axes", op=op, expected=f"an array of {ndim} or more axes", got=m.shape
+        )
+
+
+@implements(np.rot90)
+def np_rot90(m: Tensor, k: Any = 1, axes: Any = (0, 1)) -> Tensor:
+    first, second = axis_tuple("numpy.rot90", tuple(axes), m.ndim, "axes")
+    turns = operator.index(k) % 4
+    if turns == 0:
+        return m[...]
+    if turns == 2:
+        return np.flip(m, (first, second))
+    turned = np.flip(m, second) if turns == 1 else m
+    turned = np.swapaxes(turned, first, second)
+    return turned if turns == 1 else view(m, np.flip(turned, second))

@@ -24,7 +24,7 @@ from gradloom.autodiff import zeros
 from gradloom.axes import Axes
 from gradloom.errors import DTypeError, IndexRangeError, ShapeError
 from gradloom.op import define
-from gradloom.ops.shape import arange, broadcast_to, reshape, transpose, with_batch
+from gradloom.ops.shape import arange, reshape, transpose, with_batch
 from gradloom.spec import Spec
 
 Tensor = Any

@@ -1,0 +1,136 @@
+"""Alias: which tensors would share memory if they were NumPy arrays.
+
+An in-place change rebinds one tensor. Where NumPy would show the change in another one that
+is still in use, it must raise.
+"""
+
+from __future__ import annotations
+
+import dis
+import weakref
+from math import gcd
+from typing import Any, final
+
+import numpy as np
+
+from gradloom.source import user_source
+from gradloom.trace import Handle
+
+Tensor = Any
+#: An index into the root of a `Memory`; None for a part that is not known.
+Region = Any
+
+
+@final
+class Memory:
+    """Tensors that would share the memory of one array, the root.
+
+    Parameters
+    ----------
+    root : Tensor
+        The array the others show parts of.
+    """
+
+    __slots__ = ("_limit", "_members", "root", "shape")
+
+    def __init__(self, root: Tensor) -> None:
+        self.root = weakref.ref(root)
+        self.shape = root.spec.shape
+        self._members: list[tuple[weakref.ref[Any], Region]] = [(self.root, ())]
+        self._limit = 16
+
+    def add(self, view: Tensor, region: Region) -> None:
+        """Remember a view for as long as it lives."""
+        if len(self._members) >= self._limit:
+            self._members = [entry for entry in self._members if entry[0]() is not None]
+            self._limit = 2 * len(self._members) + 16
+        self._members.append((weakref.ref(view), region))
+
+    def sharers(self, tensor: Tensor, region: Region) -> list[Tensor]:
+        """Return the living tensors, other than one, that show elements of a region."""
+        found = []
+        for reference, other in self._members:
+            member = reference()
+            if member is not None and member is not tensor and may_overlap(self.shape, other, region):
+                found.append(member)
+        return found
+
+
+def note_view(base: Tensor, view: Tensor, index: Region) -> None:
+    """Remember that a tensor shows a part of another."""
+    memory, region = base._memory, index
+    if memory is not None and memory.root() is not base:
+        if memory.sharers(base, base._region):
+            # The view lies within what its base shows of the root.
+            region = base._region
+        else:
+            memory = None
+    if memory is None:
+        memory = base._memory = Memory(base)
+        base._region = ()
+        region = index
+    memory.add(view, region)
+    view._memory, view._region = memory, region
+
+
+def shows(view: Tensor, base: Tensor, index: Any) -> bool:
+    """Return whether a tensor is the view ``base[index]``."""
+    memory = base._memory
+    if memory is None or getattr(view, "_memory", None) is not memory or memory.root() is not base or view is base:
+        return False
+    region = view._region
+    return region is index or (type(region) is slice and type(index) is slice and region == index)
+
+
+def may_overlap(shape: tuple[int, ...], first: Region, second: Region) -> bool:
+    """Return whether two indices of an array of some shape can touch the same element.
+
+    ``None`` stands for an unknown part of the array.
+    """
+    if first is None or second is None:
+        return True
+    parts = [index if type(index) is tuple else (index,) for index in (first, second)]
+    entries = [entry for part in parts for entry in part]
+    if all(entry is Ellipsis or isinstance(entry, (int, np.integer, slice)) for entry in entries):
+        pairs = zip(*[_touched(shape, part) for part in parts], strict=True)
+        return all(_meet(a, b) for a, b in pairs)
+    if any(isinstance(entry, Handle) for entry in entries):
+        return True
+    marks = np.zeros(shape, np.bool_)
+    marks[first] = True
+    return bool(np.any(marks[second]))
+
+
+def _touched(shape: tuple[int, ...], index: tuple[Any, ...]) -> list[range]:
+    """Return the positions along each axis that an index of ints and slices touches."""
+    places = [k for k, entry in enumerate(index) if entry is Ellipsis] or [len(index)]
+    fill = (slice(None),) * (len(shape) - len(index) + (places[0] < len(index)))
+    index = index[: places[0]] + fill + index[places[0] + 1 :]
+    return [
+        range(n)[entry] if isinstance(entry, slice) else range(n)[int(entry) :][:1]
+        for n, entry in zip(shape, index, strict=True)
+    ]
+
+
+def _meet(a: range, b: range) -> bool:
+    if (a.start - b.start) % gcd(a.step, b.step):
+        return False
+    return any(k in a for k in b) if len(b) < len(a) else any(k in b for k in a)
+
+
+_SKIPPED = frozenset(dis.opmap[name] for name in ("CACHE", "SWAP", "COPY", "NOP", "EXTENDED_ARG") if name in dis.opmap)
+_SUBSCRIPT_STORES = frozenset(dis.opmap[name] for name in ("STORE_SUBSCR", "STORE_SLICE") if name in dis.opmap)
+
+
+def stores_into_subscript() -> bool:
+    """Return whether the user's augmented assignment has a subscript on its left, ``x[i] += v``.
+
+    Python runs it as ``t = x[i]; t += v; x[i] = t``: what happens to ``t`` on the way is no
+    change of a view that the user holds, as in ``t = x[i]`` and later ``t += v``.
+    """
+    source = user_source()
+    if source is None or isinstance(source[0], str):
+        return False
+    code = source[0].co_code
+    following = (code[k] for k in range(source[1] + 2, len(code), 2) if code[k] not in _SKIPPED)
+    return next(following, None) in _SUBSCRIPT_STORES

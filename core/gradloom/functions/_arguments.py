@@ -1,0 +1,72 @@
+"""Arguments that many NumPy functions share: axes, and lists of arrays."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from gradloom.errors import ArgumentError, AxisError
+from gradloom.ops.shape import reshape
+from gradloom.trace import Handle, describe, innermost
+
+Tensor = Any
+
+
+def axis_index(op: str, axis: Any, ndim: int, argument: str = "axis") -> int:
+    """Return an axis as a number from 0, or raise an `AxisError`."""
+    try:
+        k = operator.index(axis)
+    except TypeError:
+        raise ArgumentError(
+            "an axis must be an integer", op=op, argument=argument, got=describe(axis)
+        ) from None
+    if not -ndim <= k < ndim:
+        raise AxisError(
+            "axis out of range",
+            op=op,
+            argument=argument,
+            expected=f"an axis of a {ndim}-d array, {-ndim} to {ndim - 1}" if ndim else "no axis (the array is 0-d)",
+            got=k,
+        )
+    return k % ndim
+
+
+def axis_tuple(op: str, axis: Any, ndim: int, argument: str = "axis") -> tuple[int, ...]:
+    """Return an axis, several, or None for all, as numbers from 0."""
+    if axis is None:
+        return tuple(range(ndim))
+    if not isinstance(axis, (tuple, list)):
+        return (axis_index(op, axis, ndim, argument),)
+    axes = tuple([axis_index(op, k, ndim, argument) for k in axis])
+    if len(set(axes)) != len(axes):
+        raise AxisError("an axis is given twice", op=op, argument=argument, got=axis)
+    return axes
+
+
+def as_array(value: Any) -> Any:
+    """Return a tensor as it is, anything else as a NumPy array (foreign arrays as they are)."""
+    if isinstance(value, Handle) or hasattr(value, "__array_function__"):
+        return value
+    if isinstance(value, (list, tuple)) and innermost(_leaves(value)) is not None:
+        return np.stack([as_array(v) for v in value])
+    return np.asarray(value)
+
+
+def as_tensor(value: Any, trace: Any) -> Tensor:
+    """Return a value as a tensor of a trace."""
+    if isinstance(value, Handle) and value._trace is trace:
+        return value
+    return trace.tensor(trace.lift(as_array(value)))
+
+
+def reshaped(x: Any, shape: tuple[int, ...]) -> Any:
+    """Return an array or a tensor in another shape; a tensor is not noted as a view."""
+    return reshape(x, shape=shape) if isinstance(x, Handle) else np.reshape(x, shape)
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, (list, tuple)):
+        return [leaf for v in value for leaf in _leaves(v)]
+    return [value]
