@@ -2,48 +2,249 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
 import numpy as np
 
 from gradloom.dispatch import implements, refuse
-from gradloom.ops.arithmetic import power, reciprocal, sqrt, square
+from gradloom.errors import ArgumentError
+from gradloom.ops import arithmetic as ops
+from gradloom.ops._elementwise import resolve_dtypes
 from gradloom.ops.cast import astype
 from gradloom.ops.complex import imag, real
 from gradloom.ops.selection import where
+from gradloom.ops.special import i0
+from gradloom.spec import PYTHON_SCALARS, Spec
+from gradloom.trace import Handle, user_location
 
 Tensor = Any
+
+
+def cast_inputs(ufunc: np.ufunc, *args: Any) -> list[Any]:
+    """Cast arguments to the dtypes in which a ufunc computes."""
+    specs = [_spec(x) for x in args]
+    dtypes = resolve_dtypes(ufunc, ufunc.__name__, tuple(specs))
+    return [x if s.dtype == d or s.weak else np.astype(x, d) for x, s, d in zip(args, specs, dtypes, strict=False)]
+
+
+def _spec(x: Any) -> Spec:
+    return PYTHON_SCALARS.get(type(x)) or Spec(np.shape(x), x.dtype)
+
+
+# -- powers, quotients and parts of floats -----------------------------------------------------
 
 
 @implements(operator.pow, np.power)
 def np_power(x: Any, y: Any) -> Tensor:
     """Return a power; simple literal exponents take the op that NumPy takes."""
-    if type(y) in (int, float) and getattr(x, "dtype", np.dtype(bool)).kind in "fc":
+    kind = x.dtype.kind if isinstance(x, Handle) else ""
+    if kind and type(y) in (int, float) and (kind in "fc" or (kind in "iu" and y == 2 and type(y) is int)):
         if y == 2:
-            return square(x)
+            return ops.square(x)
         if y == 1:
-            return np.positive(x)
+            return ops.positive(x)
         if y == 0.5:
-            return sqrt(x)
+            return ops.sqrt(x)
         if y == -1:
-            return reciprocal(x)
-    return power(x, y)
+            return ops.reciprocal(x)
+    return ops.power(x, y)
+
+
+@implements(np.float_power)
+def np_float_power(x: Any, y: Any) -> Tensor:
+    """Return a power in at least double precision."""
+    return np_power(*cast_inputs(np.float_power, x, y))
+
+
+@implements(np.divmod)
+def np_divmod(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    """Return quotient and remainder."""
+    return ops.floor_divide(x, y), ops.remainder(x, y)
+
+
+@implements(np.modf)
+def np_modf(x: Any) -> tuple[Tensor, Tensor]:
+    """Return fractional and integral part, both with the sign of x."""
+    (x,) = cast_inputs(np.modf, x)
+    whole = ops.trunc(x)
+    return ops.copysign(where(np.isinf(x), 0.0, x - whole), x), whole
+
+
+@implements(np.frexp)
+def np_frexp(x: Any) -> tuple[Tensor, Tensor]:
+    """Return mantissa and binary exponent."""
+    (x,) = cast_inputs(np.frexp, x)
+    exponent = ops.binary_exponent(x)
+    return ops.ldexp(x, -exponent), exponent
+
+
+@implements(np.fabs)
+def np_fabs(x: Any) -> Tensor:
+    """Return the absolute value of floats."""
+    return ops.absolute(*cast_inputs(np.fabs, x))
+
+
+@implements(np.sign)
+def np_sign(x: Any) -> Tensor:
+    """Return the sign; of a complex number, its direction."""
+    if x.dtype.kind != "c":
+        return ops.sign(x)
+    size = ops.absolute(x)
+    return where(size == 0, 0.0, x / size)
+
+
+@implements(np.deg2rad, np.radians)
+def np_deg2rad(x: Any) -> Tensor:
+    """Convert degrees to radians."""
+    return cast_inputs(np.deg2rad, x)[0] * (math.pi / 180.0)
+
+
+@implements(np.rad2deg, np.degrees)
+def np_rad2deg(x: Any) -> Tensor:
+    """Convert radians to degrees."""
+    return cast_inputs(np.rad2deg, x)[0] * (180.0 / math.pi)
+
+
+# -- rounding -----------------------------------------------------------------------------------
+
+
+@implements(np.round, np.around)
+def np_round(a: Any, decimals: int = 0, out: Any = None) -> Tensor:
+    """Round to some decimals."""
+    refuse("numpy.round", out=out)
+    decimals = operator.index(decimals)
+    if decimals == 0 and a.dtype.kind in "fc":
+        return ops.rint(a)
+    return ops.round(a, decimals=decimals)
+
+
+@implements(np.fix)
+def np_fix(x: Any, out: Any = None) -> Tensor:
+    """Round towards zero."""
+    refuse("numpy.fix", out=out)
+    return ops.trunc(x)
+
+
+# -- choosing values ------------------------------------------------------------------------------
 
 
 @implements(np.where)
-def np_where(condition: Any, x: Any = None, y: Any = None, /) -> Tensor:
-    """Choose elements from two arrays."""
+def np_where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
+    """Choose elements from two arrays; with one argument, return where it is true."""
     if x is None and y is None:
         return np.nonzero(condition)
     return where(condition, x, y)
 
 
-@implements(np.astype)
-def np_astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Tensor:
-    """Cast to a dtype."""
-    refuse("numpy.astype", device=device)
-    return x if x.dtype == np.dtype(dtype) else astype(x, dtype=np.dtype(dtype))
+_NOT_GIVEN: Any = object()
+
+
+@implements(np.clip)
+def np_clip(
+    a: Any,
+    a_min: Any = _NOT_GIVEN,
+    a_max: Any = _NOT_GIVEN,
+    out: Any = None,
+    *,
+    min: Any = _NOT_GIVEN,
+    max: Any = _NOT_GIVEN,
+    **kwargs: Any,
+) -> Tensor:
+    """Limit values; at a limit, value and limit share the derivative evenly."""
+    refuse("numpy.clip", out=out, dtype=kwargs.pop("dtype", None), where=(kwargs.pop("where", True), True), **kwargs)
+    if (a_min is not _NOT_GIVEN or a_max is not _NOT_GIVEN) and (min is not _NOT_GIVEN or max is not _NOT_GIVEN):
+        raise ArgumentError(
+            "limits given twice", op="numpy.clip", expected="a_min and a_max, or min and max", location=user_location()
+        )
+    low = a_min if min is _NOT_GIVEN else min
+    high = a_max if max is _NOT_GIVEN else max
+    if low is not _NOT_GIVEN and low is not None:
+        a = np.maximum(a, low)
+    if high is not _NOT_GIVEN and high is not None:
+        a = np.minimum(a, high)
+    return ops.positive(a) if isinstance(a, Handle) else a
+
+
+@implements(np.select)
+def np_select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
+    """Take each element from the choice of the first condition that holds."""
+    if len(condlist) != len(choicelist) or not len(condlist):
+        raise ArgumentError(
+            "conditions and choices differ in number, or there are none",
+            op="numpy.select",
+            expected="one choice for each condition",
+            got=f"{len(condlist)} and {len(choicelist)}",
+            location=user_location(),
+        )
+    result = default
+    for condition, choice in zip(reversed(list(condlist)), reversed(list(choicelist)), strict=True):
+        if np.result_type(condition) != np.bool_:
+            raise ArgumentError(
+                "a condition is not boolean", op="numpy.select", argument="condlist", location=user_location()
+            )
+        result = np.where(condition, choice, result)
+    return result
+
+
+@implements(np.piecewise)
+def np_piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Tensor:
+    """Evaluate one function on each part of the domain.
+
+    Every function is evaluated everywhere, then chosen from; a part that is not chosen
+    contributes exactly zero to the gradient.
+    """
+    condlist = _conditions(condlist, x)
+    functions = list(funclist)
+    if len(functions) not in (len(condlist), len(condlist) + 1):
+        raise ArgumentError(
+            "conditions and functions differ in number",
+            op="numpy.piecewise",
+            expected=f"{len(condlist)} functions, or one more for the rest",
+            got=len(functions),
+            location=user_location(),
+        )
+    rest = functions.pop() if len(functions) > len(condlist) else 0
+    result = _stored_in(x, rest(x, *args, **kw) if callable(rest) else rest)
+    # Where several conditions hold, the last one counts.
+    for condition, function in zip(condlist, functions, strict=True):
+        value = function(x, *args, **kw) if callable(function) else function
+        result = where(condition, _stored_in(x, value), result)
+    return np.broadcast_to(result, x.shape) if np.shape(result) != x.shape else result
+
+
+def _conditions(condlist: Any, x: Tensor) -> list[Any]:
+    """Return the conditions of `numpy.piecewise`; a single one may come without a list."""
+    if isinstance(condlist, (Handle, np.ndarray)):
+        return [condlist] if condlist.ndim == x.ndim else list(condlist)
+    return [np.asarray(condlist)] if x.ndim and np.ndim(condlist[0]) == 0 else list(condlist)
+
+
+def _stored_in(x: Tensor, value: Any) -> Any:
+    """Cast a value as assigning it to an element of an array would."""
+    return np.astype(value, x.dtype) if isinstance(value, Handle) else np.asarray(value, x.dtype)
+
+
+@implements(np.nan_to_num)
+def np_nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Tensor:
+    """Replace NaN and infinities by finite numbers; those carry no derivative to x."""
+    refuse("numpy.nan_to_num", copy=(copy, True))
+    if x.dtype.kind not in "fc":
+        return x
+    if x.dtype.kind == "c":
+        return np_nan_to_num(real(x), nan=nan, posinf=posinf, neginf=neginf) + 1j * np_nan_to_num(
+            imag(x), nan=nan, posinf=posinf, neginf=neginf
+        )
+    limits = np.finfo(x.dtype)
+    high = float(limits.max) if posinf is None else posinf
+    low = float(limits.min) if neginf is None else neginf
+    result = where(np.isnan(x), nan, x)
+    result = where(x == math.inf, high, result)
+    return where(x == -math.inf, low, result)
+
+
+# -- parts of complex numbers ----------------------------------------------------------------------
 
 
 @implements(np.real)
@@ -56,3 +257,207 @@ def np_real(val: Any) -> Tensor:
 def np_imag(val: Any) -> Tensor:
     """Return the imaginary part."""
     return imag(val)
+
+
+@implements(np.angle)
+def np_angle(z: Any, deg: bool = False) -> Tensor:
+    """Return the angle of complex numbers."""
+    angle = np.arctan2(imag(z), real(z)) if z.dtype.kind == "c" else np.arctan2(0.0, z)
+    return angle * (180.0 / math.pi) if deg else angle
+
+
+@implements(np.real_if_close)
+def np_real_if_close(a: Any, tol: float = 100) -> Tensor:
+    """Return the real part where the imaginary part is negligible; looks at the values."""
+    if a.dtype.kind != "c":
+        return a
+    limit = tol * float(np.finfo(a.dtype).eps) if tol > 1 else tol
+    return real(a) if bool(np.all(ops.absolute(imag(a)) < limit)) else a
+
+
+@implements(np.isreal)
+def np_isreal(x: Any) -> Tensor:
+    """Return where the imaginary part is zero."""
+    return imag(x) == 0
+
+
+@implements(np.iscomplex)
+def np_iscomplex(x: Any) -> Tensor:
+    """Return where the imaginary part is not zero."""
+    return imag(x) != 0
+
+
+# -- special values and functions -------------------------------------------------------------------
+
+
+@implements(np.isposinf)
+def np_isposinf(x: Any, out: Any = None) -> Tensor:
+    """Return where a value is positive infinity."""
+    refuse("numpy.isposinf", out=out)
+    return x == math.inf
+
+
+@implements(np.isneginf)
+def np_isneginf(x: Any, out: Any = None) -> Tensor:
+    """Return where a value is negative infinity."""
+    refuse("numpy.isneginf", out=out)
+    return x == -math.inf
+
+
+# sin(y) / y with y = pi x. Its derivatives at y are quotients of ever smaller numbers as y goes to
+# zero; there the Maclaurin series, sum of (-1)^k y^2k / (2k+1)!, serves instead.
+@implements(np.sinc)
+def np_sinc(x: Any) -> Tensor:
+    """Return ``sin(pi x) / (pi x)``."""
+    y = math.pi * x
+    near = ops.absolute(y) < 1.5
+    squared = ops.square(where(near, y, 0.0))
+    series: Any = 0.0
+    for k in range(12, -1, -1):
+        series = series * squared + (-1.0) ** k / math.factorial(2 * k + 1)
+    far = where(near, 1.0, y)
+    return where(near, series, np.sin(far) / far)
+
+
+@implements(np.i0)
+def np_i0(x: Any) -> Tensor:
+    """Return the modified Bessel function of order zero."""
+    return i0(x)
+
+
+@implements(np.unwrap)
+def np_unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * math.pi) -> Tensor:
+    """Take jumps of more than half a period out of a sequence of angles."""
+    p = np.astype(p, np.result_type(p.dtype, period))
+    half = period / 2
+    steps = np.diff(p, axis=axis)
+    wrapped = np.mod(steps + half, period) - half
+    wrapped = where((wrapped == -half) & (steps > 0), half, wrapped)
+    jump = where(ops.absolute(steps) < (half if discont is None else discont), 0.0, wrapped - steps)
+    first = np.zeros_like(np.take(p, np.array([0]), axis=axis))
+    return p + np.concatenate([first, np.cumsum(jump, axis=axis)], axis=axis)
+
+
+# -- comparisons of whole arrays ----------------------------------------------------------------------
+
+
+@implements(np.isclose)
+def np_isclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False) -> Tensor:
+    """Return where two arrays agree within a tolerance."""
+    a, b = (x if hasattr(x, "dtype") or type(x) in PYTHON_SCALARS else np.asarray(x) for x in (a, b))
+    result = (abs(a - b) <= atol + rtol * abs(b)) & np.isfinite(b) | (a == b)
+    return result | (np.isnan(a) & np.isnan(b)) if equal_nan else result
+
+
+@implements(np.allclose)
+def np_allclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False) -> bool:
+    """Return whether two arrays agree within a tolerance; looks at the values."""
+    return bool(np.all(np_isclose(a, b, rtol, atol, equal_nan)))
+
+
+@implements(np.array_equal)
+def np_array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
+    """Return whether two arrays are equal; looks at the values."""
+    return np.shape(a1) == np.shape(a2) and _all_equal(a1, a2, equal_nan)
+
+
+@implements(np.array_equiv)
+def np_array_equiv(a1: Any, a2: Any) -> bool:
+    """Return whether two arrays are equal after broadcasting; looks at the values."""
+    try:
+        np.broadcast_shapes(np.shape(a1), np.shape(a2))
+    except ValueError:
+        return False
+    return _all_equal(a1, a2, False)
+
+
+def _all_equal(a: Any, b: Any, equal_nan: bool) -> bool:
+    equal = np.equal(a, b)
+    if equal_nan:
+        equal = equal | (np.isnan(a) & np.isnan(b))
+    return bool(np.all(equal))
+
+
+@implements(np.isin)
+def np_isin(
+    element: Any, test_elements: Any, assume_unique: bool = False, invert: bool = False, *, kind: Any = None
+) -> Tensor:
+    """Return which elements are among others."""
+    found = np.any(np.equal(np.expand_dims(element, -1), np.ravel(test_elements)), axis=-1)
+    return np.logical_not(found) if invert else found
+
+
+# -- what is known without values -----------------------------------------------------------------------
+
+
+@implements(np.astype)
+def np_astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Tensor:
+    """Cast to a dtype."""
+    refuse("numpy.astype", device=device)
+    dtype = np.dtype(dtype)
+    if x.dtype == dtype:
+        return x.copy() if copy else x
+    return astype(x, dtype=dtype)
+
+
+@implements(np.iscomplexobj)
+def np_iscomplexobj(x: Any) -> bool:
+    """Return whether the dtype is complex."""
+    return bool(x.dtype.kind == "c")
+
+
+@implements(np.isrealobj)
+def np_isrealobj(x: Any) -> bool:
+    """Return whether the dtype is not complex."""
+    return bool(x.dtype.kind != "c")
+
+
+@implements(np.result_type)
+def np_result_type(*arrays_and_dtypes: Any) -> np.dtype[Any]:
+    """Return the dtype in which NumPy joins values."""
+    return np.result_type(*[_without_tensor(x) for x in arrays_and_dtypes])
+
+
+@implements(np.can_cast)
+def np_can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
+    """Return whether a cast is allowed."""
+    return np.can_cast(_without_tensor(from_), to, casting)
+
+
+@implements(np.min_scalar_type)
+def np_min_scalar_type(a: Any, /) -> np.dtype[Any]:
+    """Return the dtype; a tensor has no value to look at."""
+    return np.dtype(a.dtype)
+
+
+@implements(np.common_type)
+def np_common_type(*arrays: Any) -> Any:
+    """Return the scalar type in which arrays are joined, at least a float."""
+    return np.common_type(*[np.empty(0, x.dtype) if isinstance(x, Handle) else x for x in arrays])
+
+
+def _without_tensor(x: Any) -> Any:
+    """Return a Python scalar or dtype that promotes as a tensor does."""
+    if not isinstance(x, Handle):
+        return x
+    return x.dtype.type(0).item() if x.spec.weak else x.dtype
+
+
+@implements(np.shape)
+def np_shape(a: Any) -> tuple[int, ...]:
+    """Return the shape."""
+    return tuple(a.shape)
+
+
+@implements(np.ndim)
+def np_ndim(a: Any) -> int:
+    """Return the number of axes."""
+    return int(a.ndim)
+
+
+@implements(np.size)
+def np_size(a: Any, axis: Any = None) -> int:
+    """Return the number of elements, or the length of some axes."""
+    if axis is None:
+        return int(a.size)
+    return math.prod(a.shape[k] for k in (axis if isinstance(axis, tuple) else (axis,)))

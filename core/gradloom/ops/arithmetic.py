@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.autodiff import unbroadcast
 from gradloom.dispatch import implements_ufunc
 from gradloom.errors import DTypeError
 from gradloom.op import define
@@ -219,8 +220,6 @@ spacing = elementwise("spacing", np.spacing, zero_derivative=True)
 
 
 def ldexp_transpose(cotangent: Tensor, x: Tensor, exponent: Tensor) -> Tensor:
-    from gradloom.autodiff import unbroadcast
-
     return unbroadcast(ldexp(cotangent, exponent), x.spec)
 
 

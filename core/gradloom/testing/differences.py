@@ -15,7 +15,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 _OFFSETS = (1, 2, 3, 4)
-_WEIGHTS = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
+_WEIGHTS = tuple([np.longdouble(p) / q for p, q in ((4, 5), (-1, 5), (4, 105), (-1, 280))])
 
 
 def jacobian(f: Callable[..., Any], args: tuple[Any, ...], argument: int, step: float = 1e-2) -> Array:
@@ -24,11 +24,12 @@ def jacobian(f: Callable[..., Any], args: tuple[Any, ...], argument: int, step: 
     Parameters
     ----------
     f : callable
-        A function of arrays that returns one array.
+        A function of arrays that returns one array. It is called in extended precision; if it
+        raises `TypeError` there (linear algebra, SciPy), in double precision.
     args : tuple of arrays
     argument : int
         Position of the argument to vary; real or complex. For a complex argument the
-        derivative is with respect to its real part; see `complex_jacobian`.
+        derivative is with respect to its real part; see `real_jacobian`.
     step : float
         Step relative to the scale of the argument.
 
@@ -39,17 +40,29 @@ def jacobian(f: Callable[..., Any], args: tuple[Any, ...], argument: int, step: 
     return _directional(f, args, argument, step, 1.0)
 
 
+def real_jacobian(f: Callable[..., Any], args: tuple[Any, ...], argument: int, step: float = 1e-2) -> Array:
+    """Return the Jacobian over the reals, also for functions that are not holomorphic.
+
+    Returns
+    -------
+    array, shape (*output shape, *argument shape), with (..., 2) for a complex argument
+        The last axis holds the derivatives with respect to the real and the imaginary part.
+    """
+    along_x = _directional(f, args, argument, step, 1.0)
+    if np.asarray(args[argument]).dtype.kind != "c":
+        return along_x
+    return np.stack([along_x, _directional(f, args, argument, step, 1j)], axis=-1)
+
+
 def complex_jacobian(f: Callable[..., Any], args: tuple[Any, ...], argument: int, step: float = 1e-2) -> Array:
     """Return ``d re(f)/dx - i d re(f)/dy`` for a complex argument ``x + iy``."""
-    along_x = _directional(f, args, argument, step, 1.0)
-    along_y = _directional(f, args, argument, step, 1j)
-    return np.real(along_x) - 1j * np.real(along_y)
+    parts = np.real(real_jacobian(f, args, argument, step))
+    return parts[..., 0] - 1j * parts[..., 1]
 
 
 def _directional(f: Callable[..., Any], args: tuple[Any, ...], argument: int, step: float, unit: Any) -> Array:
-    wide = [_widened(a) for a in args]
+    wide, out = _evaluated(f, args)
     x = wide[argument]
-    out = np.asarray(f(*wide))
     result = np.zeros((*out.shape, x.size), np.result_type(out.dtype, np.float64))
     for k in range(x.size):
         h = step * max(1.0, abs(float(abs(x.flat[k]))))
@@ -64,9 +77,18 @@ def _directional(f: Callable[..., Any], args: tuple[Any, ...], argument: int, st
     return result.reshape((*out.shape, *x.shape))
 
 
-def _widened(array: Any) -> Any:
-    """Return an array in the widest dtype of its kind."""
+def _evaluated(f: Callable[..., Any], args: tuple[Any, ...]) -> tuple[list[Any], Array]:
+    """Return the arguments in the widest precision that ``f`` takes, and its value there."""
+    try:
+        wide = [_widened(a, np.longdouble, np.clongdouble) for a in args]
+        return wide, np.asarray(f(*wide))
+    except TypeError:
+        wide = [_widened(a, np.float64, np.complex128) for a in args]
+        return wide, np.asarray(f(*wide))
+
+
+def _widened(array: Any, real: Any, complex: Any) -> Any:
     array = np.asarray(array)
     if array.dtype.kind == "f":
-        return np.array(array, np.longdouble)
-    return array.astype(np.clongdouble) if array.dtype.kind == "c" else array
+        return np.array(array, real)
+    return array.astype(complex) if array.dtype.kind == "c" else array

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 
 from gradloom.backend import Kernel, Specialised
 
 KERNELS: dict[str, Kernel | Specialised] = {
-    "real": np.real,
-    "imag": np.imag,
+    "real": operator.attrgetter("real"),
+    "imag": operator.attrgetter("imag"),
     "conjugate": np.conjugate,
 }
