@@ -129,14 +129,14 @@ def normalise_argnums(transform: str, argnums: ArgNums, count: int) -> tuple[int
     """Return argnums as non-negative positions, or raise."""
     if type(argnums) is int and 0 <= argnums < count:
         return (argnums,)
-    given = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    given = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
     for n in given:
         if not isinstance(n, int) or isinstance(n, bool) or not -count <= n < count:
             raise ArgumentError(
                 "argnums is out of range",
                 op=transform,
                 argument="argnums",
-                expected=f"positions of the {count} positional arguments",
+                expected=f"one or several positions (int) of the {count} positional arguments",
                 got=repr(argnums),
             )
     positions = tuple([n % count for n in given])

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any
 
 from gradloom.errors import ArgumentError, LostGradientError, OutputError, ShapeError
-from gradloom.function import new_trace, output_ids
+from gradloom.function import new_trace, output_ids, require_callable
 from gradloom.graph import Graph
 from gradloom.ops import custom as ops
 from gradloom.pytree import describe, flatten, paths, tree_map, unflatten
@@ -65,6 +65,8 @@ def custom_gradient(f: Callable[..., tuple[Any, Callable[..., Any]]]) -> Callabl
     >>> gl.grad(clipped_log)(0.001)
     np.float64(10.0)
     """
+
+    require_callable("custom_gradient", f)
 
     @wraps(f)
     def wrapper(*args: Any) -> Any:

@@ -19,6 +19,12 @@ from gradloom.trace import Abstract, Handle, Trace, abstract_value, describe
 _PLAIN = frozenset({np.ndarray, float, int, bool, complex, str, type(None)})
 
 
+def require_callable(transform: str, f: Any) -> None:
+    """Raise unless the first argument of a transform is a function."""
+    if not callable(f):
+        raise ArgumentError("the first argument must be a function", op=transform, got=describe(f))
+
+
 def new_trace() -> Trace:
     """Return a trace whose values can be asked for."""
     return Trace(Tensor, evaluate)

@@ -138,8 +138,11 @@ class Graph:
 
         digest = blake2b(digest_size=16)
         for op, inputs, attrs in self.nodes:
-            digest.update(f"{op.name}{inputs}{attrs!r};".encode())
-        digest.update(f"{self.inputs}{self.outputs}{self.literals!r}".encode())
+            words = [a.content_hash() if isinstance(a, Graph) else repr(a) for a in attrs]
+            digest.update(f"{op.name}{inputs}{words};".encode())
+            if op is LITERAL:  # by its bits: 2 and 2.0 are one float, 0.0 and -0.0 two
+                digest.update(attrs[0].dtype.type(self.literals[attrs[1]]).tobytes())
+        digest.update(f"{self.inputs}{self.outputs}".encode())
         return digest.hexdigest()
 
     def without_sources(self) -> Graph:

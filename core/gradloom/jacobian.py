@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from gradloom.api import ArgNums, grad, normalise_argnums
 from gradloom.autodiff import pullback_graph, pushforward_graph, zeros
 from gradloom.batching import batched_graph, broadcast, move_axis
-from gradloom.function import with_name_of
+from gradloom.errors import ArgumentError
+from gradloom.function import require_callable, with_name_of
 from gradloom.graph import Graph
 from gradloom.linear import trace_differentiable
 from gradloom.op import ops
@@ -56,14 +59,20 @@ def jacobian(f: Callable[..., Any], argnums: ArgNums = 0, mode: Mode | None = No
            [0., 3., 2.]])
     """
 
-    def full(*args: Any) -> Any:
+    require_callable("jacobian", f)
+    if mode not in (None, "rev", "fwd"):
+        raise ArgumentError(
+            "unknown mode", op="jacobian", argument="mode", expected='"rev", "fwd" or None', got=repr(mode)
+        )
+
+    def full(*args: Any, **kwargs: Any) -> Any:
         positions = normalise_argnums("jacobian", argnums, len(args))
 
         def of_chosen(*chosen: Any) -> Any:
             new_args = list(args)
             for n, value in zip(positions, chosen, strict=True):
                 new_args[n] = value
-            return f(*new_args)
+            return f(*new_args, **kwargs)
 
         def build(graph: Graph, wrt: tuple[int, ...]) -> Program:
             return Program(jacobian_graph(graph, wrt, mode))
@@ -148,17 +157,22 @@ def _basis(trace: Trace, specs: Sequence[Spec], count: int) -> list[Any]:
     """Return batches of unit vectors: the rows of an identity matrix, cut into the specs."""
     rows = []
     start = 0
-    index = trace.bind(ops["iota"], (), ops["iota"].attr_values({"n": count}))
+    index = _iota(trace, count)
     for spec in specs:
         if not spec.size:
             rows.append(zeros(trace, Spec((count, *spec.shape), spec.dtype)))
             continue
         column = ops["reshape"](index, shape=(count, 1))
-        positions = trace.bind(ops["iota"], (), ops["iota"].attr_values({"n": spec.size})) + start
+        positions = _iota(trace, spec.size) + start
         unit = ops["astype"](ops["equal"](column, positions), dtype=spec.dtype)
         rows.append(ops["reshape"](unit, shape=(count, *spec.shape)))
         start += spec.size
     return rows
+
+
+def _iota(trace: Trace, length: int) -> Any:
+    op = ops["iota"]
+    return trace.bind(op, (), op.attr_values({"length": length, "dtype": np.dtype(np.int64)}))
 
 
 def _blocks(found: list[Any], directions: Sequence[Spec], others: Sequence[Spec], transposed: bool) -> list[Any]:

@@ -16,8 +16,8 @@ from gradloom.context import current_backend, current_executor, require_backend
 from gradloom.context import scheduler as scheduler_context
 from gradloom.errors import ArgumentError
 from gradloom.api import normalise_argnums
-from gradloom.function import output_ids
-from gradloom.graph import Graph
+from gradloom.function import output_ids, require_callable
+from gradloom.graph import Graph, literal_key
 from gradloom.plan import Plan
 from gradloom.program import Program, choose_backend
 from gradloom.pytree import Structure, flatten, paths, unflatten
@@ -96,6 +96,8 @@ def make_graph(f: Callable[..., Any]) -> Callable[..., Graph]:
     }
     """
 
+    require_callable("make_graph", f)
+
     def graph(*args: Any, **kwargs: Any) -> Graph:
         leaves, structure = flatten((args, kwargs))
         specs = leaf_specs("make_graph", structure, leaves)
@@ -150,8 +152,7 @@ def jit(
     >>> fast(np.array([1.0, 2.0]))
     (np.float64(5.0), array([2., 4.]))
     """
-    if not callable(f):
-        raise ArgumentError("the first argument must be a function", op="jit", got=describe(f))
+    require_callable("jit", f)
     compiled = Jitted(f, (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums))
     if scheduler is None and backend is None:
         call: Callable[..., Any] = compiled.__call__
@@ -220,7 +221,8 @@ class Jitted:
         if compiled is None:
             # Concurrent first calls may both trace; the first one to finish is kept.
             compiled = trace_abstractly("jit", f, structure, specs)
-            compiled = self._traces.setdefault(key, compiled)
+            if not any(isinstance(value, Handle) for value in compiled.captured):
+                compiled = self._traces.setdefault(key, compiled)
         values = leaves + compiled.captured
         results = compiled.program.run(values)
         if not static and not kwargs:
@@ -240,21 +242,30 @@ class Jitted:
         positions = normalise_argnums("jit", self._static, len(args))
         static = {n: args[n] for n in positions}
         for n, value in static.items():
-            if type(value).__hash__ is None:
+            try:
+                hash(value)
+            except TypeError:
                 raise ArgumentError(
                     "a static argument must be hashable",
                     op="jit",
                     argument=f"argument {n}",
                     got=describe(value),
                     remedy="pass a tuple instead of a list, or trace it",
-                )
+                ) from None
 
         def of_others(*others: Any, **kwargs: Any) -> Any:
             rest = iter(others)
             return self._f(*[static[n] if n in static else next(rest) for n in range(len(args))], **kwargs)
 
-        key = tuple([(n, type(v), v) for n, v in static.items()])
+        key = tuple([(n, _static_key(v)) for n, v in static.items()])
         return of_others, tuple([a for n, a in enumerate(args) if n not in static]), key
+
+
+def _static_key(value: Any) -> Any:
+    """Return what tells static values apart where ``==`` does not (1, 1.0 and True; 0.0 and -0.0)."""
+    if type(value) is tuple:
+        return tuple([_static_key(v) for v in value])
+    return type(value), literal_key(value)
 
 
 def _same(leaves: list[Any], last: _Last) -> bool:

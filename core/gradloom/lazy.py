@@ -303,14 +303,14 @@ def _checked_feed(feed: Mapping[Any, Any]) -> dict[_Node, Any]:
     return checked  # type: ignore[return-value]
 
 
-def gradients(y: Tensor, xs: Sequence[Tensor]) -> list[Tensor]:
+def gradients(y: Tensor, xs: Tensor | Sequence[Tensor]) -> list[Tensor]:
     """Return the gradients of a lazy tensor, as lazy tensors.
 
     Parameters
     ----------
     y : Tensor
         What to differentiate; an array counts as the sum of its elements.
-    xs : sequence of Tensor
+    xs : Tensor or sequence of Tensor
         With respect to what; anything ``y`` was computed from, inputs or intermediate values.
 
     Returns
@@ -326,6 +326,8 @@ def gradients(y: Tensor, xs: Sequence[Tensor]) -> list[Tensor]:
     DTypeError
         If something is not of a float or complex dtype.
     """
+    if isinstance(xs, Tensor):
+        xs = [xs]
     for value, argument in [(y, "y"), *[(x, f"xs[{k}]") for k, x in enumerate(xs)]]:
         if not isinstance(value, LazyTensor):
             raise ArgumentError(
@@ -399,7 +401,7 @@ class Tape:
         ArgumentError
             If something is not a lazy tensor.
         """
-        for value in [tensors] if isinstance(tensors, Tensor) else tensors:
+        for value in tensors if isinstance(tensors, (tuple, list)) else [tensors]:
             if not isinstance(value, LazyTensor):
                 raise ArgumentError(
                     "only lazy tensors can be watched",

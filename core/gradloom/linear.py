@@ -11,7 +11,7 @@ from gradloom.api import ArgNums, grad, normalise_argnums
 from gradloom.autodiff import pullback_graph, pushforward_graph
 from gradloom.backend import spec_of
 from gradloom.errors import ArgumentError, DTypeError, OutputError, ShapeError
-from gradloom.function import differentiable_leaves, new_trace, output_ids, with_name_of
+from gradloom.function import differentiable_leaves, new_trace, output_ids, require_callable, with_name_of
 from gradloom.graph import Graph
 from gradloom.program import Program, programs
 from gradloom.pytree import Structure, describe, flatten, paths, unflatten
@@ -51,8 +51,7 @@ def trace_differentiable(
 
     ``options`` are what ``build`` depends on besides the graph.
     """
-    if not callable(f):
-        raise ArgumentError("the first argument must be a function", op=transform, got=repr(f))
+    require_callable(transform, f)
     trace = new_trace()
     try:
         leaves, input_structure, specs = differentiable_leaves(transform, "primals", primals)
@@ -239,7 +238,11 @@ def hvp(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
     array([6., 0.])
     """
 
-    def product(*args: Any) -> Any:
+    require_callable("hvp", f)
+
+    def product(*args: Any, **kwargs: Any) -> Any:
+        if len(args) < 2:
+            raise ArgumentError("takes the arguments of the function and then a vector", op="hvp", got=args)
         *point, vector = args
         positions = normalise_argnums("hvp", argnums, len(point))
 
@@ -247,7 +250,7 @@ def hvp(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
             full = list(point)
             for n, value in zip(positions, chosen, strict=True):
                 full[n] = value
-            return grad(f, argnums)(*full)
+            return grad(f, argnums)(*full, **kwargs)
 
         vectors = (vector,) if isinstance(argnums, int) else tuple(vector)
         return jvp(gradient, tuple([point[n] for n in positions]), vectors)[1]
@@ -284,7 +287,7 @@ def fitting_leaves(
 
 
 def _as_dtype(value: Any, spec: Spec) -> Any:
-    if isinstance(value, (float, int)):
+    if isinstance(value, (float, int, complex)):
         return spec.dtype.type(value)
     return np.astype(np.asarray(value) if isinstance(value, (bool, np.generic)) else value, spec.dtype)
 

@@ -61,7 +61,8 @@ def user_source(frame: Any = None) -> RawSource | None:
         if filename in USER_FILES:
             return code, frame.f_lasti, -1
         if filename not in _LIBRARY_FILES:
-            library = filename.startswith(_GRADLOOM) or frame.f_globals.get("__name__", "").startswith("numpy.")
+            module = frame.f_globals.get("__name__", "")
+            library = filename.startswith(_GRADLOOM) or module.startswith("numpy.") or module == "contextlib"
             (_LIBRARY_FILES if library else USER_FILES).add(filename)
             continue
         frame = frame.f_back

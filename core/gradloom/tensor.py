@@ -261,6 +261,15 @@ class Tensor(Handle):
     def __complex__(self) -> complex:
         return complex(self._concrete("complex()"))
 
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return int(np.rint(self)) if ndigits is None else np.round(self, ndigits)
+
+    def __trunc__(self) -> int:
+        return int(self._concrete("trunc()"))
+
+    def __format__(self, spec: str) -> str:
+        return format(self._concrete("formatting"), spec) if spec else str(self)
+
     def item(self, *args: Any) -> Any:
         """Return a Python scalar; raises where that would lose a gradient."""
         return self._concrete("item()").item(*args)
@@ -281,7 +290,7 @@ class Tensor(Handle):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         op = dispatch.UFUNCS.get(ufunc)
-        if len(inputs) == 1 and type(op) is Op and not kwargs and method == "__call__":
+        if type(op) is Op and not kwargs and method == "__call__" and (len(inputs) == 1 or _beside(self, inputs)):
             result = self._trace.bind(op, inputs)
             if result.spec.weak:
                 # A NumPy function returns a NumPy scalar, which does not yield to other dtypes.
@@ -296,7 +305,7 @@ class Tensor(Handle):
         return np
 
     def __copy__(self) -> Tensor:
-        return Tensor(self._trace, self._index, self.spec)
+        return type(self)(self._trace, self._index, self.spec)
 
     def __deepcopy__(self, memo: Any) -> Tensor:
         return self.__copy__()
@@ -314,6 +323,14 @@ class Tensor(Handle):
         if name[0] == "_":
             raise AttributeError(name)
         return dispatch.method(self, name)
+
+
+def _beside(tensor: Tensor, inputs: tuple[Any, ...]) -> bool:
+    """Return whether a ufunc has two arguments, a tensor and an array or number."""
+    if len(inputs) != 2:
+        return False
+    kind = type(inputs[1] if inputs[0] is tensor else inputs[0])
+    return kind is np.ndarray or kind is np.float64 or kind in _NUMBERS
 
 
 def lost_gradient(action: str) -> LostGradientError:

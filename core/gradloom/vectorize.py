@@ -8,7 +8,7 @@ from typing import Any
 from gradloom.backend import spec_of
 from gradloom.batching import batched_graph, broadcast, move_axis
 from gradloom.errors import ArgumentError, AxisError, ShapeError
-from gradloom.function import new_trace, output_ids, with_name_of, wrap_foreign
+from gradloom.function import new_trace, output_ids, require_callable, with_name_of, wrap_foreign
 from gradloom.graph import Graph
 from gradloom.program import Program, inline, programs
 from gradloom.pytree import LEAF, Structure, describe, flatten, unflatten
@@ -57,6 +57,8 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable
     >>> gl.vmap(gl.grad(np.sin))(np.zeros(3))
     array([1., 1., 1.])
     """
+
+    require_callable("vmap", f)
 
     def mapped(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = flatten(args)
@@ -122,16 +124,18 @@ def _placed(out: Any, batched: bool, axis: int | None, size: int) -> Any:
 
 def _example(trace: Trace, leaves: list[Any], axes: list[int | None]) -> tuple[list[Any], tuple[int, ...]]:
     """Return the leaves of one example: tensors for mapped ones, the others as they are."""
-    new_leaves = []
+    new_leaves = list(leaves)
     mapped = []
-    for leaf, axis in zip(leaves, axes, strict=True):
+    for k, (leaf, axis) in enumerate(zip(leaves, axes, strict=True)):
+        if axis is not None:
+            spec = _spec(leaf)
+            shape = spec.shape[:axis] + spec.shape[axis + 1 :]
+            new_leaves[k] = trace.add_input(Spec(shape, spec.dtype), _MAPPED)
+            mapped.append(axis)
+    # Foreign arrays become inputs too: after the mapped ones, which come first.
+    for k, axis in enumerate(axes):
         if axis is None:
-            new_leaves.append(wrap_foreign(trace, leaf))
-            continue
-        spec = _spec(leaf)
-        shape = spec.shape[:axis] + spec.shape[axis + 1 :]
-        new_leaves.append(trace.add_input(Spec(shape, spec.dtype), _MAPPED))
-        mapped.append(axis)
+            new_leaves[k] = wrap_foreign(trace, leaves[k])
     return new_leaves, tuple(mapped)
 
 
