@@ -18,7 +18,7 @@ def annihilating_multiply(x: Any, y: Any) -> Any:
         return product if product == product or x != 0 else product.dtype.type(0)
     # One pass over the product finds out whether any element needs mending: a sum of squares
     # is NaN exactly if an element is.
-    check = np.vdot(product, product)
+    check = product.dot(product) if product.ndim == 1 else np.vdot(product, product)
     if check != check:
         np.copyto(product, 0, where=np.isnan(product) & (x == 0))
     return product
