@@ -10,7 +10,9 @@ from gradloom.dispatch import implements
 from gradloom.errors import ArgumentError, ShapeError
 from gradloom.functions._arguments import as_array, axis_index, axis_tuple
 from gradloom.functions.reduction import NoValue, flat, given, tensor_among
-from gradloom.tensor import Tensor
+from gradloom.trace import Handle
+
+Tensor = Any
 
 # -- differences ---------------------------------------------------------------------------
 
@@ -122,7 +124,7 @@ def _steps(f: Tensor, axis: int, spacing: Any) -> Any:
             got=spacing.shape,
         )
     steps = np.diff(np.astype(spacing, np.float64) if spacing.dtype.kind in "iub" else spacing)
-    if not isinstance(steps, Tensor) and (steps == steps[0]).all():
+    if not isinstance(steps, Handle) and (steps == steps[0]).all():
         return np.asarray(steps[0])
     return np.reshape(steps, (-1, *[1] * (f.ndim - 1 - axis)))
 
@@ -196,7 +198,7 @@ def np_interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, per
 
 def _periodic(x: Any, xp: Any, fp: Any, period: Any) -> tuple[Any, Any, Any]:
     """Return points in one period, with one more on either side."""
-    if not isinstance(period, Tensor):
+    if not isinstance(period, Handle):
         if period == 0:
             raise ArgumentError("the period must not be 0", op="numpy.interp", argument="period", got=period)
         period = abs(period)

@@ -12,11 +12,12 @@ from gradloom.functions._arguments import as_tensor, axis_index, axis_tuple, res
 from gradloom.op import Op
 from gradloom.ops import cumulative, reduction
 from gradloom.ops.cast import astype
-from gradloom.tensor import Tensor
 from gradloom.trace import Handle, innermost
 
+Tensor = Any
+
 #: NumPy's mark of an argument that was not given.
-NoValue: Any = np._NoValue  # type: ignore[attr-defined]
+NoValue: Any = np._NoValue
 _EVERY_AXIS = tuple([tuple(range(ndim)) for ndim in range(65)])
 
 
@@ -25,14 +26,14 @@ _EVERY_AXIS = tuple([tuple(range(ndim)) for ndim in range(65)])
 
 def tensor_among(a: Any, *others: Any) -> Tensor:
     """Return an array argument as a tensor of the innermost trace among all arguments."""
-    return a if isinstance(a, Tensor) else as_tensor(a, innermost(others))
+    return a if isinstance(a, Handle) else as_tensor(a, innermost(others))
 
 
 def reduced_axes(op: str, axis: Any, ndim: int) -> tuple[int, ...]:
     """Return the ``axis`` of a reduction (None, an int, a tuple) as non-negative ints, or raise."""
     if axis is None:
         return _EVERY_AXIS[ndim]
-    if not ndim and axis in (0, -1, ()):
+    if not ndim and not isinstance(axis, tuple) and axis in (0, -1):
         # NumPy reduces a 0-d array along its "first" axis.
         return ()
     return axis_tuple(op, axis, ndim)
@@ -91,7 +92,8 @@ def np_sum(
     initial: Any = NoValue,
     where: Any = True,
 ) -> Tensor:
-    if dtype is None and out is None and initial is NoValue and where is True and isinstance(a, Tensor):
+    """Add up along axes."""
+    if dtype is None and out is None and initial is NoValue and where is True and isinstance(a, Handle):
         ndim = a.spec.ndim
         axes = _EVERY_AXIS[ndim] if axis is None else reduced_axes("numpy.sum", axis, ndim)
         result: Tensor = a._trace.bind(reduction.sum, (a,), (axes, bool(keepdims)))
@@ -109,6 +111,7 @@ def np_prod(
     initial: Any = NoValue,
     where: Any = True,
 ) -> Tensor:
+    """Multiply along axes."""
     return _folded("numpy.prod", reduction.prod, np.multiply, a, axis, dtype, out, keepdims, initial, where)
 
 
@@ -139,16 +142,19 @@ def _folded(
 
 @implements(np.any)
 def np_any(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = True) -> Tensor:
+    """Return whether any element along axes is true."""
     return _folded("numpy.any", reduction.any, np.logical_or, a, axis, None, out, keepdims, None, where)
 
 
 @implements(np.all)
 def np_all(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = True) -> Tensor:
+    """Return whether all elements along axes are true."""
     return _folded("numpy.all", reduction.all, np.logical_and, a, axis, None, out, keepdims, None, where)
 
 
 @implements(np.count_nonzero)
 def np_count_nonzero(a: Any, axis: Any = None, *, keepdims: Any = False) -> Tensor:
+    """Count what is not zero."""
     return np_sum(a != 0, axis, keepdims=keepdims)
 
 
@@ -159,6 +165,7 @@ def np_count_nonzero(a: Any, axis: Any = None, *, keepdims: Any = False) -> Tens
 def np_max(
     a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = NoValue, where: Any = True
 ) -> Tensor:
+    """Return the maximum along axes; at ties its gradient is shared evenly."""
     return _extremum("numpy.max", reduction.max, np.maximum, a, axis, out, keepdims, initial, where)
 
 
@@ -166,6 +173,7 @@ def np_max(
 def np_min(
     a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = NoValue, where: Any = True
 ) -> Tensor:
+    """Return the minimum along axes; at ties its gradient is shared evenly."""
     return _extremum("numpy.min", reduction.min, np.minimum, a, axis, out, keepdims, initial, where)
 
 
@@ -214,6 +222,7 @@ def worst(ufunc: np.ufunc, dtype: np.dtype[Any]) -> Any:
 
 @implements(np.ptp)
 def np_ptp(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Tensor:
+    """Return the maximum less the minimum."""
     refuse("numpy.ptp", out=out)
     axes = reduced_axes("numpy.ptp", axis, a.ndim)
     return np_max(a, axes, keepdims=keepdims) - np_min(a, axes, keepdims=keepdims)
@@ -224,11 +233,13 @@ def np_ptp(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> 
 
 @implements(np.argmax)
 def np_argmax(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Tensor:
+    """Return the index of the first maximum."""
     return _position("numpy.argmax", reduction.argmax, a, axis, out, keepdims)
 
 
 @implements(np.argmin)
 def np_argmin(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Tensor:
+    """Return the index of the first minimum."""
     return _position("numpy.argmin", reduction.argmin, a, axis, out, keepdims)
 
 
@@ -251,11 +262,13 @@ def flat(a: Tensor) -> Tensor:
 
 @implements(np.cumsum)
 def np_cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Tensor:
+    """Add up step by step."""
     return _cumulative("numpy.cumsum", cumulative.cumsum, a, axis, dtype, out)
 
 
 @implements(np.cumprod)
 def np_cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Tensor:
+    """Multiply step by step."""
     return _cumulative("numpy.cumprod", cumulative.cumprod, a, axis, dtype, out)
 
 
@@ -274,6 +287,7 @@ def _cumulative(name: str, op: Op, a: Tensor, axis: Any, dtype: Any, out: Any) -
 def np_cumulative_sum(
     x: Any, /, *, axis: Any = None, dtype: Any = None, out: Any = None, include_initial: bool = False
 ) -> Tensor:
+    """Add up step by step, from 0 with ``include_initial``."""
     return _cumulative_standard("numpy.cumulative_sum", np_cumsum, 0, x, axis, dtype, out, include_initial)
 
 
@@ -281,6 +295,7 @@ def np_cumulative_sum(
 def np_cumulative_prod(
     x: Any, /, *, axis: Any = None, dtype: Any = None, out: Any = None, include_initial: bool = False
 ) -> Tensor:
+    """Multiply step by step, from 1 with ``include_initial``."""
     return _cumulative_standard("numpy.cumulative_prod", np_cumprod, 1, x, axis, dtype, out, include_initial)
 
 
@@ -318,6 +333,7 @@ def np_nansum(
     initial: Any = NoValue,
     where: Any = True,
 ) -> Tensor:
+    """Add up what is not NaN."""
     a = tensor_among(a, initial, where)
     return _folded("numpy.nansum", reduction.sum, np.add, without_nan(a, 0), axis, dtype, out, keepdims, initial, where)
 
@@ -332,17 +348,20 @@ def np_nanprod(
     initial: Any = NoValue,
     where: Any = True,
 ) -> Tensor:
+    """Multiply what is not NaN."""
     a = without_nan(tensor_among(a, initial, where), 1)
     return _folded("numpy.nanprod", reduction.prod, np.multiply, a, axis, dtype, out, keepdims, initial, where)
 
 
 @implements(np.nancumsum)
 def np_nancumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Tensor:
+    """Add up step by step what is not NaN."""
     return _cumulative("numpy.nancumsum", cumulative.cumsum, without_nan(a, 0), axis, dtype, out)
 
 
 @implements(np.nancumprod)
 def np_nancumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Tensor:
+    """Multiply step by step what is not NaN."""
     return _cumulative("numpy.nancumprod", cumulative.cumprod, without_nan(a, 1), axis, dtype, out)
 
 
@@ -350,6 +369,7 @@ def np_nancumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) 
 def np_nanmax(
     a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = NoValue, where: Any = True
 ) -> Tensor:
+    """Return the maximum of what is not NaN."""
     return _nan_extremum("numpy.nanmax", reduction.max, np.maximum, a, axis, out, keepdims, initial, where)
 
 
@@ -357,6 +377,7 @@ def np_nanmax(
 def np_nanmin(
     a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = NoValue, where: Any = True
 ) -> Tensor:
+    """Return the minimum of what is not NaN."""
     return _nan_extremum("numpy.nanmin", reduction.min, np.minimum, a, axis, out, keepdims, initial, where)
 
 

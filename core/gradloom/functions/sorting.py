@@ -13,7 +13,8 @@ from gradloom.functions.reduction import flat, reduced_axes, tensor_among
 from gradloom.ops import sorting
 from gradloom.ops.reduction import reduced_shape
 from gradloom.ops.shape import transpose
-from gradloom.tensor import Tensor
+
+Tensor = Any
 
 _KINDS = (None, "quicksort", "mergesort", "heapsort", "stable", "introselect")
 
@@ -179,7 +180,7 @@ def _quantile(name: str, a: Tensor, q: Any, whole: int, axis: Any, method: str, 
     return reshaped(result, (*q.shape, *reduced_shape(a.shape, axes, True))) if keepdims else result
 
 
-def _fractions(name: str, a: Tensor, q: Any, whole: int) -> np.ndarray[Any, Any]:
+def _fractions(name: str, a: Tensor, q: Any, whole: int) -> Any:
     """Return ``q`` between 0 and 1, in the dtype in which NumPy computes with it."""
     if isinstance(q, (int, float)) and a.dtype.kind == "f":
         q = np.asarray(q, a.dtype)

@@ -23,7 +23,9 @@ from gradloom.functions.reduction import (
 )
 from gradloom.ops import reduction
 from gradloom.ops.arithmetic import divide
-from gradloom.tensor import Tensor
+from gradloom.trace import Handle
+
+Tensor = Any
 
 # -- mean ----------------------------------------------------------------------------------
 
@@ -63,7 +65,8 @@ def _widened(a: Tensor, dtype: Any) -> tuple[Tensor, np.dtype[Any]]:
 
 
 def _real(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return dtype.type(0).real.dtype
+    real: np.dtype[Any] = dtype.type(0).real.dtype
+    return real
 
 
 def _count(op: str, a: Tensor, axes: tuple[int, ...], where: Any, keepdims: Any) -> Tensor:
@@ -87,7 +90,7 @@ def np_average(
     weights = _weights_along(a, weights, axis, axes)
     dtype = np.result_type(a.dtype, weights.dtype, *[np.float64] * (a.dtype.kind in "iub"))
     total = np.sum(np.astype(weights, dtype), axis=axes, keepdims=keepdims)
-    if not isinstance(total, Tensor) and np.any(total == 0):
+    if not isinstance(total, Handle) and np.any(total == 0):
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
     average = np_sum(a * weights, axes, dtype, keepdims=keepdims) / total
     return (average, np.broadcast_to(total, average.shape)) if returned else average
@@ -95,7 +98,7 @@ def np_average(
 
 def _weights_along(a: Tensor, weights: Any, axis: Any, axes: tuple[int, ...] | None) -> Any:
     """Return weights in a shape that broadcasts against ``a``."""
-    weights = weights if isinstance(weights, Tensor) else np.asarray(weights)
+    weights = weights if isinstance(weights, Handle) else np.asarray(weights)
     if weights.shape == a.shape:
         return weights
     expected = a.shape if axes is None else tuple([a.shape[k] for k in axes])
@@ -339,7 +342,7 @@ def _observation_weights(length: int, fweights: Any, aweights: Any) -> Any:
 
 def refuse_tensor(argument: str, value: Any) -> None:
     """Raise for a tensor where only an array is supported."""
-    if isinstance(value, Tensor):
+    if isinstance(value, Handle):
         raise DTypeError(
             "tensors are not supported here", op="numpy.cov", argument=argument, expected="an array", got=value
         )

@@ -9,9 +9,9 @@ import numpy as np
 from gradloom.testing.sample import Sample, rng
 
 X = rng().uniform(-2, 2, (2, 3))
-CUBE = rng(1).uniform(0.5, 2, (2, 3, 2))
-#: No zero, one, and two along the second axis.
-ZEROS = np.array([[2.0, -1.5, 3.0], [0.0, 1.25, -2.0], [0.5, 0.0, -1.5], [0.0, 0.5, 0.0], [-0.0, 0.0, 0.0]])
+CUBE = rng(1).uniform(0.5, 2, (2, 3, 1))
+#: One zero and two along the second axis.
+ZEROS = np.array([[0.0, 1.25, -2.0], [0.0, 0.5, -0.0]])
 INTEGERS = np.array([[3, -1, 2], [5, 0, 5]], np.int16)
 EMPTY = np.empty((0, 3))
 

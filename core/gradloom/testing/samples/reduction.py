@@ -13,7 +13,7 @@ CUBE = rng(1).uniform(0.5, 2, (2, 3, 4))
 #: Distances far above the steps of the difference stencil.
 APART = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25]])
 #: No zero, one, and two along the second axis.
-ZEROS = np.array([[2.0, -1.5, 3.0], [0.0, 1.25, -2.0], [0.0, 0.5, 0.0], [-0.0, 0.0, 0.0]])
+ZEROS = np.array([[2.0, -1.5, 3.0], [0.0, 1.25, -2.0], [0.0, 0.5, -0.0]])
 TIES = np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
 INTEGERS = np.array([[3, -1, 2], [5, 0, 5]], np.int16)
 EMPTY = np.empty((0, 3))
@@ -48,13 +48,13 @@ NAN_SECOND_AXIS[0, 0, 1] = NAN_SECOND_AXIS[1, 1, 2] = 1.0
 
 SAMPLES = [
     *_each("sum", np.sum, X),
-    Sample("sum", (CUBE,), np.sum, attrs((0, 2))),
+    Sample("sum", (CUBE[:1],), np.sum, attrs((0, 2))),
     Sample("sum", (EMPTY,), np.sum, attrs((0,)), name="size 0"),
     Sample("sum", (EMPTY,), np.sum, attrs((1,)), name="size 0"),
     Sample("sum", (INTEGERS,), np.sum, attrs((1,)), name="integers"),
     Sample("sum", (X > 0,), np.sum, attrs((0, 1)), name="bool"),
     *_each("prod", np.prod, X),
-    Sample("prod", (CUBE[:, :2, :3],), np.prod, attrs((0, 2))),
+    Sample("prod", (CUBE[:, :1, :3],), np.prod, attrs((0, 2))),
     Sample("prod", (ZEROS,), np.prod, attrs((1,)), name="zeros"),
     Sample("prod", (ZEROS[:2],), np.prod, attrs((0, 1)), name="zero over two axes"),
     Sample("prod", (EMPTY,), np.prod, attrs((0,)), name="size 0"),
