@@ -23,7 +23,7 @@ from gradloom.program import Program, choose_backend
 from gradloom.pytree import Structure, flatten, paths, unflatten
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
-from gradloom.trace import Abstract, Handle, Trace, describe
+from gradloom.trace import Abstract, Handle, Trace, describe, innermost
 
 
 class Compiled(NamedTuple):
@@ -179,10 +179,14 @@ def _with_context(compiled: Jitted, scheduler: Any, backend: str | None, args: A
         return compiled(*args, **kwargs)
 
 
+_FAST = frozenset({np.ndarray, np.float64, float})
+
+
 class _Last(NamedTuple):
     """The signature and the plan of the latest call: where the next one looks first."""
 
     structure: Structure
+    kinds: list[type]
     shapes: list[Any]
     dtypes: list[Any]
     plan: Plan
@@ -210,8 +214,8 @@ class Jitted:
         last = self._last
         if last is not None and not static and last.structure == structure and _same(leaves, last):
             if current_backend() is None:
-                captured = last.compiled.captured
-                results = current_executor().run(last.plan, leaves + captured if captured else leaves)
+                values = [np.float64(v) if type(v) is float else v for v in leaves] + last.compiled.captured
+                results = current_executor().run(last.plan, values)
                 return unflatten(last.compiled.structure, results)
         if not kwargs:
             structure = (tuple, None, (structure, (dict, (), ())))
@@ -230,12 +234,13 @@ class Jitted:
         return unflatten(compiled.structure, results)
 
     def _remember(self, structure: Structure, leaves: list[Any], values: list[Any], compiled: Compiled) -> None:
-        """Keep the fast path for calls like this one: NumPy arrays only."""
-        if any(type(v) is not np.ndarray for v in leaves) or choose_backend(values) != "numpy":
+        """Keep the fast path for calls like this one: NumPy arrays and floats only."""
+        kinds = [type(v) for v in leaves]
+        if not _FAST.issuperset(kinds) or innermost(values) or choose_backend(values) != "numpy":
             return
-        plan = compiled.program.plan("numpy")
-        shapes, dtypes = [v.shape for v in leaves], [v.dtype for v in leaves]
-        self._last = _Last(structure, shapes, dtypes, plan, compiled)
+        shapes = [getattr(v, "shape", None) for v in leaves]
+        dtypes = [getattr(v, "dtype", None) for v in leaves]
+        self._last = _Last(structure, kinds, shapes, dtypes, compiled.program.plan("numpy"), compiled)
 
     def _without_static(self, args: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...], tuple[Any, ...]]:
         """Return the function of the other arguments, those, and a key for the static ones."""
@@ -269,7 +274,7 @@ def _static_key(value: Any) -> Any:
 
 
 def _same(leaves: list[Any], last: _Last) -> bool:
-    for leaf, shape, dtype in zip(leaves, last.shapes, last.dtypes, strict=True):
-        if type(leaf) is not np.ndarray or leaf.dtype is not dtype or leaf.shape != shape:
+    for leaf, kind, shape, dtype in zip(leaves, last.kinds, last.shapes, last.dtypes, strict=True):
+        if type(leaf) is not kind or (kind is np.ndarray and (leaf.dtype is not dtype or leaf.shape != shape)):
             return False
     return True

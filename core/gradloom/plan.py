@@ -6,15 +6,19 @@ import threading
 from collections.abc import Sequence
 from typing import Any, final
 
-from gradloom.backend import AbstractBackend, backends
+from gradloom.backend import AbstractBackend, Kernel, backends
 from gradloom.errors import GradloomError
-from gradloom.straightline import StraightLine, Step, stretches
 from gradloom.graph import INPUT, LITERAL, Graph, live_nodes
+from gradloom.op import Op
 from gradloom.source import RawSource, Source
+from gradloom.straightline import Step, StraightLine, stretches
 
 #: Plans with more steps than this are interpreted; compiling straight-line Python costs about
 #: 25 us a step, which a plan that runs once never earns back.
 COMPILE_LIMIT = 150_000
+#: Bytes up to which a value that depends on literals alone is computed when a plan is made.
+FOLD_LIMIT = 4096
+
 
 @final
 class Plan:
@@ -37,11 +41,11 @@ class Plan:
     def __init__(self, graph: Graph, backend: AbstractBackend) -> None:
         self.graph = graph
         self.backend = backend
-        self.constants: dict[int, Any] = {}
-        for i, (op, _, attrs) in enumerate(graph.nodes):
-            if op is LITERAL:
-                self.constants[i] = backend.from_host(attrs[0].dtype.type(graph.literals[attrs[1]]))
-        self.steps, self.outputs = _steps(graph, backend)
+        lowering = _Lowering(graph, backend)
+        #: Values known before any input: literals, and what depends on them alone.
+        self.constants = lowering.constants
+        self.steps = lowering.steps
+        self.outputs = lowering.outputs
         self._runs = 0
         self._compiled: StraightLine | None = None
         self._lock = threading.Lock()
@@ -140,52 +144,91 @@ class _Loud:
 _LOUD: Any = _Loud()
 
 
-def _steps(graph: Graph, backend: AbstractBackend) -> tuple[list[Step], tuple[int, ...]]:
-    """Return the steps in order, each with what it frees, and where the outputs end up."""
-    nodes = graph.nodes
-    live = live_nodes(nodes, graph.outputs)
-    order = [i for i in range(len(nodes)) if live[i] and nodes[i][0] is not INPUT and nodes[i][0] is not LITERAL]
-    outputs, copies = _own_outputs(graph)
-    kept = set(outputs) | {i for i in range(len(nodes)) if nodes[i][0] is LITERAL}
-    last: dict[int, int] = {}
-    for k, i in enumerate(order):
-        for j in nodes[i][1]:
-            last[j] = k
-    copied = {source for source, _ in copies}
-    drops: list[list[int]] = [[] for _ in order]
-    for j, k in last.items():
-        if j not in kept and j not in copied:
-            drops[k].append(j)
-    kernels: dict[Any, Any] = {}
-    owned = _owned_nodes(graph)
-    steps = []
-    for k, i in enumerate(order):
-        op, inputs, attrs = nodes[i]
-        bound = kernels.get((op, attrs))
-        if bound is None:
-            bound = kernels[op, attrs] = backend.kernel(op, attrs)
-        kernel, keywords = bound
-        if op.donates and inputs[0] in drops[k] and owned[inputs[0]] and inputs[0] not in inputs[1:]:
-            keywords = {**keywords, "donate": True}
-        raw = graph.sources[i]
-        steps.append(Step(kernel, inputs, keywords, i, tuple(drops[k]), raw is not None and raw[2] >= 0))
-    steps += [Step(backend.copy, (source,), {}, target, (), True) for source, target in copies]
-    return steps, outputs
+class _Lowering:
+    """From a graph to steps: what is constant, what runs, what each step frees."""
 
+    def __init__(self, graph: Graph, backend: AbstractBackend) -> None:
+        self.graph = graph
+        self.backend = backend
+        self.constants: dict[int, Any] = {}
+        self._kernels: dict[Any, tuple[Kernel, dict[str, Any]]] = {}
+        self._live = live_nodes(graph.nodes, graph.outputs)
+        self._owned = _owned_nodes(graph)
+        self._order = self._fold_constants()
+        self.outputs, self._copies = self._own_outputs()
+        self.steps = self._steps()
 
-def _own_outputs(graph: Graph) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
-    """Return output ids and the copies (source, target) that keep outputs from aliasing."""
-    outputs: list[int] = []
-    copies: list[tuple[int, int]] = []
-    owned = _owned_nodes(graph)
-    next_id = len(graph.nodes)
-    for i in graph.outputs:
-        if i in outputs or not owned[i]:
-            copies.append((i, next_id))
-            i = next_id
-            next_id += 1
-        outputs.append(i)
-    return tuple(outputs), copies
+    def _fold_constants(self) -> list[int]:
+        """Compute what depends on literals alone; return the other live nodes in order."""
+        order = []
+        constants = self.constants
+        with self.backend.quiet():
+            for i, (op, inputs, attrs) in enumerate(self.graph.nodes):
+                if not self._live[i] or op is INPUT:
+                    continue
+                if op is LITERAL:
+                    constants[i] = self.backend.from_host(attrs[0].dtype.type(self.graph.literals[attrs[1]]))
+                elif not inputs or inputs[0] not in constants or not self._fold(i, op, inputs, attrs):
+                    order.append(i)
+        return order
+
+    def _fold(self, i: int, op: Op, inputs: tuple[int, ...], attrs: tuple[Any, ...]) -> bool:
+        spec = self.graph.specs[i]
+        if not all([j in self.constants for j in inputs]) or type(spec) is tuple:
+            return False
+        if spec.nbytes > FOLD_LIMIT and not op.view:
+            return False
+        kernel, keywords = self._kernel(op, attrs)
+        try:
+            self.constants[i] = kernel(*[self.constants[j] for j in inputs], **keywords)
+        except Exception:
+            return False  # it raises again when the plan runs, with the user's line
+        self._owned[i] = 0
+        return True
+
+    def _kernel(self, op: Op, attrs: tuple[Any, ...]) -> tuple[Kernel, dict[str, Any]]:
+        found = self._kernels.get((op, attrs))
+        if found is None:
+            found = self._kernels[op, attrs] = self.backend.kernel(op, attrs)
+        return found
+
+    def _own_outputs(self) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
+        """Return output ids and the copies (source, target) that keep outputs from aliasing."""
+        outputs: list[int] = []
+        copies: list[tuple[int, int]] = []
+        for i in self.graph.outputs:
+            if i in outputs or not self._owned[i]:
+                copies.append((i, len(self.graph.nodes) + len(copies)))
+                i = copies[-1][1]
+            outputs.append(i)
+        return tuple(outputs), copies
+
+    def _steps(self) -> list[Step]:
+        graph = self.graph
+        nodes = graph.nodes
+        drops = self._drops()
+        steps = []
+        for i, drop in zip(self._order, drops, strict=True):
+            op, inputs, attrs = nodes[i]
+            kernel, keywords = self._kernel(op, attrs)
+            if op.donates and inputs[0] in drop and self._owned[inputs[0]] and inputs[0] not in inputs[1:]:
+                keywords = {**keywords, "donate": True}
+            source = graph.sources[i]
+            steps.append(Step(kernel, inputs, keywords, i, drop, source is not None and source[2] >= 0))
+        return steps + [Step(self.backend.copy, (source,), {}, target, (), True) for source, target in self._copies]
+
+    def _drops(self) -> list[tuple[int, ...]]:
+        """Return, for each step, the values that nothing later needs."""
+        last: dict[int, int] = {}
+        for k, i in enumerate(self._order):
+            for j in self.graph.nodes[i][1]:
+                last[j] = k
+        kept = {*self.outputs, *self.constants, *[source for source, _ in self._copies]}
+        drops: list[list[int]] = [[] for _ in self._order]
+        for j, k in last.items():
+            if j not in kept:
+                drops[k].append(j)
+        return [tuple(drop) for drop in drops]
 
 
 def _owned_nodes(graph: Graph) -> bytearray:

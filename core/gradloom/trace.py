@@ -19,7 +19,7 @@ from gradloom.errors import AliasError, ArgumentError, ConcreteValueError, Gradl
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, literal_key
 from gradloom.op import Op, get_op
 from gradloom.source import USER_FILES, RawSource, Source, user_location, user_source
-from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
+from gradloom.spec import FLOAT, PYTHON_SCALARS, Spec, recent_spec
 
 _LEVELS = itertools.count(1)
 #: Arrays up to this many bytes are copied when captured; larger ones are write-protected
@@ -137,13 +137,16 @@ class Trace:
         handle = self.handle
         ids: Any
         specs: Any
-        # The two common shapes of a call come first: this runs once per op of every trace.
+        # The common shapes of a call come first: this runs once per op of every trace.
         if len(args) == 1 and type(args[0]) is handle and args[0]._trace is self:
             ids, specs = (args[0]._index,), (args[0].spec,)
             literal = False
         elif len(args) == 2 and type(args[0]) is type(args[1]) is handle and args[0]._trace is args[1]._trace is self:
             ids, specs = (args[0]._index, args[1]._index), (args[0].spec, args[1].spec)
             literal = False
+        elif len(args) == 2 and type(args[1]) is float and type(args[0]) is handle and args[0]._trace is self:
+            ids, specs = (args[0]._index, args[1]), (args[0].spec, FLOAT)
+            literal = True
         else:
             ids, specs, literal = self._lift_all(args, op)
         found = op.known.get((specs, attrs))
@@ -280,7 +283,7 @@ class Trace:
             raise self._located(_not_an_array(value), op)
         if type(value) in PYTHON_SCALARS:
             return self.literal(value, spec.dtype)
-        if isinstance(value, np.ndarray) and value.flags.writeable:
+        if isinstance(value, np.ndarray) and (value.flags.writeable or self._may_change(value)):
             return self._capture_writeable(value, spec)
         return self._capture(id(value), spec, value)
 
@@ -296,18 +299,21 @@ class Trace:
             found = self._captured[key] = self.add_input(spec, value)._index
         return found
 
+    def _may_change(self, array: np.ndarray[Any, Any]) -> bool:
+        """Return whether a read-only array shows memory that may be written, and can be copied."""
+        return array.base is not None and self.copies and array.nbytes <= COPY_LIMIT
+
     def _capture_writeable(self, array: np.ndarray[Any, Any], spec: Spec) -> int:
         """Capture an array so that it cannot change unseen between two uses."""
         if not self.copies or array.nbytes > COPY_LIMIT:
             array.flags.writeable = False
             self._frozen.append(array)
             return self._capture(id(array), spec, array)
-        key = spec, array.tobytes()
-        found = self._captured.get(key)
+        content = array.tobytes()
+        found = self._captured.get((spec, content))
         if found is None:
-            array = array.copy()
-            array.flags.writeable = False
-            found = self._captured[key] = self.add_input(spec, array)._index
+            snapshot = np.frombuffer(content, array.dtype).reshape(array.shape)
+            found = self._captured[spec, content] = self.add_input(spec, snapshot)._index
         return found
 
     # -- ending ------------------------------------------------------------------------
@@ -343,7 +349,8 @@ class Trace:
         if self.nodes is _ENDED:
             raise trace_ended()
         if self.evaluate is None:
-            raise abstract_value(action, "its trace holds no values")
+            reasons = [v.reason for v in self.input_values.values() if isinstance(v, Abstract)]
+            raise abstract_value(action, reasons[0] if reasons else "its trace holds no values")
         return self.evaluate(self, index)
 
     def carries_gradient(self, index: int) -> bool:
