@@ -107,7 +107,8 @@ class Plan:
         specs = self.graph.specs
 
         def is_scalar(i: int) -> bool:
-            return i < len(specs) and type(specs[i]) is not tuple and not specs[i].shape
+            # Past the graph's own nodes are copies of outputs; a constant among them is 0-d.
+            return i >= len(specs) or (type(specs[i]) is not tuple and not specs[i].shape)
 
         return StraightLine(self.steps, self.graph.inputs, self.outputs, self.constants, self.backend, is_scalar)
 
