@@ -229,7 +229,11 @@ class Tensor(Handle):
             if sharers:
                 if index is not None or sharers != [root] or region is None or not alias.stores_into_subscript():
                     raise alias_error(action if root is self else f"{action} on a view")
-                root._rebind(dispatch.setitem(root, region, result), region, action)
+                # ``x[i] += v``: the changed view is written into its array.
+                root._become(dispatch.setitem(root, region, result))
+        self._become(result)
+
+    def _become(self, result: Tensor) -> None:
         self._trace, self._index, self.spec = result._trace, result._index, result.spec
 
     def _note_view(self, view: Any, index: Any) -> Any:
