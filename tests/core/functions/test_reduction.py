@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from gradloom.errors import (
 )
 from gradloom.testing import differences
 from gradloom.testing.checks import forward_jacobian, reverse_jacobian
+from gradloom.testing.functions import check_like_numpy, value_of
 
 X = np.random.default_rng(0).uniform(0.5, 2, (2, 3))
 #: Distances far above the steps of the difference stencil.
@@ -29,28 +29,6 @@ HOLES = np.array([[0.5, np.nan, 2.0], [1.5, 3.0, -0.25]])
 MASK = np.array([[True, False, True], [False, True, True]])
 ROW_MASK = np.array([True, False, True])
 INTEGERS = np.array([[3, -1, 2], [5, 0, 5]], np.int16)
-
-
-def value_of(function: Callable[..., Any], *args: Any) -> Any:
-    """Return what a function gives on tensors."""
-    return gl.jit(function)(*args)
-
-
-def check_like_numpy(function: Callable[..., Any], x: Any, rtol: float = 1e-9) -> None:
-    """Value, shape and dtype are NumPy's, and both modes give what differences of NumPy give."""
-    expected = np.asarray(function(x))
-    got = np.asarray(value_of(function, x))
-    assert got.shape == expected.shape
-    assert got.dtype == expected.dtype
-    np.testing.assert_allclose(got, expected, rtol=1e-14, atol=1e-15)
-    if x.dtype == np.float64 and expected.dtype.kind == "f":
-        jacobian = differences.jacobian(function, (x,), 0)
-        finite = np.isfinite(jacobian)
-        scale = np.max(np.abs(jacobian), initial=1e-3, where=finite)
-        for mode in (reverse_jacobian, forward_jacobian):
-            np.testing.assert_allclose(
-                mode(function, (x,), 0)[finite], jacobian[finite], rtol=rtol, atol=rtol * scale, err_msg=mode.__name__
-            )
 
 
 def bound(function: Callable[..., Any], **kwargs: Any) -> Any:
