@@ -136,12 +136,13 @@ def np_tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
     letters_b = list(string.ascii_letters[a.ndim : a.ndim + b.ndim])
     for j, k in zip(axes_a, axes_b, strict=True):
         letters_b[k] = letters_a[j]
-    kept = [x for k, x in enumerate(letters_a) if k not in axes_a] + [x for k, x in enumerate(letters_b) if k not in axes_b]
+    kept = [letter for k, letter in enumerate(letters_a) if k not in axes_a]
+    kept += [letter for k, letter in enumerate(letters_b) if k not in axes_b]
     return einsum(a, b, subscripts=f"{''.join(letters_a)},{''.join(letters_b)}->{''.join(kept)}")
 
 
 def _summed_axes(a: Any, b: Any, axes: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    if isinstance(axes, int):
+    if isinstance(axes, (int, np.integer)):
         if not 0 <= axes <= min(a.ndim, b.ndim):
             raise ArgumentError(
                 "too many axes to sum",

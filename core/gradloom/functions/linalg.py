@@ -10,7 +10,7 @@ import numpy as np
 
 from gradloom.dispatch import implements, name_of, refuse
 from gradloom.errors import ArgumentError, ShapeError, UnsupportedFunctionError
-from gradloom.functions._arguments import as_array, axis_index, reshaped
+from gradloom.functions._arguments import as_array, reshaped
 from gradloom.functions.contraction import np_cross, np_outer, np_tensordot, vecdot
 from gradloom.ops.contraction import matmul, swap
 from gradloom.ops.linalg import (
@@ -80,7 +80,7 @@ def np_inv(a: Any) -> Tensor:
 @implements(np.linalg.pinv)
 def np_pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Tensor:
     refuse("numpy.linalg.pinv", hermitian=(hermitian, False))
-    rtol = None if rtol is None or rtol is np._NoValue else rtol  # type: ignore[attr-defined]
+    rtol = None if rtol is None or rtol is np._NoValue else rtol
     cutoff = rcond if rcond is not None else rtol
     if cutoff is not None and np.ndim(cutoff):
         refuse("numpy.linalg.pinv", rcond=cutoff)
@@ -101,7 +101,7 @@ def np_lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Tensor, Tensor, int, Te
             got=f"rank {rank}",
             remedy="use np.linalg.pinv(a) @ b",
         )
-    x = np.matmul(pinv(a, rcond=None), b)
+    x = np.matmul(np.linalg.pinv(a), b)
     rest = b - np.matmul(a, x)
     square = (np.conjugate(rest) * rest if rest.dtype.kind == "c" else rest * rest).sum(axis=0)
     residuals = np.atleast_1d(np.real(square)) if a.shape[0] > a.shape[1] else np.zeros(0, values.dtype)
@@ -111,7 +111,9 @@ def np_lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Tensor, Tensor, int, Te
 @implements(np.linalg.tensorinv)
 def np_tensorinv(a: Any, ind: int = 2) -> Tensor:
     if ind <= 0:
-        raise ArgumentError("no axes to invert", op="numpy.linalg.tensorinv", argument="ind", expected="1 or more", got=ind)
+        raise ArgumentError(
+            "no axes to invert", op="numpy.linalg.tensorinv", argument="ind", expected="1 or more", got=ind
+        )
     size = math.prod(a.shape[ind:])
     return reshaped(inv(reshaped(a, (size, size))), a.shape[ind:] + a.shape[:ind])
 
@@ -214,6 +216,10 @@ _refuse_function(np.linalg.matrix_rank, "compute the rank outside the traced fun
 @implements(np.linalg.matrix_power)
 def np_matrix_power(a: Any, n: int) -> Tensor:
     check_square(a.spec)
+    if not isinstance(n, (int, np.integer)):
+        raise ArgumentError(
+            "the exponent must be an integer", op="numpy.linalg.matrix_power", argument="n", got=repr(n)
+        )
     if n == 0:
         return np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape) + np.zeros_like(a)
     base = inv(a) if n < 0 else a
@@ -241,7 +247,6 @@ def np_multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Tensor:
             got=[x.shape for x in factors],
         )
     sizes = [1 if factors[0].ndim == 1 else factors[0].shape[0], *[x.shape[0] for x in factors[1:]]]
-    sizes[1:1] = []
     sizes.append(1 if factors[-1].ndim == 1 else factors[-1].shape[1])
     return _chain(factors, _best_splits(sizes), 0, len(factors) - 1)
 

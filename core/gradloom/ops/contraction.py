@@ -300,7 +300,7 @@ def einsum_axes(*specs: Spec, subscripts: str, annihilates: int | None) -> Axes:
 
 def einsum_batch(size: int, batched: tuple[bool, ...], *operands: Tensor, subscripts: str, **attrs: Any) -> Tensor:
     terms, output = parse_subscripts(subscripts)
-    (new,) = unused_letters(subscripts, 1)
+    new = unused_letters(subscripts, 1)
     terms = [new * is_batched + term for is_batched, term in zip(batched, terms, strict=True)]
     return einsum(*operands, subscripts=f"{','.join(terms)}->{new}{output}", **attrs)
 

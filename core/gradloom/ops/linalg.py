@@ -51,7 +51,9 @@ def promote(*specs: Spec) -> Dtypes:
 def check_matrix(x: Spec) -> None:
     """Raise unless a spec is that of a stack of matrices."""
     if x.ndim < 2:
-        raise ShapeError("not a matrix", argument="a", expected="an array with at least two axes", got=f"shape {x.shape}")
+        raise ShapeError(
+            "not a matrix", argument="a", expected="an array with at least two axes", got=f"shape {x.shape}"
+        )
 
 
 def check_square(x: Spec) -> None:

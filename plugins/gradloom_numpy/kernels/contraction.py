@@ -17,7 +17,8 @@ SMALL = 1_000
 
 def annihilating_matmul(a: Any, b: Any, *, zeros: int) -> Any:
     """Multiply; exact zeros of one operand contribute exactly zero."""
-    return _annihilate(operator.matmul, (a, b), zeros, a @ b)
+    product = a @ b
+    return _mended(operator.matmul, (a, b), zeros, product) if _has_nan(product) else product
 
 
 def einsum(*, subscripts: str, annihilates: int | None) -> Kernel:
@@ -32,8 +33,8 @@ def einsum(*, subscripts: str, annihilates: int | None) -> Kernel:
 
     def kernel(*operands: Any) -> Any:
         result = contract(*operands)
-        if annihilates is not None:
-            result = _annihilate(contract, operands, annihilates, result)
+        if annihilates is not None and _has_nan(result):
+            result = _mended(contract, operands, annihilates, result)
         if unique != output:
             return _on_diagonal(result, unique, output)
         # NumPy returns a view for a mere transposition or diagonal.
@@ -50,16 +51,18 @@ def _on_diagonal(values: Any, letters: str, output: str) -> Any:
     return result
 
 
-def _annihilate(contract: Kernel, operands: Sequence[Any], zeros: int, product: Any) -> Any:
-    """Mend a product of operands: exact zeros of operand ``zeros`` contribute exactly zero.
-
-    Only a product with NaN can need it, and one pass finds out: a sum of squares is NaN if an
-    element is. Elements that no nonzero (co)tangent reaches through inf or NaN are then taken
-    from the product of the finite elements; the others stay as they are.
-    """
+def _has_nan(product: Any) -> bool:
+    """Return whether a product holds NaN, in one pass: a sum of squares is NaN if an element is."""
     check = np.vdot(product, product)
-    if check == check:
-        return product
+    return bool(check != check)
+
+
+def _mended(contract: Kernel, operands: Sequence[Any], zeros: int, product: Any) -> Any:
+    """Return a product in which exact zeros of operand ``zeros`` contribute exactly zero.
+
+    Only a product with NaN can need it. Elements that nothing nonzero reaches through inf or
+    NaN come from the product of the finite elements; the others stay as they are.
+    """
     finite = [np.isfinite(x) for x in operands]
     clean = [x if k == zeros else np.where(finite[k], x, 0) for k, x in enumerate(operands)]
     reached = np.zeros(np.shape(product), bool)

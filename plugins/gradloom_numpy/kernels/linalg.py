@@ -54,27 +54,30 @@ def cofactors(a: Any) -> Any:
 
 def slogdet(a: Any) -> tuple[Any, Any]:
     """Return sign and logarithm of the absolute determinant."""
-    return tuple(np.linalg.slogdet(a))  # type: ignore[return-value]
+    sign, logabsdet = np.linalg.slogdet(a)
+    return sign, logabsdet
 
 
 def eigh(*, lower: bool) -> Kernel:
     """Return the kernel that reads one triangle."""
-    triangle = "L" if lower else "U"
 
     def kernel(a: Any) -> tuple[Any, Any]:
-        return tuple(np.linalg.eigh(a, triangle))  # type: ignore[return-value]
+        values, vectors = np.linalg.eigh(a, "L" if lower else "U")
+        return values, vectors
 
     return kernel
 
 
 def qr(a: Any) -> tuple[Any, Any]:
     """Return the reduced factors."""
-    return tuple(np.linalg.qr(a))  # type: ignore[return-value]
+    q, r = np.linalg.qr(a)
+    return q, r
 
 
 def svd(a: Any) -> tuple[Any, Any, Any]:
     """Return the reduced factors."""
-    return tuple(np.linalg.svd(a, full_matrices=False))  # type: ignore[return-value]
+    u, s, vh = np.linalg.svd(a, full_matrices=False)
+    return u, s, vh
 
 
 def pinv(*, rcond: float | None) -> Kernel:

@@ -1,0 +1,13 @@
+"""Contraction ops against their definition and differences."""
+
+from __future__ import annotations
+
+import pytest
+
+from gradloom.testing.checks import OpChecks
+from gradloom.testing.samples.contraction import SAMPLES
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+class TestOps(OpChecks):
+    pass

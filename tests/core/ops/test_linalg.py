@@ -1,0 +1,13 @@
+"""Linear-algebra ops against NumPy, definitions and differences."""
+
+from __future__ import annotations
+
+import pytest
+
+from gradloom.testing.checks import OpChecks
+from gradloom.testing.samples.linalg import SAMPLES
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+class TestOps(OpChecks):
+    pass
