@@ -1,0 +1,116 @@
+"""The code in README and docs runs and prints what it says; links and commands lead somewhere."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, its first line in the page, and its text."""
+
+    language: str
+    line: int
+    text: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """Yield the fenced blocks of a page."""
+    text = page.read_text(encoding="utf-8")
+    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield Block(match[1], text[: match.start(2)].count("\n") + 1, match[2])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python blocks of a page, one after the other, as a reader would type them."""
+    monkeypatch.chdir(tmp_path)
+    scope = {"__name__": f"doc_{page.stem}"}
+    monkeypatch.setitem(sys.modules, scope["__name__"], type(sys)(scope["__name__"]))
+    for block in blocks(page):
+        if block.language == "python":
+            code = compile("\n" * (block.line - 1) + block.text, str(page), "exec")
+            exec(code, scope)
+        elif block.language == "pycon":
+            test = doctest.DocTestParser().get_doctest(block.text, scope, page.name, str(page), block.line - 1)
+            report: list[str] = []
+            runner = doctest.DocTestRunner(optionflags=OPTIONS)
+            runner.run(test, out=report.append, clear_globs=False)
+            assert not runner.failures, "".join(report)
+            scope = test.globs
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_blocks_name_a_language_that_is_checked(page: Path) -> None:
+    """Code in a block that no test reads would rot."""
+    assert {block.language for block in blocks(page)} <= {"python", "pycon", "sh", "text", "toml"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    """Relative links name files of the repository."""
+    text = re.sub(r"^```.*?^```$|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith(("http://", "https://", "#")):
+            assert (page.parent / target.split("#")[0]).exists(), target
+
+
+def test_readme_opens_with_ten_lines_of_code() -> None:
+    """What the user gets comes first."""
+    first = next(blocks(ROOT / "README.md"))
+    assert first.language == "python"
+    assert len([line for line in first.text.splitlines() if line.strip()]) == 10
+
+
+def test_readme_has_two_commands_that_can_run() -> None:
+    """Each is one line, installs an extra that exists, and runs something that exists."""
+    commands = [block.text.strip() for block in blocks(ROOT / "README.md") if block.language == "sh"]
+    assert len(commands) == 2
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for command, runs in zip(commands, ("examples/breast_cancer_network.py", "pytest"), strict=True):
+        assert "\n" not in command
+        words = shlex.split(command)
+        (installed,) = [word for word in words if word.startswith(".[")]
+        assert installed[2:-1] in extras
+        assert words[:3] == ["python3", "-m", "venv"]
+        assert any(word == runs for word in words)
+    assert (ROOT / "examples" / "breast_cancer_network.py").exists()
+
+
+def test_table_of_functions_is_current() -> None:
+    """docs/numpy.md lists what is registered; run tools/supported_functions.py to renew it."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        import supported_functions
+    finally:
+        sys.path.remove(str(ROOT / "tools"))
+
+    def rows(text: str) -> set[str]:
+        """Return the table's rows, without functions that this NumPy does not have."""
+        names = {line: line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
+        return {
+            line
+            for line, name in names.items()
+            if not name.startswith("numpy.") or supported_functions.public(name) is not None
+        }
+
+    page = (ROOT / "docs" / "numpy.md").read_text(encoding="utf-8")
+    assert rows(page) == rows(supported_functions.render())
+    head, _, listed = page.partition("## Not supported")
+    claimed = set(re.findall(r"`(numpy\.[\w.]+)`", listed))
+    if np.lib.NumpyVersion(np.__version__) < "2.5.0":
+        assert {name for name in claimed if supported_functions.public(name)} == set(supported_functions.unsupported())
+    assert not claimed & set(re.findall(r"`(numpy\.[\w.]+)`", head))
