@@ -8,8 +8,9 @@ from gradloom.custom import custom_gradient, stop_gradient
 from gradloom.doctor import backends
 from gradloom.jacobian import hessian, jacobian
 from gradloom.jit import jit, make_graph
-from gradloom.lazy import Tape, compute, gradients, tensor
+from gradloom.lazy import compute, tensor
 from gradloom.linear import hvp, jvp, linearize, vjp
+from gradloom.tape import Tape, gradients
 from gradloom.tensor import Tensor
 from gradloom.vectorize import vmap
 from gradloom.visualize import visualize

@@ -109,7 +109,7 @@ backends: Registry[AbstractBackend] = Registry("backend", AbstractBackend)  # ty
 
 
 @lru_cache(maxsize=256)
-def backend_of_type(kind: type) -> str | None:
+def backend_of_type(kind: Any) -> str | None:
     """Return the name of the backend whose arrays are of a type, or None."""
     if kind in PYTHON_SCALARS or issubclass(kind, np.generic):
         return "numpy"
@@ -127,5 +127,5 @@ def spec_of(value: Any) -> Spec | None:
     weak = PYTHON_SCALARS.get(kind)
     if weak is not None:
         return weak
-    name = backend_of_type(kind)
+    name = backend_of_type(kind)  # type: ignore[arg-type]  # types are hashable
     return None if name is None else backends.get(name).describe(value)

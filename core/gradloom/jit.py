@@ -274,7 +274,10 @@ def _static_key(value: Any) -> Any:
 
 
 def _same(leaves: list[Any], last: _Last) -> bool:
+    leaf: Any
     for leaf, kind, shape, dtype in zip(leaves, last.kinds, last.shapes, last.dtypes, strict=True):
-        if type(leaf) is not kind or (kind is np.ndarray and (leaf.dtype is not dtype or leaf.shape != shape)):
+        if type(leaf) is not kind:
+            return False
+        if isinstance(leaf, np.ndarray) and (leaf.dtype is not dtype or leaf.shape != shape):
             return False
     return True

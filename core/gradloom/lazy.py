@@ -1,4 +1,4 @@
-"""The explicit lazy graph: `tensor`, `gradients`, `Tape` and `compute`.
+"""The explicit lazy graph: `tensor` and `compute`.
 
 A lazy tensor holds the op and the tensors it comes from, so a graph is released with the
 last tensor that needs it.
@@ -7,33 +7,32 @@ last tensor that needs it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, final
 
 import numpy as np
 
-from gradloom.autodiff import backward, ones, zeros
 from gradloom.backend import spec_of
 from gradloom.errors import ArgumentError, ConcreteValueError, DTypeError, GradloomError, ShapeError
 from gradloom.graph import INPUT, LITERAL
 from gradloom.op import Op, get_op
 from gradloom.program import Program, programs
-from gradloom.source import RawSource
+from gradloom.source import RawSource, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec
 from gradloom.tensor import Tensor
-from gradloom.trace import Abstract, Handle, Trace, describe, trace_ended, user_source
+from gradloom.trace import Abstract, Handle, Trace, describe, trace_ended
 
 _SERIALS = itertools.count()
 
 
 @final
-class _Node:
+class LazyNode:
     """One value of a lazy graph."""
 
     __slots__ = ("attrs", "derived", "inputs", "op", "serial", "source", "spec", "value")
 
     def __init__(
-        self, op: Op, inputs: tuple[_Node, ...], attrs: tuple[Any, ...], spec: Any, source: RawSource | None, value: Any = None
+        self, op: Op, inputs: tuple[LazyNode, ...], attrs: tuple[Any, ...], spec: Any, source: RawSource | None, value: Any = None
     ) -> None:
         self.serial = next(_SERIALS)
         self.op = op
@@ -43,7 +42,7 @@ class _Node:
         self.source = source
         #: The array of an input, the scalar of a literal.
         self.value = value
-        self.derived: _Node | None = None
+        self.derived: LazyNode | None = None
 
 
 @final
@@ -80,30 +79,30 @@ class _LazyTrace:
             return tuple([self.tensor(self.append(item, (node,), (k,), s, node.source)) for k, s in enumerate(out)])
         return self.tensor(node)
 
-    def append(self, op: Op, inputs: tuple[_Node, ...], attrs: Any, spec: Any, source: Any) -> _Node:
+    def append(self, op: Op, inputs: tuple[LazyNode, ...], attrs: Any, spec: Any, source: Any) -> LazyNode:
         """Add a node as it stands."""
-        node = _Node(op, inputs, attrs, spec, source)
-        if source is not None and isinstance(source[2], _Node):
+        node = LazyNode(op, inputs, attrs, spec, source)
+        if source is not None and isinstance(source[2], LazyNode):
             node.source = (source[0], source[1], -1)
             node.derived = source[2]
         return node
 
-    def literal(self, value: Any, dtype: Any) -> _Node:
+    def literal(self, value: Any, dtype: Any) -> LazyNode:
         """Return a node for a Python scalar."""
-        return _Node(LITERAL, (), (Spec((), dtype),), Spec((), dtype), None, value)
+        return LazyNode(LITERAL, (), (Spec((), dtype),), Spec((), dtype), None, value)
 
-    def tensor(self, node: _Node) -> LazyTensor:
+    def tensor(self, node: LazyNode) -> LazyTensor:
         """Return a tensor for a node."""
-        return LazyTensor(self, node, node.spec)  # type: ignore[arg-type]
+        return LazyTensor(self, node, node.spec)
 
-    def static(self, node: _Node) -> Any:
+    def static(self, node: LazyNode) -> Any:
         """Return the value of a literal node, None for any other."""
         return node.value if node.op is LITERAL else None
 
-    def lift(self, value: Any, op: Op | None = None) -> _Node:
+    def lift(self, value: Any, op: Op | None = None) -> LazyNode:
         """Return the node for a lazy tensor or an array."""
         if isinstance(value, LazyTensor):
-            node: _Node = value._index  # type: ignore[assignment]
+            node: LazyNode = value._index
             return node
         if isinstance(value, Handle):
             raise trace_ended()
@@ -119,18 +118,18 @@ class _LazyTrace:
             return self.literal(value, spec.dtype)
         if isinstance(value, np.ndarray):
             value = value.copy()
-        return _Node(INPUT, (), (spec,), spec, None, value)
+        return LazyNode(INPUT, (), (spec,), spec, None, value)
 
-    def lift_as(self, value: Any, spec: Spec) -> _Node:
+    def lift_as(self, value: Any, spec: Spec) -> LazyNode:
         """Return the node for a value that takes the place of an input of some spec."""
         return self.literal(value, spec.dtype) if type(value) in PYTHON_SCALARS else self.lift(value)
 
-    def demand(self, node: _Node, action: str) -> Any:
+    def demand(self, node: LazyNode, action: str) -> Any:
         """Compute a value now."""
         (value,) = compute(self.tensor(node))
         return value
 
-    def carries_gradient(self, node: _Node) -> bool:
+    def carries_gradient(self, node: LazyNode) -> bool:
         """Return False: nothing is being differentiated until `gradients` is called."""
         return False
 
@@ -138,7 +137,7 @@ class _LazyTrace:
         return error
 
 
-_LAZY = _LazyTrace()
+LAZY = _LazyTrace()
 
 
 class LazyTensor(Tensor):
@@ -180,7 +179,7 @@ def tensor(value: Any = None, *, shape: tuple[int, ...] = (), dtype: Any = None,
     if value is None:
         spec = Spec(tuple(shape), np.float64 if dtype is None else dtype)
         missing = Abstract(f"the placeholder {name!r} was not fed" if name else "a placeholder was not fed")
-        return _LAZY.tensor(_Node(INPUT, (), (spec,), spec, None, missing))
+        return LAZY.tensor(LazyNode(INPUT, (), (spec,), spec, None, missing))
     if isinstance(value, LazyTensor):
         return value if dtype is None else value.astype(dtype)
     found = spec_of(value)
@@ -194,12 +193,12 @@ def tensor(value: Any = None, *, shape: tuple[int, ...] = (), dtype: Any = None,
         )
     if dtype is not None or type(value) in PYTHON_SCALARS:
         value = np.asarray(value, dtype)[()]
-    return _LAZY.tensor(_LAZY.lift(value))
+    return LAZY.tensor(LAZY.lift(value))
 
 
-def _to_trace(nodes: Iterable[_Node], feed: Mapping[_Node, Any]) -> tuple[Trace, dict[_Node, int]]:
+def to_trace(nodes: Iterable[LazyNode], feed: Mapping[LazyNode, Any]) -> tuple[Trace, dict[LazyNode, int]]:
     """Return a trace of what some nodes depend on, and the id of each node in it."""
-    needed: set[_Node] = set()
+    needed: set[LazyNode] = set()
     stack = list(nodes)
     while stack:
         node = stack.pop()
@@ -208,7 +207,7 @@ def _to_trace(nodes: Iterable[_Node], feed: Mapping[_Node, Any]) -> tuple[Trace,
             if node not in feed:
                 stack += node.inputs
     trace = Trace(Tensor)
-    ids: dict[_Node, int] = {}
+    ids: dict[LazyNode, int] = {}
     for node in sorted(needed, key=_serial):
         if node in feed or node.op is INPUT:
             ids[node] = trace.add_input(node.spec, feed.get(node, node.value))._index
@@ -223,7 +222,7 @@ def _to_trace(nodes: Iterable[_Node], feed: Mapping[_Node, Any]) -> tuple[Trace,
     return trace, ids
 
 
-def _serial(node: _Node) -> int:
+def _serial(node: LazyNode) -> int:
     return node.serial
 
 
@@ -259,19 +258,19 @@ def compute(*tensors: Any, feed: Mapping[Any, Any] | None = None) -> tuple[Any, 
     lazy = [t._index for t in tensors if isinstance(t, LazyTensor)]
     if not lazy:
         return tensors
-    trace, ids = _to_trace(lazy, _checked_feed(feed or {}))
+    trace, ids = to_trace(lazy, _checked_feed(feed or {}))
     for value in trace.input_values.values():
         if isinstance(value, Abstract):
             raise ConcreteValueError(
                 value.reason, op="compute", remedy="pass feed={placeholder: value}"
             )
-    outputs = tuple([ids[node] for node in lazy])  # type: ignore[index]
+    outputs = tuple([ids[node] for node in lazy])
     program, values = programs.find(trace, "compute", outputs, Program)
     results = iter(program.run(values, trace.sources))
     return tuple([next(results) if isinstance(t, LazyTensor) else t for t in tensors])
 
 
-def _checked_feed(feed: Mapping[Any, Any]) -> dict[_Node, Any]:
+def _checked_feed(feed: Mapping[Any, Any]) -> dict[LazyNode, Any]:
     """Return values by node, or raise where one does not fit its tensor."""
     checked = {}
     for key, value in feed.items():
@@ -300,134 +299,4 @@ def _checked_feed(feed: Mapping[Any, Any]) -> dict[_Node, Any]:
         if type(value) in PYTHON_SCALARS or given.dtype != spec.dtype:
             value = spec.dtype.type(value) if not spec.shape else value.astype(spec.dtype)
         checked[key._index] = value
-    return checked  # type: ignore[return-value]
-
-
-def gradients(y: Tensor, xs: Tensor | Sequence[Tensor]) -> list[Tensor]:
-    """Return the gradients of a lazy tensor, as lazy tensors.
-
-    Parameters
-    ----------
-    y : Tensor
-        What to differentiate; an array counts as the sum of its elements.
-    xs : Tensor or sequence of Tensor
-        With respect to what; anything ``y`` was computed from, inputs or intermediate values.
-
-    Returns
-    -------
-    list of Tensor
-        One per entry of ``xs``, of its shape and dtype; zeros where ``y`` does not depend
-        on it.
-
-    Raises
-    ------
-    ArgumentError
-        If something is not a lazy tensor.
-    DTypeError
-        If something is not of a float or complex dtype.
-    """
-    if isinstance(xs, Tensor):
-        xs = [xs]
-    for value, argument in [(y, "y"), *[(x, f"xs[{k}]") for k, x in enumerate(xs)]]:
-        if not isinstance(value, LazyTensor):
-            raise ArgumentError(
-                "must be a lazy tensor",
-                op="gradients",
-                argument=argument,
-                got=describe(value),
-                remedy="make it with gl.tensor, or use gl.grad",
-            )
-        if not value.spec.inexact:
-            raise DTypeError(
-                "cannot differentiate integers or booleans",
-                op="gradients",
-                argument=argument,
-                expected="float or complex dtype",
-                got=value.spec,
-            )
-    target: Any = y._index
-    wanted: list[Any] = [x._index for x in xs]
-    trace, ids = _to_trace([target, *wanted], {})
-    known: dict[int, _Node] = {i: node for node, i in ids.items()}
-    start = len(trace.nodes)
-    found = backward(trace, [ids[target]], [ones(trace, y.spec)], [ids[x] for x in wanted])
-    found = [zeros(trace, x.spec) if g is None else g for x, g in zip(xs, found, strict=True)]
-    for i in range(start, len(trace.nodes)):
-        known[i] = _lazy_node(trace, i, known)
-    return [_LAZY.tensor(known[g._index]) for g in found]  # type: ignore[union-attr]
-
-
-def _lazy_node(trace: Trace, i: int, known: dict[int, _Node]) -> _Node:
-    """Return a lazy node for a node that was appended to a trace."""
-    op, inputs, attrs = trace.nodes[i]
-    spec = trace.specs[i]
-    if op is LITERAL:
-        return _LAZY.literal(trace.literals[attrs[1]], spec.dtype)
-    source: Any = trace.sources[i]
-    if source is not None and source[2] >= 0:
-        source = source[0], source[1], known[source[2]]
-    return _LAZY.append(op, tuple([known[j] for j in inputs]), attrs, spec, source)
-
-
-@final
-class Tape:
-    """Marks tensors to differentiate with respect to, and gives their gradients as arrays.
-
-    Examples
-    --------
-    >>> import gradloom as gl
-    >>> a, b, c = gl.tensor(3.0), gl.tensor(2.0), gl.tensor(1.0)
-    >>> with gl.Tape() as tape:
-    ...     tape.watch([a, b, c])
-    ...     y = a * b + c
-    >>> tape.gradient(y, [a, b, c])
-    [np.float64(2.0), np.float64(3.0), np.float64(1.0)]
-    """
-
-    def __init__(self) -> None:
-        self._watched: set[_Node] = set()
-
-    def __enter__(self) -> Tape:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        return None
-
-    def watch(self, tensors: Tensor | Sequence[Tensor]) -> None:
-        """Mark one lazy tensor, or several.
-
-        Raises
-        ------
-        ArgumentError
-            If something is not a lazy tensor.
-        """
-        for value in tensors if isinstance(tensors, (tuple, list)) else [tensors]:
-            if not isinstance(value, LazyTensor):
-                raise ArgumentError(
-                    "only lazy tensors can be watched",
-                    op="Tape.watch",
-                    got=describe(value),
-                    remedy="make it with gl.tensor",
-                )
-            self._watched.add(value._index)  # type: ignore[arg-type]
-
-    def gradient(self, y: Tensor, xs: Tensor | Sequence[Tensor], feed: Mapping[Any, Any] | None = None) -> Any:
-        """Compute the gradients of ``y``: a list of arrays, one per entry of ``xs``, or one array.
-
-        Raises
-        ------
-        ArgumentError
-            If an entry of ``xs`` was not watched.
-        """
-        several = not isinstance(xs, Tensor)
-        wanted: list[Tensor] = list(xs) if several else [xs]  # type: ignore[list-item]
-        for k, x in enumerate(wanted):
-            if isinstance(x, LazyTensor) and x._index not in self._watched:
-                raise ArgumentError(
-                    "the tensor was not watched",
-                    op="Tape.gradient",
-                    argument=f"xs[{k}]",
-                    remedy="call tape.watch on it",
-                )
-        results = list(compute(*gradients(y, wanted), feed=feed))
-        return results if several else results[0]
+    return checked

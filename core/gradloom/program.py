@@ -76,7 +76,7 @@ def choose_backend(values: Sequence[Any]) -> str:
         return chosen
     host = False
     for value in values:
-        kind = type(value)
+        kind: Any = type(value)
         if kind is np.ndarray:
             host = host or value.ndim > 0
             continue
@@ -116,7 +116,8 @@ def prepare(plan: Plan, values: Sequence[Any]) -> list[Any]:
         if type(value) in _PYTHON_NUMBERS:
             value = graph.specs[i].dtype.type(value)
         elif not isinstance(value, (np.ndarray, np.generic)) and not backend.recognises(type(value)):
-            value = backends.get(backend_of_type(type(value)) or "numpy").to_host(value)
+            kind: Any = type(value)
+            value = backends.get(backend_of_type(kind) or "numpy").to_host(value)
         prepared.append(value if backend.recognises(type(value)) else backend.from_host(value))
     return prepared
 
@@ -127,6 +128,7 @@ def expand_calls(graph: Graph, handle: type[Handle]) -> Graph:
         return graph
     trace = Trace(handle)
     values: list[Any] = []
+    value: Any
     for i, (op, args, attrs) in enumerate(graph.nodes):
         trace.origin = graph.sources[i]
         if op is INPUT:

@@ -90,7 +90,7 @@ class Tensor(Handle):
     _memory: alias.Memory | None
     _region: Any
 
-    def __init__(self, trace: Any, index: int, spec: Any) -> None:
+    def __init__(self, trace: Any, index: Any, spec: Any) -> None:
         self._trace = trace
         self._index = index
         self.spec = spec

@@ -18,7 +18,7 @@ from gradloom.backend import spec_of
 from gradloom.errors import AliasError, ArgumentError, ConcreteValueError, GradloomError, TraceEndedError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, literal_key
 from gradloom.op import Op, get_op
-from gradloom.source import USER_FILES, RawSource, Source, user_location, user_source
+from gradloom.source import USER_FILES, RawSource, Source, user_source
 from gradloom.spec import FLOAT, PYTHON_SCALARS, Spec, recent_spec
 
 _LEVELS = itertools.count(1)
@@ -40,10 +40,11 @@ class Handle:
     __slots__ = ("_index", "_trace", "spec")
 
     _trace: Any
-    _index: int
+    #: Id of the node in its trace.
+    _index: Any
     spec: Spec
 
-    def __init__(self, trace: Any, index: int, spec: Spec) -> None:
+    def __init__(self, trace: Any, index: Any, spec: Any) -> None:
         self._trace = trace
         self._index = index
         self.spec = spec
@@ -166,7 +167,7 @@ class Trace:
             source = (code, frame.f_lasti, -1) if code.co_filename in USER_FILES else user_source(frame.f_back)
         self.sources.append(source)
         if type(out) is tuple:
-            parent = handle(self, index, out)  # type: ignore[arg-type]
+            parent = handle(self, index, out)
             return tuple([self._item(parent, i, spec) for i, spec in enumerate(out)])
         return handle(self, index, out)
 
@@ -268,7 +269,8 @@ class Trace:
         """Return the node that stands for any value: tensor, array or scalar."""
         if isinstance(value, Handle):
             if value._trace is self:
-                return value._index
+                index: int = value._index
+                return index
             if value._trace.nodes is _ENDED:
                 raise trace_ended()
             if value._trace.level > self.level:

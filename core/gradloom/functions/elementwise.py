@@ -17,7 +17,7 @@ from gradloom.ops.complex import imag, real
 from gradloom.ops.selection import where
 from gradloom.ops.special import i0
 from gradloom.spec import PYTHON_SCALARS, Spec
-from gradloom.trace import Handle, user_location
+from gradloom.trace import Handle
 
 Tensor = Any
 
@@ -156,7 +156,7 @@ def np_clip(
     refuse("numpy.clip", out=out, dtype=kwargs.pop("dtype", None), where=(kwargs.pop("where", True), True), **kwargs)
     if (a_min is not _NOT_GIVEN or a_max is not _NOT_GIVEN) and (min is not _NOT_GIVEN or max is not _NOT_GIVEN):
         raise ArgumentError(
-            "limits given twice", op="numpy.clip", expected="a_min and a_max, or min and max", location=user_location()
+            "limits given twice", op="numpy.clip", expected="a_min and a_max, or min and max"
         )
     low = a_min if min is _NOT_GIVEN else min
     high = a_max if max is _NOT_GIVEN else max
@@ -176,13 +176,12 @@ def np_select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
             op="numpy.select",
             expected="one choice for each condition",
             got=f"{len(condlist)} and {len(choicelist)}",
-            location=user_location(),
         )
     result = default
     for condition, choice in zip(reversed(list(condlist)), reversed(list(choicelist)), strict=True):
         if np.result_type(condition) != np.bool_:
             raise ArgumentError(
-                "a condition is not boolean", op="numpy.select", argument="condlist", location=user_location()
+                "a condition is not boolean", op="numpy.select", argument="condlist"
             )
         result = np.where(condition, choice, result)
     return result
@@ -203,7 +202,6 @@ def np_piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) ->
             op="numpy.piecewise",
             expected=f"{len(condlist)} functions, or one more for the rest",
             got=len(functions),
-            location=user_location(),
         )
     rest = functions.pop() if len(functions) > len(condlist) else 0
     result = _stored_in(x, rest(x, *args, **kw) if callable(rest) else rest)
@@ -217,7 +215,10 @@ def np_piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) ->
 def _conditions(condlist: Any, x: Tensor) -> list[Any]:
     """Return the conditions of `numpy.piecewise`; a single one may come without a list."""
     if isinstance(condlist, (Handle, np.ndarray)):
-        return [condlist] if condlist.ndim == x.ndim else list(condlist)
+        single = condlist.ndim == 0 or (condlist.ndim == 1 and x.ndim > 0)
+        return [condlist] if single else list(condlist)
+    if isinstance(condlist, (bool, np.bool_)):
+        return [condlist]
     return [np.asarray(condlist)] if x.ndim and np.ndim(condlist[0]) == 0 else list(condlist)
 
 
