@@ -124,7 +124,9 @@ def _pull_back(trace: Trace, i: int, total: Tensor, active: set[int], totals: di
     out, total = _output(trace, i, total)
     args = [trace.tensor(j) for j in inputs]
     keywords = op.attr_dict(attrs)
-    for argument, j in enumerate(inputs):
+    # Argument 0 comes last: its rule may then overwrite the cotangent, if the kernel can.
+    for argument in reversed(range(len(inputs))):
+        j = inputs[argument]
         if j not in active:
             continue
         if op.accumulate is not None and argument == 0:

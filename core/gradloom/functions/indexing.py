@@ -163,16 +163,13 @@ def value_of(array: Any, action: str) -> Any:
 
 @implements(operator.getitem)
 def np_getitem(x: Tensor, index: Any) -> Tensor:
-    kind = type(index)
-    if kind is int:
+    if type(index) is int and x.spec.ndim == 1:
         # The commonest index, and the one that loops use.
-        shape = x.spec.shape
-        if shape:
-            entries = (_position(index, shape, 0), *[("slice", 0, n, 1) for n in shape[1:]])
-            out = getitem(x, index=entries)
-            return x._note_view(out, index) if len(shape) > 1 else out
+        return gather(x, index=(_position(index, x.spec.shape, 0),), unique=True)
     parsed = parse_index(x.shape, index)
     if parsed.basic:
+        if all(type(entry) is int for entry in parsed.entries):
+            return gather(x, index=parsed.entries, unique=True)
         return x._note_view(getitem(x, index=parsed.entries), index)
     out = gather(x, *parsed.arrays, index=parsed.entries, unique=parsed.unique)
     scalars = all(a.ndim == 0 for a in parsed.arrays) and "mask" not in [e[0] for e in parsed.entries if type(e) is tuple]

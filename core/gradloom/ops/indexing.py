@@ -207,7 +207,8 @@ def _batch_axes(
     return tuple([got.index(label) for label in wanted]), tuple([wanted.index(label) for label in got])
 
 
-#: ``x[index]`` with integer arrays in the index; ``unique`` promises that no element is read
+#: A copy of ``x[index]``, with integer arrays in the index or without. It keeps no hold on
+#: ``x``, which a later change can then overwrite. ``unique`` promises that no element is read
 #: twice.
 gather = define(
     "gather",
@@ -239,18 +240,7 @@ def index_add_transpose_x(
 def index_add_transpose_v(
     cotangent: Tensor, x: Tensor, v: Tensor, *indices: Tensor, index: Index, unique: bool
 ) -> Tensor:
-    return read(cotangent, indices, index, unique)
-
-
-def read(x: Tensor, indices: Sequence[Tensor], index: Index, unique: bool = False) -> Tensor:
-    """Return ``x[index]`` with the op that fits."""
-    if indices or _has_mask(index):
-        return gather(x, *indices, index=index, unique=unique)
-    return getitem(x, index=index)
-
-
-def _has_mask(index: Index) -> bool:
-    return any(type(entry) is tuple and entry[0] == "mask" for entry in index)
+    return gather(cotangent, *indices, index=index, unique=unique)
 
 
 def _batch_change(
@@ -293,12 +283,12 @@ def index_set_transpose_v(
 ) -> Tensor:
     # Of several values for one element the last one stays; the others have no influence. The
     # winners are found by storing the number of each value in its place.
-    part = read(cotangent, indices, index, unique)
+    part = gather(cotangent, *indices, index=index, unique=unique)
     if unique or not any(i.ndim for i in indices):
         return part
     number = reshape(arange(v.size, like=v), shape=v.shape)
     places = zeros(x._trace, Spec(x.shape, np.int64))
-    winners = read(index_set(places, number, *indices, index=index), indices, index)
+    winners = gather(index_set(places, number, *indices, index=index), *indices, index=index)
     return np.where(winners == number, part, zeros(v._trace, v.spec))
 
 

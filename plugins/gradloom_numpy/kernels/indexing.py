@@ -49,12 +49,16 @@ def getitem(*, index: Index) -> Kernel:
 
 
 def gather(*, index: Index, unique: bool) -> Kernel:
-    """Return the kernel that reads at integer arrays."""
+    """Return the kernel that copies a part of an array."""
+    if all(type(entry) is int for entry in index):
+        # One element comes as a scalar, which is a copy.
+        return getitem(index=index)
     fill = numpy_index(index)
+    has_mask = any(type(entry) is tuple and entry[0] == "mask" for entry in index)
 
     def kernel(x: Any, *arrays: Any) -> Any:
         part = x[fill(arrays)]
-        return part.copy() if part.base is not None and part.ndim and not any(np.ndim(a) for a in arrays) else part
+        return part if has_mask or any(np.ndim(a) for a in arrays) else part.copy()
 
     return kernel
 
