@@ -24,6 +24,17 @@ def annihilating_multiply(x: Any, y: Any) -> Any:
     return product
 
 
+def mutual_multiply(x: Any, y: Any) -> Any:
+    """Multiply; where either factor is exactly zero the result is zero, whatever the other is."""
+    product = x * y
+    if type(product) is not np.ndarray:
+        return product if product == product or (x != 0 and y != 0) else product.dtype.type(0)
+    check = np.vdot(product, product)
+    if check != check:
+        np.copyto(product, 0, where=np.isnan(product) & ((x == 0) | (y == 0)))
+    return product
+
+
 def binary_exponent(x: Any) -> Any:
     """Return the exponent of the binary representation."""
     return np.frexp(x)[1]
@@ -39,6 +50,7 @@ KERNELS: dict[str, Kernel | Specialised] = {
     "subtract": operator.sub,
     "multiply": operator.mul,
     "annihilating_multiply": annihilating_multiply,
+    "mutual_multiply": mutual_multiply,
     "divide": operator.truediv,
     "negative": operator.neg,
     "positive": np.positive,
