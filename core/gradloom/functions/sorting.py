@@ -87,10 +87,11 @@ def np_digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
     """Return the bin that each value falls in; bins are known edges."""
     edges = np.asarray(bins)
     steps = np.diff(edges)
+    side = "left" if right else "right"
     if (steps >= 0).all():
-        return np_searchsorted(edges, x, "left" if right else "right")
+        return np_searchsorted(edges, x, side)
     if (steps <= 0).all():
-        return len(edges) - np_searchsorted(edges[::-1], x, "right" if right else "left")
+        return len(edges) - np_searchsorted(edges[::-1], x, side)
     raise ArgumentError("bins must be monotonic", op="numpy.digitize", argument="bins", got=edges)
 
 
@@ -184,7 +185,9 @@ def _fractions(name: str, a: Tensor, q: Any, whole: int) -> Any:
     """Return ``q`` between 0 and 1, in the dtype in which NumPy computes with it."""
     if isinstance(q, (int, float)) and a.dtype.kind == "f":
         q = np.asarray(q, a.dtype)
-    q = np.true_divide(np.asarray(q), a.dtype.type(whole) if a.dtype.kind == "f" else whole)
+    q = np.asarray(q)
+    if whole != 1:
+        q = np.true_divide(q, a.dtype.type(whole) if a.dtype.kind == "f" else whole)
     if not ((q >= 0) & (q <= 1)).all():
         raise ArgumentError(
             "a fraction is out of range", op=name, argument="q", expected=f"numbers from 0 to {whole}", got=q * whole
@@ -194,10 +197,12 @@ def _fractions(name: str, a: Tensor, q: Any, whole: int) -> Any:
 
 def _interpolated(rows: Tensor, position: Any, method: str) -> Tensor:
     """Return the last axis of sorted rows at fractional positions."""
+    if position.dtype.kind in "iu":
+        return rows[..., position]
     below = np.floor(position).astype(np.intp)
     above = np.minimum(below + 1, rows.shape[-1] - 1)
     if method == "linear":
-        t = position - below
+        t = np.asarray(position - np.floor(position))
         low, high = rows[..., below], rows[..., above]
         step = high - low
         # From the nearer end, so that the quantiles rise with q and hit the elements exactly.

@@ -46,7 +46,7 @@ def np_mean(
     if has_where(where):
         count = _count("numpy.mean", a, axes, where, keepdims)
         total = np_sum(a, axes, keepdims=keepdims, where=where)
-        return cast(total / cast(count, _real(total.dtype)), result_dtype)
+        return cast(total / np.astype(count, _real(total.dtype)), result_dtype)
     trace = a._trace
     total = trace.bind(reduction.sum, (a,), (axes, bool(keepdims)))
     number = float(math.prod(shape) if len(axes) == len(shape) else math.prod([shape[k] for k in axes]))
