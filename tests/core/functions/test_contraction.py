@@ -20,7 +20,7 @@ def array(*shape: int, seed: int = 0) -> Array:
 
 
 def check(f: Callable[..., Any], *args: Array) -> None:
-    """The traced value and every gradient are those of NumPy's function and its differences."""
+    """Compare the traced value and every gradient with NumPy's function and its differences."""
     expected = f(*args)
     weights = np.random.default_rng(9).uniform(0.5, 1.5, np.shape(expected))
     for k, x in enumerate(args):

@@ -163,8 +163,7 @@ SAMPLES = [
     Sample("inv", (NONE,), np.linalg.inv, name="size 0"),
     Sample("inv", (np.array([[2, 1], [1, 1]]),), np.linalg.inv, name="integers"),
     *[
-        Sample(op, (a, b), solved, name=name, rtol=1e-12)
-        for op in ("solve", "annihilating_solve")
+        Sample("solve", (a, b), solved, name=name, rtol=1e-12)
         for a, b, name in (
             (A, rng(1).uniform(0.5, 1, (3, 1)), ""),
             (STACK, rng(1).uniform(0.5, 1, (2, 2, 1)), "stack"),
@@ -175,6 +174,7 @@ SAMPLES = [
             (A, np.empty((3, 0)), "size 0"),
         )
     ],
+    Sample("annihilating_solve", (A[:2, :2], rng(1).uniform(0.5, 1, (2, 3))), solved, rtol=1e-12),
     Sample("solve", (np.array([[2, 1], [1, 1]]), np.array([[1], [3]])), solved, name="integers"),
     *_square("det", np.linalg.det),
     _complex("det", np.linalg.det, complex_regular(2, 2)),
