@@ -76,7 +76,8 @@ class BackendConformance:
         if not self.can_run(this, graph):
             return
         self.expect_deviation(sample, request)
-        expected = sample.oracle(*sample.args, **sample.attrs)
+        with np.errstate(all="ignore"):
+            expected = sample.oracle(*sample.args, **sample.attrs)
         expected = expected if isinstance(expected, tuple) else (expected,)
         for outputs in run_twice(this, graph, sample.args):
             for out, spec, want in zip(outputs, graph.output_specs(), expected, strict=True):

@@ -41,7 +41,7 @@ def einsum(*, subscripts: str, annihilates: int | None) -> Kernel:
 def _on_diagonal(values: Any, letters: str, output: str) -> Any:
     """Return zeros with values on the diagonal that repeated letters name."""
     lengths = dict(zip(letters, values.shape, strict=True))
-    result = cupy.zeros([lengths[letter] for letter in output], values.dtype)
+    result = cupy.zeros(tuple([lengths[letter] for letter in output]), values.dtype)
     steps = dict.fromkeys(letters, 0)
     for letter, stride in zip(output, result.strides, strict=True):
         steps[letter] += stride

@@ -1,0 +1,14 @@
+"""Kernels written with the array API standard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradloom_strict.kernels import algebra, elementwise, indexing, structure
+
+KERNELS: dict[str, Any] = {
+    **elementwise.KERNELS,
+    **structure.KERNELS,
+    **indexing.KERNELS,
+    **algebra.KERNELS,
+}
