@@ -12,6 +12,7 @@ import numpy as np
 
 from gradloom.errors import ArgumentError, LostGradientError, UnsupportedFunctionError
 from gradloom.op import Op, ops
+from gradloom.spec import Spec
 from gradloom.trace import innermost
 
 Function = Callable[..., Any]
@@ -137,7 +138,15 @@ def call_function(function: Any, args: Any, kwargs: Any, tensor: Any) -> Any:
         if creation is not None:
             return creation(tensor, *args, **kwargs)
         raise unsupported(name_of(function))
-    return implementation(*args, **kwargs)
+    return _strong(implementation(*args, **kwargs))
+
+
+def _strong(result: Any) -> Any:
+    """Return a result that does not yield to other dtypes: NumPy functions return NumPy scalars."""
+    spec = getattr(result, "spec", None)
+    if type(spec) is Spec and spec.weak:
+        return type(result)(result._trace, result._index, spec.strong())
+    return result
 
 
 def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -157,12 +166,8 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: di
         if type(x) is list or type(x) is tuple:
             inputs = (*inputs[:i], np.asarray(x), *inputs[i + 1 :])
     if type(implementation) is not Op:
-        return implementation(*inputs)
-    result = innermost(inputs).bind(implementation, inputs)
-    spec = result.spec
-    if type(spec) is not tuple and spec.weak:
-        result.spec = spec.strong()
-    return result
+        return _strong(implementation(*inputs))
+    return _strong(innermost(inputs).bind(implementation, inputs))
 
 
 def _special(ufunc: np.ufunc) -> Function:

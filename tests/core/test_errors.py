@@ -1,0 +1,254 @@
+"""Every error class: raised somewhere, with its fields, the user's line, and picklable."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradloom as gl
+from gradloom import errors
+from gradloom.backend import backends
+from gradloom.errors import GradloomError
+from gradloom.op import Op, define, get_op, unregister
+
+X = np.array([0.5, -1.25, 2.0])
+
+
+def leak() -> Any:
+    """Return a tensor whose trace has ended."""
+    leaked: list[Any] = []
+    gl.grad(lambda x: leaked.append(x) or x * 1.0)(1.0)
+    return leaked[0]
+
+
+def in_place_on_a_view(x: Any) -> Any:
+    """Change an array that a view shares."""
+    y = x * 1.0
+    view = y[:2]
+    y[0] = 5.0
+    return np.sum(y) + np.sum(view)
+
+
+def without_rule() -> None:
+    """Differentiate an op that has no derivative rule."""
+    op = define("test_without_rule", spec=lambda x: x)
+    try:
+        gl.grad(lambda x: op(x))(1.0)
+    finally:
+        unregister("test_without_rule")
+
+
+def without_kernel() -> None:
+    """Run an op that has no kernel."""
+    op = define("test_without_kernel", spec=lambda x: x)
+    try:
+        gl.jit(lambda x: op(x))(1.0)
+    finally:
+        unregister("test_without_kernel")
+
+
+#: What raises each class, and which of its fields are filled.
+RAISED: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
+    "ShapeError": (lambda: gl.grad(lambda x: np.sum(x + np.ones(4)))(X), ("op", "location")),
+    "DTypeError": (lambda: gl.grad(lambda x: x)(3), ("op", "argument", "expected", "got", "remedy", "location")),
+    "AxisError": (lambda: gl.grad(lambda x: np.sum(np.sum(x, axis=3)))(X), ("op", "location")),
+    "IndexRangeError": (lambda: gl.grad(lambda x: x[7])(X), ("location",)),
+    "ArgumentError": (lambda: gl.grad(lambda x: x, argnums=3)(X), ("op", "argument", "expected", "got", "location")),
+    "OutputError": (lambda: gl.grad(lambda x: x)(X), ("op", "argument", "expected", "got", "remedy", "location")),
+    "UnsupportedFunctionError": (lambda: gl.grad(lambda x: np.savetxt("x", x))(X), ("op", "remedy", "location")),
+    "MissingRuleError": (without_rule, ("op", "argument", "expected", "remedy", "location")),
+    "MissingKernelError": (without_kernel, ("op", "remedy", "location")),
+    "ConcreteValueError": (lambda: gl.jit(lambda x: x if x > 0 else -x)(1.0), ("remedy", "location")),
+    "LostGradientError": (lambda: gl.grad(lambda x: float(x))(1.0), ("expected", "remedy", "location")),
+    "TraceEndedError": (lambda: leak() + 1.0, ("expected", "remedy", "location")),
+    "AliasError": (lambda: gl.grad(in_place_on_a_view)(X), ("remedy", "location")),
+    "BackendError": (lambda: gl.jit(np.sin, backend="nope"), ("expected", "got", "remedy", "location")),
+    "PluginError": (lambda: backends.add("bad", lambda: object(), "the test"), ()),
+    "KernelError": (lambda: None, ()),
+}
+CLASSES = [name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, GradloomError)]
+
+
+def raised(name: str) -> GradloomError:
+    """Return the error that the example of a class raises."""
+    with pytest.raises(getattr(errors, name)) as caught:
+        RAISED[name][0]()
+    return caught.value
+
+
+def test_every_class_has_an_example() -> None:
+    """The table above is complete."""
+    assert set(CLASSES) - {"GradloomError"} == set(RAISED)
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES if name in RAISED and name not in ("KernelError", "PluginError")])
+def test_fields(name: str) -> None:
+    """The class itself is raised, with the fields a caller can act on, and they stand in the text."""
+    error = raised(name)
+    assert type(error) is getattr(errors, name)
+    text = str(error)
+    for field in RAISED[name][1]:
+        value = getattr(error, field)
+        assert value is not None, field
+        assert str(value) in text
+    assert error.location.startswith(__file__)
+    assert text.endswith(f"  at {error.location}")
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES if name in RAISED and name not in ("KernelError", "PluginError")])
+def test_pickle(name: str) -> None:
+    """An error comes back from another process as it was."""
+    error = raised(name)
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert again.location == error.location
+    for field in ("op", "argument", "remedy"):
+        assert getattr(again, field) == getattr(error, field)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_builtin_base_classes(name: str) -> None:
+    """Code that catches the builtin class catches ours."""
+    kind = getattr(errors, name)
+    if kind is not GradloomError:
+        assert len(kind.__mro__) > len(GradloomError.__mro__)
+        assert any(base.__module__ == "builtins" and base not in GradloomError.__mro__ for base in kind.__mro__)
+    assert kind.__doc__
+
+
+def test_kernel_failures_keep_their_type_and_gain_a_note() -> None:
+    """What a kernel raises comes through, with op and line added."""
+    singular = np.zeros((2, 2))
+    with pytest.raises(np.linalg.LinAlgError) as caught:
+        gl.grad(lambda x: np.sum(np.linalg.inv(singular * x)))(1.0)
+    (note,) = caught.value.__notes__
+    assert "op 'inv'" in note
+    assert f"{__file__}:" in note
+    fast = gl.jit(lambda x: np.linalg.inv(x))
+    fast(np.eye(2))
+    fast(np.eye(2))
+    with pytest.raises(np.linalg.LinAlgError) as caught:
+        fast(singular)
+    assert "op 'inv'" in caught.value.__notes__[0]
+
+
+# -- locations ---------------------------------------------------------------------------------
+
+
+def line() -> int:
+    """Return the caller's line."""
+    frame = inspect.currentframe()
+    assert frame is not None
+    assert frame.f_back is not None
+    return frame.f_back.f_lineno
+
+
+def helper(x: Any) -> Any:
+    """Fail in a function of the user's."""
+    return x @ np.ones((5, 5))
+
+
+HELPER_LINE = helper.__code__.co_firstlineno + 2
+
+
+@pytest.mark.parametrize("transform", [gl.grad, gl.jit, gl.jacobian, gl.vmap, lambda f: gl.grad(gl.grad(f))])
+def test_location_in_a_function_called_from_a_lambda(transform: Any) -> None:
+    """The innermost line of the user's counts, not the outermost."""
+    x = np.ones((2, 3)) if transform is gl.vmap else X
+    with pytest.raises(GradloomError) as caught:
+        transform(lambda x: np.sum(helper(x * 2.0)))(x)
+    assert caught.value.location == f"{__file__}:{HELPER_LINE}"
+
+
+def test_location_in_lambdas_and_comprehensions() -> None:
+    """One-liners and loops in all forms."""
+    here = line() + 1
+    bad = lambda x: np.reshape(x, (2, 2))  # noqa: E731
+    for f in (
+        bad,
+        lambda x: [bad(v) for v in [x, x]],
+        lambda x: sum(bad(v) for v in [x]),
+        lambda x: list(map(bad, [x])),
+        lambda x: {k: bad(x) for k in "ab"},
+    ):
+        with pytest.raises(errors.ShapeError) as caught:
+            gl.grad(f)(X)
+        assert caught.value.location == f"{__file__}:{here}"
+
+
+def test_location_through_numpy_functions_and_methods() -> None:
+    """NumPy's own frames and gradloom's functions are passed over."""
+    for f in (
+        lambda x: np.stack([x, x[:2]]),
+        lambda x: np.linalg.norm(x, axis=4),
+        lambda x: x.sum(axis=4),
+        lambda x: np.add.reduce(x, axis=4),
+        lambda x: x.reshape(2, 2),
+        lambda x: np.concatenate([x, np.ones((2, 2))]),
+        lambda x: np.matmul(np.ones((4, 4)), x),
+        lambda x: np.ones((4, 4)) @ x,
+        lambda x: x + np.ones(4),
+        lambda x: np.ones(4) * x,
+        lambda x: np.mean(x, axis=2),
+        lambda x: np.einsum("ij->i", x),
+    ):
+        with pytest.raises(GradloomError) as caught:
+            gl.grad(f)(X)
+        assert caught.value.location == f"{__file__}:{f.__code__.co_firstlineno}"
+        assert caught.value.op
+
+
+def test_location_of_a_gradient_rule_is_the_line_differentiated() -> None:
+    """A missing rule points to where the op was used."""
+
+    def spec(x: Any) -> Any:
+        return x
+
+    op = define("test_no_rule_location", spec=spec)
+    try:
+        here = line() + 2
+        def f(x: Any) -> Any:
+            y = op(x)
+            return y * 2.0
+
+        with pytest.raises(errors.MissingRuleError) as caught:
+            gl.grad(f)(1.0)
+        assert caught.value.location == f"{__file__}:{here}"
+        assert caught.value.op == "test_no_rule_location"
+        assert spec.__module__ in caught.value.remedy
+    finally:
+        unregister("test_no_rule_location")
+
+
+def test_shape_mismatch_tells_both_shapes() -> None:
+    """The whole text of a common error."""
+    with pytest.raises(errors.ShapeError) as caught:
+        gl.grad(lambda x: np.sum(x * np.ones(4)))(X)
+    text = str(caught.value)
+    assert text.startswith("multiply: ")
+    assert "(3,)" in text
+    assert "(4,)" in text
+
+
+def test_registry_of_ops_refuses_silent_replacement() -> None:
+    """A taken name names its owner."""
+    sin = get_op("sin")
+    with pytest.raises(errors.ArgumentError, match="an op named 'sin' is registered already"):
+        define("sin", spec=lambda x: x)
+    assert get_op("sin") is sin
+    with pytest.raises(errors.MissingRuleError, match="no op named 'nope' is registered"):
+        get_op("nope")
+    assert isinstance(sin, Op)
+
+
+def test_message_without_fields_is_one_line() -> None:
+    """Fields that are not given leave no empty lines."""
+    assert str(GradloomError("plain", location="f.py:1")) == "plain\n  at f.py:1"
+    error = GradloomError("m", op="o", argument="a", expected=1, got=0, remedy="r", location="f.py:1")
+    assert str(error).splitlines() == ["o: m", "  argument: a", "  expected: 1", "  got: 0", "  remedy: r", "  at f.py:1"]
