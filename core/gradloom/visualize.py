@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from gradloom.errors import ArgumentError
-from gradloom.graph import INPUT, LITERAL, Graph
+from gradloom.graph import INPUT, ITEM, LITERAL, Graph
 from gradloom.jit import make_graph
 from gradloom.layout import BOX_HEIGHT, Layout, Line, Point, drawn_nodes
 from gradloom.pytree import flatten, paths
@@ -208,12 +208,11 @@ class _Picture:
         op, inputs, attrs = self.graph.nodes[i]
         if op is INPUT:
             return self.names.get(i, f"captured x{i}" if self.names else f"x{i}")
-        literals = self.graph.literals
+        if op is ITEM:
+            return f"output {attrs[0]}"
         if op is LITERAL:
-            return repr(literals[attrs[1]])
-        slots = [
-            repr(literals[self.graph.nodes[j][2][1]]) if self.graph.nodes[j][0] is LITERAL else "·" for j in inputs
-        ]
+            return _short(self.graph.literals[attrs[1]])
+        slots = [self._label(j) if self.graph.nodes[j][0] is LITERAL else "·" for j in inputs]
         return f"{op.name}({', '.join(slots)})" if any(slot != "·" for slot in slots) else op.name
 
     def _spec(self, i: int) -> str:
@@ -340,6 +339,12 @@ class _Picture:
         hint = "point at a box or a line for details"
         parts.append(_text("note", x + 72, 12, hint))
         return "".join(parts), x + 72 + len(hint) * 6.8
+
+
+def _short(number: Any) -> str:
+    """Return a literal as it is written, long ones rounded; tooltips show it in full."""
+    exact = repr(number)
+    return exact if len(exact) <= 8 or isinstance(number, complex) else f"{number:.4g}"
 
 
 def _rectangle(kind: str, x: float, y: float, width: float, height: float, radius: float) -> str:

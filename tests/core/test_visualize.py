@@ -24,7 +24,7 @@ X = np.linspace(0.1, 0.9, 10)
 
 
 def chain(x: Any, length: int = 4) -> Any:
-    """A chain of ``sin(x) * 2 + x``."""
+    """Repeat ``sin(x) * 2 + x``, then sum."""
     for _ in range(length):
         x = np.sin(x) * 2.0 + x
     return np.sum(x)
@@ -71,7 +71,7 @@ CASES: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
 
 @pytest.fixture(params=CASES, ids=[name for name, _, _ in CASES])
 def case(request: pytest.FixtureRequest) -> tuple[Any, tuple[Any, ...]]:
-    """A function with arguments."""
+    """Return a function with arguments."""
     _, f, args = request.param
     return f, args
 
@@ -180,6 +180,19 @@ def test_literals_stand_in_the_boxes_that_use_them() -> None:
     """``x * 2.5`` is one box."""
     root = parse(gl.visualize(lambda x: x * 2.5, X))
     assert [t.text for t in root.iter(f"{SVG}text") if t.get("class") == "name"] == ["x", "multiply(·, 2.5)"]
+
+
+def test_long_literals_are_rounded_in_boxes_and_exact_in_tooltips() -> None:
+    """A third would be wider than its box is worth."""
+    root = parse(gl.visualize(lambda x: x * (1 / 3), X))
+    assert [t.text for t in root.iter(f"{SVG}text") if t.get("class") == "name"] == ["x", "multiply(·, 0.3333)"]
+    assert any("multiply(x0, 0.3333333333333333)" in (n.findtext(f"{SVG}title") or "") for n in nodes_of(root))
+
+
+def test_outputs_of_one_op_are_numbered() -> None:
+    """An op with several outputs has a box for each that is used."""
+    root = parse(gl.visualize(lambda x: np.linalg.eigh(x)[0], np.eye(3)))
+    assert [t.text for t in root.iter(f"{SVG}text") if t.get("class") == "name"] == ["x", "eigh", "output 0"]
 
 
 def test_tooltip_shows_the_users_line() -> None:
