@@ -8,9 +8,9 @@ import numpy as np
 
 from gradloom.dispatch import implements
 from gradloom.errors import ArgumentError, ShapeError
-from gradloom.functions._arguments import as_array, axis_index, axis_tuple
-from gradloom.functions.reduction import NoValue, flat, given, tensor_among
-from gradloom.trace import Handle
+from gradloom.functions._arguments import as_array, as_tensor, axis_index, axis_tuple
+from gradloom.functions.reduction import NoValue, cast, flat, given, tensor_among
+from gradloom.trace import Handle, innermost
 
 Tensor = Any
 
@@ -108,7 +108,7 @@ def _slope(f: Tensor, axis: int, spacing: Any, edge_order: int) -> Tensor:
     else:
         first = _edge_slope(at(0), at(1), at(2), gap(0), gap(1))
         last = -_edge_slope(at(-1), at(-2), at(-3), gap(-1), gap(-2))
-    return np.concatenate([first, *inner, last], axis=axis)
+    return cast(np.concatenate([first, *inner, last], axis=axis), f.dtype)
 
 
 def _steps(f: Tensor, axis: int, spacing: Any) -> Any:
@@ -177,8 +177,9 @@ def np_interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, per
             expected="xp and fp of one shape (n,), n > 0",
             got=(xp.shape, fp.shape),
         )
-    x, xp = np.astype(x, np.float64), np.astype(xp, np.float64)
-    fp = np.astype(fp, np.result_type(fp.dtype, np.float64))
+    trace = innermost((x, xp, fp))
+    x, xp = (cast(as_tensor(v, trace), np.float64) for v in (x, xp))
+    fp = cast(as_tensor(fp, trace), np.result_type(fp.dtype, np.float64))
     if period is not None:
         x, xp, fp = _periodic(x, xp, fp, period)
         left = right = None

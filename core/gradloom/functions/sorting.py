@@ -76,7 +76,7 @@ def np_searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> T
     if np.ndim(a) != 1:
         raise ShapeError("a must be 1-d", op="numpy.searchsorted", argument="a", expected="1 axis", got=np.shape(a))
     if sorter is not None:
-        a = np.take(a, sorter)
+        a = np.take(tensor_among(a, sorter, v), sorter)
     v = as_array(v)
     found = sorting.searchsorted(a, reshaped(v, (v.size,)), side=side)
     return reshaped(found, v.shape)

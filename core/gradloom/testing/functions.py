@@ -17,7 +17,9 @@ def value_of(function: Callable[..., Any], *args: Any) -> Any:
     return gl.jit(function)(*args)
 
 
-def check_like_numpy(function: Callable[..., Any], x: Any, rtol: float = 1e-9, value_rtol: float = 1e-14) -> None:
+def check_like_numpy(
+    function: Callable[..., Any], x: Any, rtol: float = 1e-9, value_rtol: float = 1e-14, step: float = 1e-2
+) -> None:
     """Value, shape and dtype are NumPy's; both modes give what differences of NumPy give.
 
     Parameters
@@ -28,6 +30,8 @@ def check_like_numpy(function: Callable[..., Any], x: Any, rtol: float = 1e-9, v
         Where to check; derivatives are checked in float64.
     rtol, value_rtol : float
         Relative tolerance of derivatives, and of values.
+    step : float
+        Step of the difference stencil.
     """
     expected = np.asarray(function(x))
     got = np.asarray(value_of(function, x))
@@ -35,7 +39,7 @@ def check_like_numpy(function: Callable[..., Any], x: Any, rtol: float = 1e-9, v
     assert got.dtype == expected.dtype, f"dtype {got.dtype}, expected {expected.dtype}"
     np.testing.assert_allclose(got, expected, rtol=value_rtol, atol=value_rtol / 10)
     if x.dtype == np.float64 and expected.dtype.kind == "f":
-        jacobian = differences.jacobian(function, (x,), 0)
+        jacobian = differences.jacobian(function, (x,), 0, step)
         scale = np.max(np.abs(jacobian), initial=1e-3, where=np.isfinite(jacobian))
         for mode in (reverse_jacobian, forward_jacobian):
             np.testing.assert_allclose(

@@ -112,7 +112,8 @@ def test_median(keywords: Any, x: Any) -> None:
 def test_median_of_three_axes() -> None:
     for axis in ((0, 2), (2, 1), -1, 1):
         check_like_numpy(functools.partial(np.median, axis=axis), CUBE)
-        check_like_numpy(functools.partial(np.quantile, q=[0.1, 0.35], axis=axis, keepdims=True), CUBE, value_rtol=1e-13)
+        quantiles = functools.partial(np.quantile, q=[0.1, 0.35], axis=axis, keepdims=True)
+        check_like_numpy(quantiles, CUBE, value_rtol=1e-13)
 
 
 def test_nan_spreads() -> None:

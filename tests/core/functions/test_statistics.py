@@ -96,6 +96,7 @@ def test_nan_is_left_out(function: Any, plain: Any, keywords: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Degrees of freedom", "ignore:Mean of empty")
+@np.errstate(invalid="ignore")
 def test_nothing_left() -> None:
     x = np.array([[np.nan, np.nan], [1.0, np.nan], [1.0, 2.0]])
     for function in NAN_MOMENTS:

@@ -1,0 +1,142 @@
+"""Functions of statistics and learning that neither NumPy nor a SciPy ufunc has.
+
+They are written with NumPy, and take arrays and tensors alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradloom.functions._arguments import as_array
+from gradloom.ops.arithmetic import annihilating_multiply
+from gradloom.ops.custom import stop_gradient
+from gradloom.trace import Handle
+
+__all__ = ["log_softmax", "logsumexp", "softmax"]
+
+Array = Any
+Axis = int | tuple[int, ...] | None
+
+
+def logsumexp(x: Array, axis: Axis = None, b: Array = None, keepdims: bool = False) -> Array:
+    """Return ``log(sum(b * exp(x)))`` without overflow.
+
+    Parameters
+    ----------
+    x : array, shape (...)
+        Logarithms of the terms; ``-inf`` stands for a term of zero.
+    axis : int or tuple of int, optional
+        The axes to sum over; all of them by default.
+    b : array, optional
+        Weights that broadcast against ``x``.
+    keepdims : bool, default False
+        Whether the axes summed over stay, with length 1.
+
+    Returns
+    -------
+    array
+        Of the dtype of ``x`` (float64 for integers); ``-inf`` where all terms are zero.
+
+    Notes
+    -----
+    The largest element is taken out of the sum, so that no exponential exceeds one. The
+    gradient is the softmax, and zero wherever the sum is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradloom as gl
+    >>> from gradloom.special import logsumexp
+    >>> logsumexp(np.array([1000.0, 1000.0]))
+    np.float64(1000.6931471805599)
+    >>> gl.grad(logsumexp)(np.array([0.0, 0.0, -np.inf]))
+    array([0.5, 0.5, 0. ])
+    """
+    x = _as_inexact(x)
+    terms = x
+    if b is not None:
+        b = as_array(b)
+        # Terms without weight do not count for the maximum.
+        terms = np.where(b == 0, -np.inf, x)
+    maximum = _maximum(terms, axis)
+    powers = np.exp(x - maximum)
+    total = np.sum(powers if b is None else _weighted(b, powers), axis=axis, keepdims=keepdims)
+    zero = total == 0
+    shift = maximum if keepdims else np.reshape(maximum, total.shape)
+    result = np.where(zero, total.dtype.type(-np.inf), np.log(np.where(zero, total.dtype.type(1), total)) + shift)
+    return result if isinstance(result, Handle) else result[()]
+
+
+def softmax(x: Array, axis: Axis = None) -> Array:
+    """Return ``exp(x) / sum(exp(x))`` without overflow.
+
+    Parameters
+    ----------
+    x : array, shape (...)
+    axis : int or tuple of int, optional
+        The axes along which the result sums to one; all of them by default.
+
+    Returns
+    -------
+    array, shape (...)
+        Of the dtype of ``x`` (float64 for integers); NaN where all elements are ``-inf``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradloom.special import softmax
+    >>> softmax(np.array([[0.0, 0.0], [1000.0, -np.inf]]), axis=1)
+    array([[0.5, 0.5],
+           [1. , 0. ]])
+    """
+    x = _as_inexact(x)
+    powers = np.exp(x - _maximum(x, axis))
+    return powers / np.sum(powers, axis=axis, keepdims=True)
+
+
+def log_softmax(x: Array, axis: Axis = None) -> Array:
+    """Return the logarithm of `softmax`, exact also where that is close to zero or one.
+
+    Parameters
+    ----------
+    x : array, shape (...)
+    axis : int or tuple of int, optional
+        The axes along which the softmax sums to one; all of them by default.
+
+    Returns
+    -------
+    array, shape (...)
+        Of the dtype of ``x`` (float64 for integers).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradloom.special import log_softmax
+    >>> log_softmax(np.array([1000.0, 0.0]))
+    array([    0., -1000.])
+    """
+    x = _as_inexact(x)
+    shifted = x - _maximum(x, axis)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+
+
+def _as_inexact(x: Array) -> Array:
+    x = as_array(x)
+    return x if x.dtype.kind in "fc" else np.astype(x, np.float64)
+
+
+def _maximum(x: Array, axis: Axis) -> Array:
+    """Return the maximum, or 0 where that is not finite; the results do not depend on it."""
+    if isinstance(x, Handle):
+        x = stop_gradient(x)
+    maximum = np.max(np.real(x), axis=axis, keepdims=True)
+    return np.where(np.isfinite(maximum), maximum, maximum.dtype.type(0))
+
+
+def _weighted(b: Array, powers: Array) -> Array:
+    """Return ``b * powers``, zero where b is, also when a power overflows."""
+    if isinstance(b, Handle) or isinstance(powers, Handle):
+        return annihilating_multiply(b, powers)
+    return np.multiply(b, powers, where=b != 0, out=np.zeros(np.broadcast_shapes(b.shape, powers.shape), powers.dtype))
