@@ -84,6 +84,10 @@ class AbstractBackend(ABC):
         """Return a literal in the form that is quickest beside scalars, or beside arrays."""
         return scalar
 
+    def has_nan(self, array: Any) -> bool | None:
+        """Return whether an array holds a NaN, or None where finding out is not cheap."""
+        return None
+
     def quiet(self) -> AbstractContextManager[Any]:
         """Return a context that silences floating-point warnings (for gradient nodes)."""
         return nullcontext()

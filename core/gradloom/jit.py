@@ -12,7 +12,7 @@ import numpy as np
 
 from gradloom.backend import spec_of
 from gradloom.context import backend as backend_context
-from gradloom.context import current_backend, current_executor, require_backend
+from gradloom.context import current_backend, require_backend
 from gradloom.context import scheduler as scheduler_context
 from gradloom.errors import ArgumentError
 from gradloom.api import normalise_argnums
@@ -215,7 +215,7 @@ class Jitted:
         if last is not None and not static and last.structure == structure and _same(leaves, last):
             if current_backend() is None:
                 values = [np.float64(v) if type(v) is float else v for v in leaves] + last.compiled.captured
-                results = current_executor().run(last.plan, values)
+                results = last.compiled.program.run_plan(last.plan, values)
                 return unflatten(last.compiled.structure, results)
         if not kwargs:
             structure = (tuple, None, (structure, (dict, (), ())))

@@ -46,7 +46,7 @@ class Plan:
         self.constants = lowering.constants
         self.steps = lowering.steps
         self.outputs = lowering.outputs
-        self._runs = 0
+        self.has_run = False
         self._compiled: StraightLine | None = None
         self._lock = threading.Lock()
 
@@ -67,8 +67,8 @@ class Plan:
         """
         compiled = self._compiled
         if compiled is None:
-            self._runs += 1
-            if self._runs == 1 or len(self.steps) > COMPILE_LIMIT:
+            first, self.has_run = not self.has_run, True
+            if first or len(self.steps) > COMPILE_LIMIT:
                 return self._interpret(inputs, sources)
             compiled = self.compile()
         try:

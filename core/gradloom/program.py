@@ -17,6 +17,7 @@ from gradloom.backend import backend_of_type, backends
 from gradloom.context import current_backend, current_executor
 from gradloom.errors import BackendError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, literal_key
+from gradloom.optimism import optimistic_graph
 from gradloom.plan import Plan
 from gradloom.source import RawSource
 from gradloom.trace import Handle, Trace, innermost
@@ -29,11 +30,12 @@ _PYTHON_NUMBERS = (float, int, complex, bool)
 class Program:
     """A graph and the plans made from it, one per backend."""
 
-    __slots__ = ("_plans", "graph")
+    __slots__ = ("_plans", "_quick", "graph")
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._plans: dict[str, Plan] = {}
+        self._quick: dict[str, tuple[Plan, tuple[int, ...]] | None] = {}
 
     def plan(self, backend: str) -> Plan:
         """Return the plan for a backend, made on first use."""
@@ -60,7 +62,35 @@ class Program:
             values = prepare(plan, values)
         else:
             plan = self.plan("numpy")
-        return current_executor().run(plan, values, sources)
+        return self.run_plan(plan, values, sources)
+
+    def run_plan(self, plan: Plan, values: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
+        """Run the plan for a backend; from the second run on its optimistic form, while that gives no NaN."""
+        name = plan.backend.name
+        executor = current_executor()
+        if not plan.has_run:
+            results = executor.run(plan, values, sources)
+            plan.has_run = True
+            return results
+        quick = self._quick[name] if name in self._quick else self._find_quick(plan)
+        if quick is not None:
+            optimistic, checked = quick
+            results = executor.run(optimistic, values, sources)
+            has_nan = plan.backend.has_nan
+            if not any([has_nan(results[k]) for k in checked]):
+                return results
+            # What gave a NaN once is likely to do so again.
+            self._quick[name] = None
+        return executor.run(plan, values, sources)
+
+    def _find_quick(self, plan: Plan) -> tuple[Plan, tuple[int, ...]] | None:
+        backend = plan.backend
+        quick = None
+        if backend.has_nan(backend.from_host(np.float64(0))) is not None:
+            found = optimistic_graph(plan.graph)
+            if found is not None:
+                quick = Plan(found.graph, backend), found.checked
+        return self._quick.setdefault(backend.name, quick)
 
 
 def choose_backend(values: Sequence[Any]) -> str:

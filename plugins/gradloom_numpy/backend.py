@@ -51,6 +51,17 @@ class NumpyBackend(AbstractBackend):
         """Return a NumPy scalar among scalars and a 0-d array among arrays."""
         return scalar if among_scalars else np.asarray(scalar)
 
+    def has_nan(self, array: Any) -> bool:
+        """Return whether an array holds a NaN, in one pass: a sum of squares is NaN if an element is."""
+        if not array.ndim:
+            return bool(array != array)
+        if array.ndim == 1 or array.flags.c_contiguous:
+            flat = array.reshape(-1)
+            square = flat.dot(flat)
+            # Complex products of infinities are NaN too: then the elements decide.
+            return bool(square != square) and bool(np.isnan(array).any())
+        return bool(np.isnan(array).any())
+
     def quiet(self) -> AbstractContextManager[Any]:
         """Return a context without floating-point warnings."""
         return np.errstate(all="ignore")

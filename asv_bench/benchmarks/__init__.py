@@ -1,0 +1,1 @@
+"""Benchmarks of gradloom beside HIPS autograd, PyTorch and JAX."""
