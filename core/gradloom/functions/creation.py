@@ -155,6 +155,12 @@ for _function in (np.arange, np.eye, np.identity, np.tri):
 # -- copies --------------------------------------------------------------------------------------
 
 
+@implements(np.copy)
+def np_copy(a: Tensor, order: Any = "K", subok: Any = False) -> Tensor:
+    _honour("numpy.copy", order, subok, None)
+    return a.copy()
+
+
 @implements(np.copyto)
 def np_copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> None:
     raise UnsupportedFunctionError(
