@@ -39,7 +39,7 @@ def _spec(x: Any) -> Spec:
 @implements(operator.pow, np.power)
 def np_power(x: Any, y: Any) -> Tensor:
     """Return a power; simple literal exponents take the op that NumPy takes."""
-    kind = x.dtype.kind if isinstance(x, Handle) else ""
+    kind = x.spec.dtype.kind if isinstance(x, Handle) else ""
     if kind and type(y) in (int, float) and (kind in "fc" or (kind in "iu" and y == 2 and type(y) is int)):
         if y == 2:
             return ops.square(x)
@@ -214,17 +214,17 @@ def np_piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) ->
 
 def _conditions(condlist: Any, x: Tensor) -> list[Any]:
     """Return the conditions of `numpy.piecewise`; a single one may come without a list."""
-    if isinstance(condlist, (Handle, np.ndarray)):
-        single = condlist.ndim == 0 or (condlist.ndim == 1 and x.ndim > 0)
-        return [condlist] if single else list(condlist)
     if isinstance(condlist, (bool, np.bool_)):
         return [condlist]
+    if hasattr(condlist, "ndim"):
+        single = condlist.ndim == 0 or (condlist.ndim == 1 and x.ndim > 0)
+        return [condlist] if single else list(condlist)
     return [np.asarray(condlist)] if x.ndim and np.ndim(condlist[0]) == 0 else list(condlist)
 
 
 def _stored_in(x: Tensor, value: Any) -> Any:
     """Cast a value as assigning it to an element of an array would."""
-    return np.astype(value, x.dtype) if isinstance(value, Handle) else np.asarray(value, x.dtype)
+    return np_astype(value, x.dtype) if isinstance(value, Handle) else np.asarray(value, x.dtype)
 
 
 @implements(np.nan_to_num)
@@ -416,7 +416,8 @@ def np_isrealobj(x: Any) -> bool:
 @implements(np.result_type)
 def np_result_type(*arrays_and_dtypes: Any) -> np.dtype[Any]:
     """Return the dtype in which NumPy joins values."""
-    return np.result_type(*[_without_tensor(x) for x in arrays_and_dtypes])
+    dtype: np.dtype[Any] = np.result_type(*[_without_tensor(x) for x in arrays_and_dtypes])
+    return dtype
 
 
 @implements(np.can_cast)
@@ -428,20 +429,22 @@ def np_can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
 @implements(np.min_scalar_type)
 def np_min_scalar_type(a: Any, /) -> np.dtype[Any]:
     """Return the dtype; a tensor has no value to look at."""
-    return np.dtype(a.dtype)
+    dtype: np.dtype[Any] = a.dtype
+    return dtype
 
 
 @implements(np.common_type)
 def np_common_type(*arrays: Any) -> Any:
     """Return the scalar type in which arrays are joined, at least a float."""
-    return np.common_type(*[np.empty(0, x.dtype) if isinstance(x, Handle) else x for x in arrays])
+    empty: list[Any] = [np.empty(0, x.spec.dtype) if isinstance(x, Handle) else x for x in arrays]
+    return np.common_type(*empty)
 
 
 def _without_tensor(x: Any) -> Any:
     """Return a Python scalar or dtype that promotes as a tensor does."""
     if not isinstance(x, Handle):
         return x
-    return x.dtype.type(0).item() if x.spec.weak else x.dtype
+    return x.spec.dtype.type(0).item() if x.spec.weak else x.spec.dtype
 
 
 @implements(np.shape)

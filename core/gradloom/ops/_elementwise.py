@@ -31,10 +31,13 @@ def resolve_dtypes(ufunc: np.ufunc, op: str, specs: tuple[Spec, ...]) -> tuple[n
     """Return the dtypes of a ufunc's inputs and outputs for some arguments, as NumPy does."""
     given = [_WEAK[s.dtype.kind] if s.weak else s.dtype for s in specs]
     try:
-        return ufunc.resolve_dtypes((*given, *[None] * ufunc.nout))  # type: ignore[arg-type]
+        return ufunc.resolve_dtypes((*given, *[None] * ufunc.nout))
     except TypeError:
         raise DTypeError(
-            "no loop for these dtypes", op=op, got=", ".join(str(s.dtype) for s in specs), expected="dtypes NumPy takes here"
+            "no loop for these dtypes",
+            op=op,
+            expected="dtypes NumPy takes here",
+            got=", ".join(str(s.dtype) for s in specs),
         ) from None
 
 

@@ -82,7 +82,8 @@ def mutual_pullback_x(cotangent: Tensor, out: Tensor, x: Tensor, y: Tensor) -> T
     return unbroadcast(mutual_multiply(cotangent, y), x.spec)
 
 
-#: ``x * y``, but exactly zero where either is exactly zero, also when the other is inf or NaN.
+#: ``x * y``, but exactly zero where either is exactly zero, also when the other is inf or NaN. It
+#: is an op because ``where(x == 0, ...)`` would lose the derivative to x there.
 mutual_multiply = elementwise(
     "mutual_multiply",
     np.multiply,
@@ -214,7 +215,7 @@ round = define("round", spec=round_spec, zero_derivative=True, elementwise=True)
 
 def sign_spec(x: Spec) -> Spec:
     if x.dtype.kind in "bc":
-        raise DTypeError("takes real numbers", expected="an integer or float dtype", got=str(x.dtype), remedy="use np.sign")
+        raise DTypeError("takes real numbers", expected="integers or floats", got=str(x.dtype), remedy="use np.sign")
     return x
 
 

@@ -51,8 +51,8 @@ def maximum_partial_y(out: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _real_dtype(x: Tensor) -> np.dtype[Any]:
-    dtype = x.dtype
-    return dtype.type(0).real.dtype if dtype.kind == "c" else dtype
+    dtype: np.dtype[Any] = x.dtype
+    return np.dtype(dtype.type(0).real.dtype) if dtype.kind == "c" else dtype
 
 
 maximum = elementwise("maximum", np.maximum, maximum_partial_x, maximum_partial_y)

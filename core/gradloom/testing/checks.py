@@ -51,7 +51,7 @@ def differentiable(sample: Sample) -> list[int]:
 
 @np.errstate(all="ignore")
 def check_value(sample: Sample) -> None:
-    """The output equals the oracle's, and has the dtype and shape of the spec rule."""
+    """Check that the output equals the oracle's, in value, shape and dtype."""
     outputs = run(sample)
     expected = sample.oracle(*sample.args, **sample.attrs)
     expected = list(expected) if isinstance(expected, tuple) else [expected]
@@ -154,7 +154,7 @@ def check_jacobians(sample: Sample, rtol: float = 1e-9) -> None:
 
 @np.errstate(all="ignore")
 def check_second_order(sample: Sample, rtol: float = 1e-9) -> None:
-    """The Jacobian of a gradient, in both modes, is what differences of the gradient give.
+    """Check that both modes give the Jacobian of a gradient that differences of it give.
 
     The gradient itself is checked against the oracle by `check_jacobians`.
     """
@@ -178,7 +178,7 @@ def check_second_order(sample: Sample, rtol: float = 1e-9) -> None:
 
 def _weights(out: Array) -> Array:
     weights = rng(1).uniform(0.5, 1.5, out.shape)
-    return weights * (1 + 0.5j) if out.dtype.kind == "c" else weights
+    return np.asarray(weights * (1 + 0.5j) if out.dtype.kind == "c" else weights)
 
 
 def _differences_of_gradient(oracle: Any, sample: Sample, weights: Array, k: int, j: int) -> Array:

@@ -31,7 +31,9 @@ def _unary(name: str, x: Any = _X, takes_complex: bool = False, takes_integers: 
     return samples
 
 
-def _binary(name: str, x: Any = _X, y: Any = _Y, takes_complex: bool = False, oracle: Any = None, step: float = 1e-2) -> list[Sample]:
+def _binary(
+    name: str, x: Any = _X, y: Any = _Y, takes_complex: bool = False, oracle: Any = None, step: float = 1e-2
+) -> list[Sample]:
     function = oracle or getattr(np, name)
     samples = [
         Sample(name, (x[:, :2], y[:, 1:]), function, step=step),

@@ -19,7 +19,8 @@ def _cast(x: Any, *, dtype: np.dtype[Any]) -> Any:
 
 def _sample(x: Any, dtype: Any, name: str = "", **kwargs: Any) -> Sample:
     dtype = np.dtype(dtype)
-    return Sample("astype", (x,), _cast, {"dtype": dtype}, name=f"{np.asarray(x).dtype} to {dtype} {name}".strip(), **kwargs)
+    title = f"{np.asarray(x).dtype} to {dtype} {name}".strip()
+    return Sample("astype", (x,), _cast, {"dtype": dtype}, name=title, **kwargs)
 
 
 SAMPLES: list[Sample] = [

@@ -62,7 +62,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
 @lru_cache(maxsize=100_000)
 def _digits(name: str, *args: Any) -> Any:
     """Return the value of a formula as a long double, or a complex number."""
-    import mpmath
+    import mpmath  # type: ignore[import-untyped]
 
     with mpmath.workdps(30):
         value = FORMULAS[name](mpmath, *[mpmath.mpmathify(a) for a in args])
@@ -135,10 +135,10 @@ _DOMAINS: dict[str, tuple[float, float]] = {
     "exp1": (1, 4),
     "expi": (1, 4),
 }
-_ONE_ARGUMENT = (
+_ONE_ARGUMENT = tuple(
     "erf erfc erfcx erfinv erfcinv ndtr log_ndtr ndtri psi gammaln gamma rgamma logit log_expit entr "
-    "i0 i1 i0e i1e j0 j1 y0 y1 k0 k1 exp1 expi dawsn"
-).split()
+    "i0 i1 i0e i1e j0 j1 y0 y1 k0 k1 exp1 expi dawsn".split()
+)
 _A = np.array([0.9, 2.3])
 _B = np.array([[1.7], [0.6], [1.2]])
 
