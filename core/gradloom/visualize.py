@@ -12,6 +12,7 @@ from gradloom.graph import INPUT, ITEM, LITERAL, Graph
 from gradloom.jit import make_graph
 from gradloom.layout import BOX_HEIGHT, Layout, Line, Point, drawn_nodes
 from gradloom.pytree import flatten, paths
+from gradloom.trace import describe
 
 #: Drawings with more nodes than this are refused.
 MAX_NODES = 1_000
@@ -110,7 +111,8 @@ def visualize(
     Raises
     ------
     ArgumentError
-        If the graph has more than 1,000 nodes to draw, or ``filename`` does not end in ``.svg``.
+        If there is no function or graph to draw, if it has more than 1,000 nodes, or if
+        ``filename`` does not end in ``.svg``.
 
     Notes
     -----
@@ -131,6 +133,13 @@ def visualize(
         if args or kwargs:
             raise ArgumentError("a graph takes no arguments", op="visualize", got=f"{len(args) + len(kwargs)} of them")
         graph = f
+    elif not callable(f):
+        raise ArgumentError(
+            "the first argument must be a function or a graph",
+            op="visualize",
+            got=describe(f),
+            remedy="write what is to be drawn as a function, or make its graph with gl.make_graph",
+        )
     else:
         graph, names, outputs = _traced(f, args, kwargs)
         title = getattr(f, "__name__", type(f).__name__)
@@ -140,9 +149,7 @@ def visualize(
     return drawing
 
 
-def _traced(
-    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Graph, list[str], list[str]]:
+def _traced(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Graph, list[str], list[str]]:
     """Return the graph of a function and the names of its arguments and outputs."""
     outputs: list[str] = []
 
@@ -348,9 +355,7 @@ def _short(number: Any) -> str:
 
 
 def _rectangle(kind: str, x: float, y: float, width: float, height: float, radius: float) -> str:
-    return (
-        f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{radius:g}"/>'
-    )
+    return f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{radius:g}"/>'
 
 
 def _text(kind: str, x: float, y: float, words: str) -> str:

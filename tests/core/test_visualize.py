@@ -81,9 +81,7 @@ def test_every_live_node_is_drawn_once(case: Any) -> None:
     f, args = case
     graph = gl.make_graph(f)(*args)
     live = live_nodes(graph.nodes, graph.outputs)
-    expected = [
-        f"x{i}" for i, n in enumerate(graph.nodes) if live[i] and (n[0] is not LITERAL or i in graph.outputs)
-    ]
+    expected = [f"x{i}" for i, n in enumerate(graph.nodes) if live[i] and (n[0] is not LITERAL or i in graph.outputs)]
     assert sorted(n.attrib["id"] for n in nodes_of(parse(gl.visualize(f, *args)))) == sorted(expected)
 
 
@@ -122,10 +120,9 @@ def test_lines_do_not_cross_boxes(case: Any) -> None:
     layout = Layout(graph, dict.fromkeys(drawn_nodes(graph), 100.0))
     for line in layout.lines:
         ends = {line.source, line.target}
-        points = [(x, y) for x, y in line.points]
-        for (x1, y1), (x2, y2) in pairwise(points):
+        for (x1, y1), (x2, y2) in pairwise(line.points):
             for box in layout.boxes.values():
-                if box.id in ends or (line.curved and layout.boxes[line.source].group != box.group):
+                if box.id in ends:
                     continue
                 outside = (
                     max(x1, x2) <= box.x - box.width / 2
@@ -255,6 +252,18 @@ def test_a_graph_takes_no_arguments() -> None:
     graph = gl.make_graph(chain)(X)
     with pytest.raises(ArgumentError, match="a graph takes no arguments"):
         gl.visualize(graph, X)
+
+
+def test_what_is_neither_function_nor_graph_is_refused() -> None:
+    """An array, or the output of a function, has no graph."""
+    with pytest.raises(ArgumentError, match="must be a function or a graph") as error:
+        gl.visualize(chain(X))  # type: ignore[arg-type]
+    assert "got: numpy.float64" in str(error.value)
+
+
+def test_a_jitted_function_is_drawn_as_the_function() -> None:
+    """How a function runs is not what it computes."""
+    assert len(nodes_of(parse(gl.visualize(gl.jit(chain), X)))) == len(nodes_of(parse(gl.visualize(chain, X))))
 
 
 def test_long_graphs_need_no_recursion_and_little_time() -> None:

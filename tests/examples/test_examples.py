@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
@@ -118,6 +119,14 @@ def test_gradients_and_tape(
     assert found == ((2.0, 3.0, 1.0),) * 3
     assert capsys.readouterr().out.count("(2.0, 3.0, 1.0)") == 3
     ET.parse(tmp_path / "gradients_of_a_times_b_plus_c.svg")
+
+
+def test_example_runs_as_a_script(tmp_path: Path) -> None:
+    """As a reader starts it, with pictures in the folder ``pictures``."""
+    script = str(EXAMPLES / "gradients_and_tape.py")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "graph: (2.0, 3.0, 1.0)" in done.stdout
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["gradients_of_a_times_b_plus_c.svg"]
 
 
 # -- the network -----------------------------------------------------------------------------
