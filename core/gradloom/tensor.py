@@ -13,14 +13,15 @@ from gradloom.op import _OPS, Op
 from gradloom.trace import Handle, alias_error, innermost
 
 
-_NUMBERS = frozenset({float, int, complex, bool})
+#: Types that belong to no other trace.
+_PLAIN = frozenset({float, int, complex, bool, np.ndarray, np.float64})
 
 
 def _binary(name: str) -> Callable[[Any, Any], Any]:
     def method(self: Tensor, other: Any) -> Any:
         trace = self._trace
         kind = type(other)
-        if kind in _NUMBERS or (kind is Tensor and other._trace is trace):
+        if kind in _PLAIN or (kind is Tensor and other._trace is trace):
             return trace.bind(_OPS[name], (self, other))
         if isinstance(other, Handle):
             return innermost((self, other)).bind(_OPS[name], (self, other))
@@ -334,7 +335,7 @@ def _beside(tensor: Tensor, inputs: tuple[Any, ...]) -> bool:
     if len(inputs) != 2:
         return False
     kind = type(inputs[1] if inputs[0] is tensor else inputs[0])
-    return kind is np.ndarray or kind is np.float64 or kind in _NUMBERS
+    return kind in _PLAIN
 
 
 def lost_gradient(action: str) -> LostGradientError:

@@ -19,7 +19,7 @@ from gradloom.errors import AliasError, ArgumentError, ConcreteValueError, Gradl
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, literal_key
 from gradloom.op import Op, get_op
 from gradloom.source import USER_FILES, RawSource, Source, user_source
-from gradloom.spec import FLOAT, PYTHON_SCALARS, Spec, recent_spec
+from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
 
 _LEVELS = itertools.count(1)
 #: Arrays up to this many bytes are copied when captured; larger ones are write-protected
@@ -145,8 +145,8 @@ class Trace:
         elif len(args) == 2 and type(args[0]) is type(args[1]) is handle and args[0]._trace is args[1]._trace is self:
             ids, specs = (args[0]._index, args[1]._index), (args[0].spec, args[1].spec)
             literal = False
-        elif len(args) == 2 and type(args[1]) is float and type(args[0]) is handle and args[0]._trace is self:
-            ids, specs = (args[0]._index, args[1]), (args[0].spec, FLOAT)
+        elif len(args) == 2 and type(args[1]) in PYTHON_SCALARS and type(args[0]) is handle and args[0]._trace is self:
+            ids, specs = (args[0]._index, args[1]), (args[0].spec, PYTHON_SCALARS[type(args[1])])
             literal = True
         else:
             ids, specs, literal = self._lift_all(args, op)
