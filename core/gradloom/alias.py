@@ -58,7 +58,8 @@ class Memory:
 
 def note_view(base: Tensor, view: Tensor, index: Region) -> None:
     """Remember that a tensor shows a part of another."""
-    memory, region = base._memory, index
+    memory: Memory | None = base._memory
+    region = index
     if memory is not None and memory.root() is not base:
         if memory.sharers(base, base._region):
             # The view lies within what its base shows of the root.
@@ -75,8 +76,8 @@ def note_view(base: Tensor, view: Tensor, index: Region) -> None:
 
 def shows(view: Tensor, base: Tensor, index: Any) -> bool:
     """Return whether a tensor is the view ``base[index]``."""
-    memory = base._memory
-    if memory is None or getattr(view, "_memory", None) is not memory or memory.root() is not base or view is base:
+    memory: Memory | None = base._memory
+    if memory is None or memory.root() is not base or view is base or getattr(view, "_memory", None) is not memory:
         return False
     region = view._region
     return region is index or (type(region) is slice and type(index) is slice and region == index)

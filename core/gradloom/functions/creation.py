@@ -25,14 +25,23 @@ Tensor = Any
 def np_zeros_like(
     a: Tensor, dtype: Any = None, order: Any = "K", subok: Any = True, shape: Any = None, *, device: Any = None
 ) -> Tensor:
+    """Return zeros of the shape and dtype of an array."""
     _honour("numpy.zeros_like", order, subok, device)
     return _filled(a, dtype, shape, 0)
 
 
 @implements(np.empty_like)
 def np_empty_like(
-    prototype: Tensor, /, dtype: Any = None, order: Any = "K", subok: Any = True, shape: Any = None, *, device: Any = None
+    prototype: Tensor,
+    /,
+    dtype: Any = None,
+    order: Any = "K",
+    subok: Any = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
 ) -> Tensor:
+    """Return zeros of the shape and dtype of an array."""
     _honour("numpy.empty_like", order, subok, device)
     return _filled(prototype, dtype, shape, 0)
 
@@ -41,6 +50,7 @@ def np_empty_like(
 def np_ones_like(
     a: Tensor, dtype: Any = None, order: Any = "K", subok: Any = True, shape: Any = None, *, device: Any = None
 ) -> Tensor:
+    """Return ones of the shape and dtype of an array."""
     _honour("numpy.ones_like", order, subok, device)
     return _filled(a, dtype, shape, 1)
 
@@ -56,6 +66,7 @@ def np_full_like(
     *,
     device: Any = None,
 ) -> Tensor:
+    """Return an array filled with a value, which keeps its gradient."""
     _honour("numpy.full_like", order, subok, device)
     return _full(a, fill_value, dtype or a.dtype, a.shape if shape is None else _shape(shape))
 
@@ -88,18 +99,21 @@ def _full(like: Tensor, value: Any, dtype: Any, shape: tuple[int, ...]) -> Tenso
 
 @implements_creation(np.zeros)
 def zeros_for(like: Tensor, shape: Any, dtype: Any = float, order: Any = "C", *, device: Any = None) -> Tensor:
+    """Return zeros as a tensor."""
     _honour("numpy.zeros", order, True, device)
     return _filled(like, dtype or float, shape, 0)
 
 
 @implements_creation(np.empty)
 def empty_for(like: Tensor, shape: Any, dtype: Any = float, order: Any = "C", *, device: Any = None) -> Tensor:
+    """Return zeros as a tensor."""
     _honour("numpy.empty", order, True, device)
     return _filled(like, dtype or float, shape, 0)
 
 
 @implements_creation(np.ones)
 def ones_for(like: Tensor, shape: Any, dtype: Any = None, order: Any = "C", *, device: Any = None) -> Tensor:
+    """Return ones as a tensor."""
     _honour("numpy.ones", order, True, device)
     return _filled(like, dtype or float, shape, 1)
 
@@ -108,6 +122,7 @@ def ones_for(like: Tensor, shape: Any, dtype: Any = None, order: Any = "C", *, d
 def full_for(
     like: Tensor, shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C", *, device: Any = None
 ) -> Tensor:
+    """Return a tensor filled with a value."""
     _honour("numpy.full", order, True, device)
     return _full(like, fill_value, dtype or as_array(fill_value).dtype, _shape(shape))
 
@@ -123,6 +138,7 @@ def array_for(
     subok: Any = False,
     ndmin: int = 0,
 ) -> Tensor:
+    """Return numbers, arrays or nested lists of tensors as a tensor."""
     _honour("numpy.array", order, subok, None)
     out = as_array(object)
     out = as_tensor(out, innermost((like, out)))
@@ -137,6 +153,7 @@ def array_for(
 def asarray_for(
     like: Tensor, a: Any, dtype: Any = None, order: Any = None, *, device: Any = None, copy: Any = None
 ) -> Tensor:
+    """Return numbers, arrays or nested lists of tensors as a tensor."""
     _honour("numpy.asarray", order, True, device)
     return array_for(like, a, dtype, copy=bool(copy))
 
@@ -157,12 +174,14 @@ for _function in (np.arange, np.eye, np.identity, np.tri):
 
 @implements(np.copy)
 def np_copy(a: Tensor, order: Any = "K", subok: Any = False) -> Tensor:
+    """Return a tensor that in-place changes of this one leave alone."""
     _honour("numpy.copy", order, subok, None)
     return a.copy()
 
 
 @implements(np.copyto)
 def np_copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> None:
+    """Refuse; tensors are assigned or selected."""
     raise UnsupportedFunctionError(
         "copyto is not supported on tensors",
         op="numpy.copyto",

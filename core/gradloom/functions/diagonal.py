@@ -20,6 +20,7 @@ Tensor = Any
 
 @implements(np.diag)
 def np_diag(v: Tensor, k: Any = 0) -> Tensor:
+    """Return the diagonal of a matrix, or a matrix with a diagonal."""
     if v.ndim == 2:
         return np.diagonal(v, k)
     if v.ndim != 1:
@@ -29,6 +30,7 @@ def np_diag(v: Tensor, k: Any = 0) -> Tensor:
 
 @implements(np.diagflat)
 def np_diagflat(v: Tensor, k: Any = 0) -> Tensor:
+    """Return a matrix with a diagonal."""
     k = operator.index(k)
     n = v.size + abs(k)
     rows = np.arange(v.size) + max(-k, 0)
@@ -38,6 +40,7 @@ def np_diagflat(v: Tensor, k: Any = 0) -> Tensor:
 
 @implements(np.diagonal)
 def np_diagonal(a: Tensor, offset: Any = 0, axis1: Any = 0, axis2: Any = 1) -> Tensor:
+    """Return the diagonals of the matrices along two axes."""
     return a._note_view(_diagonal("numpy.diagonal", a, offset, axis1, axis2), None)
 
 
@@ -64,6 +67,7 @@ def _rank_error(op: str, expected: str, x: Tensor) -> ShapeError:
 def np_trace(
     a: Tensor, offset: Any = 0, axis1: Any = 0, axis2: Any = 1, dtype: Any = None, out: Any = None
 ) -> Tensor:
+    """Sum the diagonals of the matrices along two axes."""
     refuse("numpy.trace", out=out)
     diagonal = _diagonal("numpy.trace", a, offset, axis1, axis2)
     return np.sum(diagonal, axis=-1) if dtype is None else np.sum(diagonal, axis=-1, dtype=dtype)
@@ -71,11 +75,13 @@ def np_trace(
 
 @implements(np.tril)
 def np_tril(m: Tensor, k: Any = 0) -> Tensor:
+    """Set elements above a diagonal to zero."""
     return _triangle("numpy.tril", m, k, False)
 
 
 @implements(np.triu)
 def np_triu(m: Tensor, k: Any = 0) -> Tensor:
+    """Set elements below a diagonal to zero."""
     return _triangle("numpy.triu", m, operator.index(k) - 1, True)
 
 
@@ -83,12 +89,13 @@ def _triangle(op: str, m: Tensor, k: Any, upper: bool) -> Tensor:
     if m.ndim == 0:
         raise _rank_error(op, "an array of 1 or more axes", m)
     shape = m.shape[-2:] if m.ndim > 1 else m.shape * 2
-    lower = np.tri(*shape, k=k, dtype=bool)
+    lower = np.tri(shape[0], shape[1], k=operator.index(k), dtype=bool)
     return np.where(~lower if upper else lower, m, zeros(m._trace, Spec((), m.dtype)))
 
 
 @implements(np.vander)
 def np_vander(x: Tensor, N: Any = None, increasing: Any = False) -> Tensor:
+    """Return the matrix of powers of a vector."""
     if x.ndim != 1:
         raise _rank_error("numpy.vander", "a vector", x)
     count = x.size if N is None else operator.index(N)

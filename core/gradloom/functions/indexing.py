@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +32,13 @@ class ParsedIndex(NamedTuple):
     @property
     def basic(self) -> bool:
         """Whether the index has neither arrays nor masks."""
-        return not self.arrays and all(type(e) is not tuple or e[0] == "slice" for e in self.entries)
+        return self.scalar and not self.arrays
+
+    @property
+    def scalar(self) -> bool:
+        """Whether the index has no masks and no arrays but 0-d ones; then NumPy gives a view."""
+        masks = any(type(e) is tuple and e[0] == "mask" for e in self.entries)
+        return not masks and all(a.ndim == 0 for a in self.arrays)
 
 
 def parse_index(shape: tuple[int, ...], index: Any) -> ParsedIndex:
@@ -49,7 +54,9 @@ def parse_index(shape: tuple[int, ...], index: Any) -> ParsedIndex:
             "too many indices", op="getitem", argument="index", expected=f"at most {len(shape)}", got=sum(used)
         )
     if ellipses > 1:
-        raise IndexRangeError("an index can only have a single ellipsis", op="getitem", argument="index", got=f"{ellipses}")
+        raise IndexRangeError(
+            "an index can only have a single ellipsis", op="getitem", argument="index", got=ellipses
+        )
     if not ellipses:
         items.append(Ellipsis)
         used.append(0)
@@ -163,6 +170,7 @@ def value_of(array: Any, action: str) -> Any:
 
 @implements(operator.getitem)
 def np_getitem(x: Tensor, index: Any) -> Tensor:
+    """Return ``x[index]``."""
     if type(index) is int and x.spec.ndim == 1:
         # The commonest index, and the one that loops use.
         return gather(x, index=(_position(index, x.spec.shape, 0),), unique=True)
@@ -172,12 +180,12 @@ def np_getitem(x: Tensor, index: Any) -> Tensor:
             return gather(x, index=parsed.entries, unique=True)
         return x._note_view(getitem(x, index=parsed.entries), index)
     out = gather(x, *parsed.arrays, index=parsed.entries, unique=parsed.unique)
-    scalars = all(a.ndim == 0 for a in parsed.arrays) and "mask" not in [e[0] for e in parsed.entries if type(e) is tuple]
-    return x._note_view(out, index) if scalars else out
+    return x._note_view(out, index) if parsed.scalar else out
 
 
 @implements(operator.setitem)
 def np_setitem(x: Tensor, index: Any, value: Any) -> Tensor:
+    """Return what ``x`` is after ``x[index] = value``."""
     if not isinstance(value, Handle) and type(value) not in PYTHON_SCALARS:
         value = as_array(value)
     mask = _whole_mask(x, index, value)
@@ -256,6 +264,7 @@ def _fitted(v: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 @implements(np.take)
 def np_take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: Any = "raise") -> Tensor:
+    """Take positions along an axis."""
     refuse("numpy.take", out=out)
     a, indices = as_array(a), as_array(indices)
     trace = innermost((a, indices))
@@ -277,11 +286,14 @@ def np_take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: Any =
 
 def _require_integers(op: str, indices: Any) -> None:
     if indices.dtype.kind not in "iu":
-        raise DTypeError("indices must be integers", op=op, argument="indices", expected="an integer dtype", got=indices.dtype)
+        raise DTypeError(
+            "indices must be integers", op=op, argument="indices", expected="an integer dtype", got=indices.dtype
+        )
 
 
 @implements(np.take_along_axis)
 def np_take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Tensor:
+    """Take positions along an axis, the other axes in step."""
     arr, indices = as_array(arr), as_array(indices)
     _require_integers("numpy.take_along_axis", indices)
     trace = innermost((arr, indices))
@@ -302,7 +314,7 @@ def np_take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Tensor:
     if all(k == axis or m == n for k, (m, n) in enumerate(zip(indices.shape, arr.shape, strict=True))):
         return take_along_axis(arr, indices, axis=axis)
     shape = list(np.broadcast_shapes(_without(arr.shape, axis), _without(indices.shape, axis)))
-    wide = [tuple(shape[:axis] + [x.shape[axis]] + shape[axis:]) for x in (arr, indices)]
+    wide = [(*shape[:axis], x.shape[axis], *shape[axis:]) for x in (arr, indices)]
     return take_along_axis(np.broadcast_to(arr, wide[0]), np.broadcast_to(indices, wide[1]), axis=axis)
 
 
@@ -312,6 +324,7 @@ def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
 
 @implements(np.compress)
 def np_compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Tensor:
+    """Take the positions along an axis where a condition holds."""
     refuse("numpy.compress", out=out)
     condition = value_of(as_array(condition), "numpy.compress").astype(bool)
     return np.take(a, np.flatnonzero(condition), axis=axis)
@@ -319,12 +332,14 @@ def np_compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Te
 
 @implements(np.extract)
 def np_extract(condition: Any, arr: Any) -> Tensor:
+    """Take the elements where a condition holds."""
     condition = value_of(as_array(condition), "numpy.extract").astype(bool)
     return np.take(arr, np.flatnonzero(condition))
 
 
 @implements(np.choose)
 def np_choose(a: Any, choices: Any, out: Any = None, mode: Any = "raise") -> Tensor:
+    """Choose elements from several arrays by number."""
     refuse("numpy.choose", out=out)
     table = np.stack(np.broadcast_arrays(*[as_array(c) for c in choices]))
     picks = as_array(a)
@@ -343,6 +358,7 @@ def np_choose(a: Any, choices: Any, out: Any = None, mode: Any = "raise") -> Ten
 
 @implements(np.nonzero)
 def np_nonzero(a: Tensor) -> tuple[Any, ...]:
+    """Return the positions of nonzero elements, evaluated on the spot."""
     if a.ndim == 0:
         raise ShapeError("nonzero of a 0-d array", op="numpy.nonzero", remedy="use np.atleast_1d(x).nonzero()")
     return np.nonzero(value_of(a, "numpy.nonzero"))
@@ -350,16 +366,19 @@ def np_nonzero(a: Tensor) -> tuple[Any, ...]:
 
 @implements(np.flatnonzero)
 def np_flatnonzero(a: Tensor) -> Any:
+    """Return the flat positions of nonzero elements, evaluated on the spot."""
     return np.flatnonzero(value_of(a, "numpy.flatnonzero"))
 
 
 @implements(np.argwhere)
 def np_argwhere(a: Tensor) -> Any:
+    """Return the positions of nonzero elements as rows, evaluated on the spot."""
     return np.argwhere(value_of(a, "numpy.argwhere"))
 
 
 @implements(np.ix_)
 def np_ix_(*args: Any) -> tuple[Any, ...]:
+    """Return index arrays that select a grid."""
     grids = []
     for k, sequence in enumerate(args):
         x = as_array(sequence)
@@ -373,6 +392,7 @@ def np_ix_(*args: Any) -> tuple[Any, ...]:
 
 @implements(np.unravel_index)
 def np_unravel_index(indices: Tensor, shape: Any, order: Any = "C") -> tuple[Tensor, ...]:
+    """Return flat positions as one position per axis."""
     _require_integers("numpy.unravel_index", indices)
     lengths = [operator.index(n) for n in shape] if np.iterable(shape) else [operator.index(shape)]
     parts = []

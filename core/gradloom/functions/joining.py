@@ -25,6 +25,7 @@ Tensor = Any
 def np_concatenate(
     arrays: Any, axis: Any = 0, out: Any = None, *, dtype: Any = None, casting: Any = "same_kind"
 ) -> Tensor:
+    """Join arrays along an axis."""
     return _concatenate("numpy.concatenate", _sequence("numpy.concatenate", arrays), axis, out, dtype, casting)
 
 
@@ -74,6 +75,7 @@ def _cast(op: str, x: Any, dtype: np.dtype[Any], casting: Any) -> Any:
 def np_stack(
     arrays: Any, axis: Any = 0, out: Any = None, *, dtype: Any = None, casting: Any = "same_kind"
 ) -> Tensor:
+    """Join arrays along a new axis."""
     parts = _sequence("numpy.stack", arrays)
     shape = parts[0].shape
     for k, x in enumerate(parts):
@@ -92,35 +94,41 @@ def np_stack(
 
 @implements(np.vstack)
 def np_vstack(tup: Any, *, dtype: Any = None, casting: Any = "same_kind") -> Tensor:
+    """Join arrays along axis 0, vectors as rows."""
     parts = [np.atleast_2d(x) for x in _sequence("numpy.vstack", tup)]
     return _concatenate("numpy.vstack", parts, 0, None, dtype, casting)
 
 
 @implements(np.hstack)
 def np_hstack(tup: Any, *, dtype: Any = None, casting: Any = "same_kind") -> Tensor:
+    """Join arrays along axis 1, vectors along axis 0."""
     parts = [np.atleast_1d(x) for x in _sequence("numpy.hstack", tup)]
     return _concatenate("numpy.hstack", parts, 0 if parts[0].ndim == 1 else 1, None, dtype, casting)
 
 
 @implements(np.dstack)
 def np_dstack(tup: Any) -> Tensor:
+    """Join arrays along axis 2."""
     parts = [np.atleast_3d(x) for x in _sequence("numpy.dstack", tup)]
     return _concatenate("numpy.dstack", parts, 2, None, None, "same_kind")
 
 
 @implements(np.column_stack)
 def np_column_stack(tup: Any) -> Tensor:
+    """Join vectors as the columns of a matrix."""
     columns = [np.reshape(x, (-1, 1)) if x.ndim < 2 else x for x in _sequence("numpy.column_stack", tup)]
     return _concatenate("numpy.column_stack", columns, 1, None, None, "same_kind")
 
 
 @implements(np.append)
 def np_append(arr: Any, values: Any, axis: Any = None) -> Tensor:
+    """Join values to the end of an array."""
     return _concatenate("numpy.append", [as_array(arr), as_array(values)], axis, None, None, "same_kind")
 
 
 @implements(np.block)
 def np_block(arrays: Any) -> Tensor:
+    """Join nested lists of blocks."""
     depth = _depth(arrays)
     ndim = max(depth, *[np.ndim(x) for x in _blocks(arrays)])
     return _block(arrays, depth, ndim)
@@ -152,11 +160,13 @@ def _block(arrays: Any, depth: int, ndim: int) -> Any:
 
 @implements(np.array_split)
 def np_array_split(ary: Tensor, indices_or_sections: Any, axis: Any = 0) -> list[Tensor]:
+    """Split into parts of nearly equal length."""
     return _split("numpy.array_split", ary, indices_or_sections, axis, False)
 
 
 @implements(np.split)
 def np_split(ary: Tensor, indices_or_sections: Any, axis: Any = 0) -> list[Tensor]:
+    """Split into parts of equal length, or at positions."""
     return _split("numpy.split", ary, indices_or_sections, axis, True)
 
 
@@ -183,18 +193,21 @@ def _split(op: str, x: Tensor, sections: Any, axis: Any, equal: bool) -> list[Te
 
 @implements(np.hsplit)
 def np_hsplit(ary: Tensor, indices_or_sections: Any) -> list[Tensor]:
+    """Split along axis 1, vectors along axis 0."""
     _at_least("numpy.hsplit", ary, 1)
     return _split("numpy.hsplit", ary, indices_or_sections, 1 if ary.ndim > 1 else 0, True)
 
 
 @implements(np.vsplit)
 def np_vsplit(ary: Tensor, indices_or_sections: Any) -> list[Tensor]:
+    """Split along axis 0."""
     _at_least("numpy.vsplit", ary, 2)
     return _split("numpy.vsplit", ary, indices_or_sections, 0, True)
 
 
 @implements(np.dsplit)
 def np_dsplit(ary: Tensor, indices_or_sections: Any) -> list[Tensor]:
+    """Split along axis 2."""
     _at_least("numpy.dsplit", ary, 3)
     return _split("numpy.dsplit", ary, indices_or_sections, 2, True)
 
@@ -207,6 +220,7 @@ def _at_least(op: str, x: Tensor, ndim: int) -> None:
 
 
 def np_unstack(x: Tensor, /, *, axis: Any = 0) -> tuple[Tensor, ...]:
+    """Split into the parts of an axis, without that axis."""
     axis = axis_index("numpy.unstack", axis, x.ndim)
     return tuple([x[(*(slice(None),) * axis, k)] for k in range(x.shape[axis])])
 
@@ -228,6 +242,7 @@ def take_positions(x: Tensor, positions: Any, axis: int, unique: bool = False) -
 
 @implements(np.repeat)
 def np_repeat(a: Tensor, repeats: Any, axis: Any = None) -> Tensor:
+    """Repeat each element."""
     if axis is None:
         a, axis = reshape(a, shape=(a.size,)), 0
     axis = axis_index("numpy.repeat", axis, a.ndim)
@@ -247,6 +262,7 @@ def np_repeat(a: Tensor, repeats: Any, axis: Any = None) -> Tensor:
 
 @implements(np.tile)
 def np_tile(A: Tensor, reps: Any) -> Tensor:
+    """Repeat the whole array."""
     counts = tuple([operator.index(n) for n in reps]) if np.iterable(reps) else (operator.index(reps),)
     ndim = max(len(counts), A.ndim)
     counts = (1,) * (ndim - len(counts)) + counts
@@ -258,6 +274,7 @@ def np_tile(A: Tensor, reps: Any) -> Tensor:
 
 @implements(np.roll)
 def np_roll(a: Tensor, shift: Any, axis: Any = None) -> Tensor:
+    """Shift elements along axes, around the ends."""
     if axis is None:
         return reshape(np.roll(reshape(a, shape=(a.size,)), shift, 0), shape=a.shape)
     # Unlike elsewhere, an axis may be named twice: the shifts add up.
@@ -278,6 +295,7 @@ def np_roll(a: Tensor, shift: Any, axis: Any = None) -> Tensor:
 
 @implements(np.pad)
 def np_pad(array: Tensor, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Tensor:
+    """Widen an array at its edges."""
     widths = _pad_widths(array, pad_width)
     if mode == "constant":
         values = kwargs.pop("constant_values", 0)
@@ -304,7 +322,8 @@ def _pad_widths(array: Tensor, pad_width: Any) -> list[tuple[int, int]]:
     if isinstance(pad_width, dict):
         pairs = [(0, 0)] * array.ndim
         for axis, width in pad_width.items():
-            pairs[axis_index("numpy.pad", axis, array.ndim, "pad_width")] = width if np.iterable(width) else (width,) * 2
+            before, after = width if np.iterable(width) else (width, width)
+            pairs[axis_index("numpy.pad", axis, array.ndim, "pad_width")] = (before, after)
         pad_width = pairs
     widths = np.asarray(pad_width)
     if widths.dtype.kind not in "iu":
@@ -352,6 +371,7 @@ def _padded(x: Tensor, widths: dict[int, tuple[int, int]], value: Tensor) -> Ten
 
 @implements(np.delete)
 def np_delete(arr: Tensor, obj: Any, axis: Any = None) -> Tensor:
+    """Leave out positions of an axis."""
     if axis is None:
         arr, axis = reshape(arr, shape=(arr.size,)), 0
     axis = axis_index("numpy.delete", axis, arr.ndim)
@@ -360,6 +380,7 @@ def np_delete(arr: Tensor, obj: Any, axis: Any = None) -> Tensor:
 
 @implements(np.insert)
 def np_insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Tensor:
+    """Insert values before positions of an axis."""
     arr, values = as_array(arr), as_array(values)
     if axis is None:
         arr, axis = reshaped(arr, (arr.size,)), 0
@@ -371,7 +392,9 @@ def np_insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Tensor:
     if where.ndim == 0:
         values = np.moveaxis(values, 0, axis)
     count = values.shape[axis] if where.size == 1 else where.size
-    places = np.insert(np.arange(length), np.repeat(where.ravel(), count) if where.size == 1 else where, length + np.arange(count))
+    if where.size == 1:
+        where = np.repeat(where.ravel(), count)
+    places = np.insert(np.arange(length), where, length + np.arange(count))
     values = np.broadcast_to(values, (*arr.shape[:axis], count, *arr.shape[axis + 1 :]))
     trace = innermost((arr, values))
     joined = concatenate(as_tensor(arr, trace), np.astype(as_tensor(values, trace), arr.dtype), axis=axis)
@@ -380,6 +403,7 @@ def np_insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Tensor:
 
 @implements(np.trim_zeros)
 def np_trim_zeros(filt: Tensor, trim: Any = "fb", axis: Any = None) -> Tensor:
+    """Refuse; the shape would depend on values."""
     raise UnsupportedFunctionError(
         "trim_zeros is not supported on tensors: the shape of its result depends on values",
         op="numpy.trim_zeros",

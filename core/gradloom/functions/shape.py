@@ -30,6 +30,7 @@ def view(x: Tensor, out: Tensor) -> Tensor:
 
 @implements(np.reshape)
 def np_reshape(a: Tensor, shape: Any, order: Any = "C", *, copy: Any = None) -> Tensor:
+    """Give the elements another shape."""
     refuse("numpy.reshape", order=(order if order in ("A", "K") else "C", "C"))
     wanted = full_shape("numpy.reshape", a.shape, shape)
     if order == "F":
@@ -64,11 +65,13 @@ def full_shape(op: str, old: Shape, shape: Any) -> Shape:
 
 @implements(np.ravel)
 def np_ravel(a: Tensor, order: Any = "C") -> Tensor:
+    """Return all elements along one axis."""
     return np.reshape(a, (-1,) if a.size else (0,), order=order)
 
 
 @implements(np.expand_dims)
 def np_expand_dims(a: Tensor, axis: Any) -> Tensor:
+    """Insert axes of length 1."""
     count = len(axis) if isinstance(axis, (tuple, list)) else 1
     new = axis_tuple("numpy.expand_dims", axis, a.ndim + count)
     lengths = iter(a.shape)
@@ -77,6 +80,7 @@ def np_expand_dims(a: Tensor, axis: Any) -> Tensor:
 
 @implements(np.squeeze)
 def np_squeeze(a: Tensor, axis: Any = None) -> Tensor:
+    """Drop axes of length 1."""
     gone = axis_tuple("numpy.squeeze", axis, a.ndim)
     if axis is None:
         gone = tuple([k for k in gone if a.shape[k] == 1])
@@ -94,17 +98,20 @@ def np_squeeze(a: Tensor, axis: Any = None) -> Tensor:
 
 @implements(np.atleast_1d)
 def np_atleast_1d(*arys: Any) -> Any:
+    """Return arrays with one axis or more."""
     return _each(arys, lambda x: np.reshape(x, (1,)) if x.ndim == 0 else x)
 
 
 @implements(np.atleast_2d)
 def np_atleast_2d(*arys: Any) -> Any:
+    """Return arrays with two axes or more."""
     return _each(arys, lambda x: np.reshape(x, (1,) * (2 - x.ndim) + x.shape) if x.ndim < 2 else x)
 
 
 @implements(np.atleast_3d)
 def np_atleast_3d(*arys: Any) -> Any:
-    shapes = {0: lambda s: (1, 1, 1), 1: lambda s: (1, *s, 1), 2: lambda s: (*s, 1)}
+    """Return arrays with three axes or more."""
+    shapes: dict[int, Any] = {0: lambda s: (1, 1, 1), 1: lambda s: (1, *s, 1), 2: lambda s: (*s, 1)}
     return _each(arys, lambda x: np.reshape(x, shapes[x.ndim](x.shape)) if x.ndim < 3 else x)
 
 
@@ -115,6 +122,7 @@ def _each(arrays: Any, function: Any) -> Any:
 
 @implements(np.resize)
 def np_resize(a: Tensor, new_shape: Any) -> Tensor:
+    """Refuse; the result would repeat elements by memory order."""
     raise UnsupportedFunctionError(
         "resize is not supported on tensors",
         op="numpy.resize",
@@ -127,6 +135,7 @@ def np_resize(a: Tensor, new_shape: Any) -> Tensor:
 
 @implements(np.broadcast_to)
 def np_broadcast_to(array: Tensor, shape: Any, subok: Any = False) -> Tensor:
+    """Repeat along axes of length 1 and new leading axes."""
     refuse("numpy.broadcast_to", subok=(subok, False))
     wanted = tuple([operator.index(n) for n in shape]) if np.iterable(shape) else (operator.index(shape),)
     return view(array, broadcast_to(array, shape=wanted))
@@ -134,6 +143,7 @@ def np_broadcast_to(array: Tensor, shape: Any, subok: Any = False) -> Tensor:
 
 @implements(np.broadcast_arrays)
 def np_broadcast_arrays(*args: Any, subok: Any = False) -> tuple[Any, ...]:
+    """Broadcast arrays to their common shape."""
     refuse("numpy.broadcast_arrays", subok=(subok, False))
     arrays = [as_array(x) for x in args]
     try:
@@ -150,6 +160,7 @@ def np_broadcast_arrays(*args: Any, subok: Any = False) -> tuple[Any, ...]:
 
 @implements(np.meshgrid)
 def np_meshgrid(*xi: Any, copy: Any = True, sparse: Any = False, indexing: Any = "xy") -> tuple[Any, ...]:
+    """Return coordinate arrays of a grid."""
     if indexing not in ("xy", "ij"):
         raise ValueError("Valid values for `indexing` are 'xy' and 'ij'.")
     n = len(xi)
@@ -164,6 +175,7 @@ def np_meshgrid(*xi: Any, copy: Any = True, sparse: Any = False, indexing: Any =
 
 @implements(np.transpose, np.permute_dims)
 def np_transpose(a: Tensor, axes: Any = None) -> Tensor:
+    """Permute the axes."""
     if axes is None:
         return view(a, reversed_axes(a))
     order = axis_tuple("numpy.transpose", tuple(axes) if np.iterable(axes) else axes, a.ndim, "axes")
@@ -180,6 +192,7 @@ def np_transpose(a: Tensor, axes: Any = None) -> Tensor:
 
 @implements(np.matrix_transpose)
 def np_matrix_transpose(x: Tensor, /) -> Tensor:
+    """Swap the last two axes."""
     if x.ndim < 2:
         raise ShapeError(
             "a matrix has 2 or more axes",
@@ -192,6 +205,7 @@ def np_matrix_transpose(x: Tensor, /) -> Tensor:
 
 @implements(np.swapaxes)
 def np_swapaxes(a: Tensor, axis1: Any, axis2: Any) -> Tensor:
+    """Swap two axes."""
     i = axis_index("numpy.swapaxes", axis1, a.ndim, "axis1")
     j = axis_index("numpy.swapaxes", axis2, a.ndim, "axis2")
     axes = list(range(a.ndim))
@@ -201,6 +215,7 @@ def np_swapaxes(a: Tensor, axis1: Any, axis2: Any) -> Tensor:
 
 @implements(np.moveaxis)
 def np_moveaxis(a: Tensor, source: Any, destination: Any) -> Tensor:
+    """Move axes to other positions."""
     sources = axis_tuple("numpy.moveaxis", source, a.ndim, "source")
     targets = axis_tuple("numpy.moveaxis", destination, a.ndim, "destination")
     if len(sources) != len(targets):
@@ -219,9 +234,10 @@ def np_moveaxis(a: Tensor, source: Any, destination: Any) -> Tensor:
 
 @implements(np.rollaxis)
 def np_rollaxis(a: Tensor, axis: Any, start: Any = 0) -> Tensor:
+    """Move one axis before another."""
     k = axis_index("numpy.rollaxis", axis, a.ndim)
     start = operator.index(start)
-    target = axis_index("numpy.rollaxis", start, a.ndim + 1, "start") if start >= 0 else axis_index("numpy.rollaxis", start, a.ndim, "start")
+    target = axis_index("numpy.rollaxis", start, a.ndim + (start >= 0), "start")
     return np.moveaxis(a, k, target - 1 if k < target else target)
 
 
@@ -230,17 +246,20 @@ def np_rollaxis(a: Tensor, axis: Any, start: Any = 0) -> Tensor:
 
 @implements(np.flip)
 def np_flip(m: Tensor, axis: Any = None) -> Tensor:
+    """Reverse the order along axes."""
     return view(m, flip(m, axis=tuple(sorted(axis_tuple("numpy.flip", axis, m.ndim)))))
 
 
 @implements(np.fliplr)
 def np_fliplr(m: Tensor) -> Tensor:
+    """Reverse the order along axis 1."""
     _at_least("numpy.fliplr", m, 2)
     return np.flip(m, 1)
 
 
 @implements(np.flipud)
 def np_flipud(m: Tensor) -> Tensor:
+    """Reverse the order along axis 0."""
     _at_least("numpy.flipud", m, 1)
     return np.flip(m, 0)
 
@@ -254,6 +273,7 @@ def _at_least(op: str, m: Tensor, ndim: int) -> None:
 
 @implements(np.rot90)
 def np_rot90(m: Tensor, k: Any = 1, axes: Any = (0, 1)) -> Tensor:
+    """Rotate by quarter turns in the plane of two axes."""
     first, second = axis_tuple("numpy.rot90", tuple(axes), m.ndim, "axes")
     turns = operator.index(k) % 4
     if turns == 0:

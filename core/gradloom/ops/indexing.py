@@ -98,17 +98,12 @@ def getitem_accumulate(total: Any, cotangent: Tensor, out: Tensor, x: Tensor, *,
 def getitem_axes(x: Spec, *, index: Index) -> Axes:
     # An axis may be cut where all of it is taken.
     found = layout(x.shape, index, ())
-    kept = [k for n, k in found.others if k is not None and n == x.shape[k]]
-    whole = {k for k, entry in zip(kept, _slices_of(index, kept, x.ndim), strict=True) if entry[1] == 0 and entry[3] == 1}
+    entries = [entry for entry in index if entry is not None and entry != "..."]
+    whole = {k for k, (entry, n) in enumerate(zip(entries, x.shape, strict=True)) if entry == ("slice", 0, n, 1)}
     return Axes(
         (tuple([k if k in whole else None for k in range(x.ndim)]),),
         tuple([k if k in whole else None for _, k in found.others]),
     )
-
-
-def _slices_of(index: Index, axes: Sequence[int], ndim: int) -> list[Any]:
-    entries = [entry for entry in index if entry is not None and entry != "..."]
-    return [entries[k] for k in axes]
 
 
 def getitem_batch(size: int, batched: tuple[bool, ...], x: Tensor, *, index: Index) -> Tensor:

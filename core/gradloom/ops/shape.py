@@ -101,7 +101,9 @@ broadcast_to = define(
 
 def transpose_spec(x: Spec, *, axes: Shape) -> Spec:
     if sorted(axes) != list(range(x.ndim)):
-        raise AxisError("axes do not match the array", argument="axes", expected=f"a permutation of {x.ndim} axes", got=axes)
+        raise AxisError(
+            "axes do not match the array", argument="axes", expected=f"a permutation of {x.ndim} axes", got=axes
+        )
     return x.with_shape(tuple([x.shape[k] for k in axes]))
 
 

@@ -29,7 +29,8 @@ def places(shape: tuple[int, ...], index: tuple[Any, ...], arrays: tuple[Any, ..
         elif entry == "...":
             form.append(Ellipsis)
         elif type(entry) is tuple:
-            form.append(entry[1] if entry[0] == "mask" else slice(*[None if k < 0 and e else k for e, k in enumerate(entry[1:3])], entry[3]))
+            start_or_mask, *stop, step = entry[1:] if len(entry) > 2 else (entry[1], None)
+            form.append(slice(start_or_mask, stop[0] if stop[0] >= 0 else None, step) if stop else start_or_mask)
         else:
             form.append(entry)
     return np.arange(int(np.prod(shape))).reshape(shape)[tuple(form)]
