@@ -94,11 +94,15 @@ def np_sum(
 ) -> Tensor:
     """Add up along axes."""
     if dtype is None and out is None and initial is NoValue and where is True and isinstance(a, Handle):
-        ndim = a.spec.ndim
-        axes = _EVERY_AXIS[ndim] if axis is None else reduced_axes("numpy.sum", axis, ndim)
-        result: Tensor = a._trace.bind(reduction.sum, (a,), (axes, bool(keepdims)))
-        return result
+        return _plain("numpy.sum", reduction.sum, a, axis, keepdims)
     return _folded("numpy.sum", reduction.sum, np.add, a, axis, dtype, out, keepdims, initial, where)
+
+
+def _plain(name: str, op: Op, a: Tensor, axis: Any, keepdims: Any) -> Tensor:
+    """Reduce without further ado: on the path of every loss."""
+    ndim = a.spec.ndim
+    axes = _EVERY_AXIS[ndim] if axis is None else reduced_axes(name, axis, ndim)
+    return a._trace.bind(op, (a,), (axes, bool(keepdims)))
 
 
 @implements(np.prod)
@@ -166,6 +170,8 @@ def np_max(
     a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = NoValue, where: Any = True
 ) -> Tensor:
     """Return the maximum along axes; at ties its gradient is shared evenly."""
+    if out is None and initial is NoValue and where is True and isinstance(a, Handle):
+        return _plain("numpy.max", reduction.max, a, axis, keepdims)
     return _extremum("numpy.max", reduction.max, np.maximum, a, axis, out, keepdims, initial, where)
 
 
@@ -174,6 +180,8 @@ def np_min(
     a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = NoValue, where: Any = True
 ) -> Tensor:
     """Return the minimum along axes; at ties its gradient is shared evenly."""
+    if out is None and initial is NoValue and where is True and isinstance(a, Handle):
+        return _plain("numpy.min", reduction.min, a, axis, keepdims)
     return _extremum("numpy.min", reduction.min, np.minimum, a, axis, out, keepdims, initial, where)
 
 

@@ -90,4 +90,14 @@ SAMPLES = [
     *_recurrences(ZEROS, rng(3).uniform(-1, 1, ZEROS.shape), 1, "zeros"),
     *_recurrences(CUBE[0], CUBE[1], 0, "first axis"),
     *_recurrences(X[:, :1], X[:, 1:2], 1, "size 1"),
+    *_recurrences(EMPTY.T, EMPTY.T, 0, "size 0"),
+    # Backends may take another path for many rows: values only, the rules are the same.
+    Sample(
+        "linear_recurrence",
+        (rng(4).uniform(-1, 1, (3, 5)), rng(5).uniform(-1, 1, (3, 5))),
+        linear_recurrence,
+        {"axis": 0, "reverse": False},
+        name="many rows",
+        smooth=False,
+    ),
 ]
