@@ -82,13 +82,13 @@ def derivative_orders(graph: Graph, nodes: Sequence[int]) -> dict[int, int]:
     for i in nodes:
         raw = graph.sources[i]
         orders[i] = 0 if raw is None or raw[2] < 0 else orders.get(raw[2], 0) + 1
-    # An input goes where it is used first: a cotangent belongs to the backward part.
+    # What has no inputs goes where it is used first: a cotangent belongs to the backward part.
     used: dict[int, int] = {}
     for i in nodes:
         for j in graph.nodes[i][1]:
             used[j] = min(used.get(j, orders[i]), orders[i])
     for i in nodes:
-        if graph.nodes[i][0] is INPUT:
+        if graph.nodes[i][0] in (INPUT, LITERAL):
             orders[i] = used.get(i, 0)
     return orders
 

@@ -191,6 +191,7 @@ class _Picture:
         if not nodes:
             raise ArgumentError("the graph has no outputs, so there is nothing to draw", op="visualize")
         self.graph = graph
+        self.drawn = frozenset(nodes)
         self.title = title
         self.names = dict(zip(graph.inputs, names, strict=False))
         self.tags: dict[int, str] = {}
@@ -219,7 +220,7 @@ class _Picture:
             return f"output {attrs[0]}"
         if op is LITERAL:
             return _short(self.graph.literals[attrs[1]])
-        slots = [self._label(j) if self.graph.nodes[j][0] is LITERAL else "·" for j in inputs]
+        slots = ["·" if j in self.drawn else self._label(j) for j in inputs]
         return f"{op.name}({', '.join(slots)})" if any(slot != "·" for slot in slots) else op.name
 
     def _spec(self, i: int) -> str:

@@ -186,6 +186,14 @@ def test_long_literals_are_rounded_in_boxes_and_exact_in_tooltips() -> None:
     assert any("multiply(x0, 0.3333333333333333)" in (n.findtext(f"{SVG}title") or "") for n in nodes_of(root))
 
 
+def test_a_literal_that_is_an_output_is_a_box_and_only_that() -> None:
+    """The gradient of ``a * b + c`` with respect to c is the constant 1."""
+    root = parse(gl.visualize(gl.value_and_grad(lambda a, b, c: a * b + c, argnums=(0, 1, 2)), 3.0, 2.0, 1.0))
+    names = [t.text or "" for t in root.iter(f"{SVG}text") if t.get("class") == "name"]
+    assert names.count("1.0") == 1
+    assert not any("(" in name for name in names)
+
+
 def test_outputs_of_one_op_are_numbered() -> None:
     """An op with several outputs has a box for each that is used."""
     root = parse(gl.visualize(lambda x: np.linalg.eigh(x)[0], np.eye(3)))
