@@ -1,0 +1,92 @@
+"""What imports what: seen in a fresh interpreter, and in the source."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OURS = ("gradloom", "gradloom_numpy", "gradloom_cupy")
+
+
+def modules_after(code: str) -> set[str]:
+    """Return the top-level modules outside the standard library that some code loads."""
+    report = "import sys; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return {name for name in done.stdout.split() if name not in sys.stdlib_module_names and not name.startswith("_")}
+
+
+BARE = modules_after("")
+
+
+def test_import_loads_numpy_alone() -> None:
+    """pluggy and the plugins wait for the first look-up."""
+    assert modules_after("import gradloom") - BARE == {"gradloom", "numpy"}
+
+
+def test_a_gradient_loads_pluggy_and_the_plugins_light_parts() -> None:
+    """No other array library is loaded, whichever is installed."""
+    loaded = modules_after("import gradloom as gl, numpy as np; gl.grad(np.sin)(0.0)") - BARE
+    assert loaded == {"gradloom", "numpy", "pluggy", "gradloom_numpy", "gradloom_cupy"}
+
+
+def test_the_standard_modules_that_cost_most_are_not_loaded() -> None:
+    code = "import sys, numpy; before = set(sys.modules); import gradloom; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    costly = {"importlib.metadata", "argparse", "asyncio", "multiprocessing", "unittest", "hashlib"}
+    assert costly & set(done.stdout.split()) == set()
+
+
+def test_import_takes_at_most_1_4_times_as_long_as_numpy(tmp_path: Path) -> None:
+    """Best of several interleaved runs, with compiled modules as an installation has them."""
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+
+    def seconds(code: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
+        return time.perf_counter() - start
+
+    seconds("import gradloom")
+    pairs = [(seconds("import numpy"), seconds("import gradloom")) for _ in range(12)]
+    assert min(ours for _, ours in pairs) <= 1.4 * min(numpy for numpy, _ in pairs)
+
+
+def _imports(path: Path) -> list[tuple[str, int]]:
+    found: list[tuple[str, int]] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, 0) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.module or "", node.level))
+    return found
+
+
+SOURCES = [path for root in ("core", "plugins", "scheduler") for path in sorted((ROOT / root).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_source(path: Path) -> None:
+    """Imports are absolute; core imports no plugin; a plugin imports no other plugin, and core by its doors."""
+    package = path.relative_to(ROOT).parts[1]
+    for name, level in _imports(path):
+        top = name.split(".")[0]
+        assert level == 0, f"relative import of {name}"
+        assert top not in ("core", "plugins", "scheduler")
+        if top.startswith("gradloom_"):
+            assert top == package, f"{package} imports {name}"
+        if package == "gradloom":
+            assert top not in ("cupy", "cupyx", "dask", "distributed", "numba", "llvmlite")
