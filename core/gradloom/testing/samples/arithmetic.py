@@ -105,6 +105,8 @@ SAMPLES: list[Sample] = [
     _edges("power", [[0, 0, 0, 3, 1], [0, 1, 0.5, 0, 5]], {1: [0, 0, 0, np.log(3), 0]}),
     _edges("remainder", [[5, -5, 5, 6], [3, 3, -3, 3]], {0: [1, 1, 1, 1], 1: [-1, 2, 2, -2]}),
     _edges("fmod", [[5, -5, 5, 6], [3, 3, -3, 3]], {0: [1, 1, 1, 1], 1: [-1, 1, 1, -2]}),
+    # Here (fmod(x, y) - x) / y rounds to just below an integer.
+    _edges("fmod", [[606636.2, 815853.7], [6.6, 0.1]], {0: [1, 1], 1: [-91914, -8158536]}),
     Sample("absolute", (np.array([0j, 3 + 4j]),), np.absolute, name="complex zero", smooth=False,
            expected_partials={0: np.array([[[0, 0], [0, 0]], [[0, 0], [0.6, 0.8]]])}),
     *_binary("annihilating_multiply", oracle=annihilating_multiply)[:4],

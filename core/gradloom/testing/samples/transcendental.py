@@ -101,6 +101,7 @@ for _name in ("logaddexp", "logaddexp2"):
     SAMPLES.append(Sample(_name, _TIES, getattr(np, _name), name="ties", smooth=False, expected_partials=_shares))
 SAMPLES += [
     Sample("logaddexp", (np.array([0.5, -1.0]), np.array([0.5, -1.0])), np.logaddexp, name="finite ties"),
+    Sample("arccosh", (np.array([-1.5 + 0.7j, -0.4 - 0.9j]),), np.arccosh, name="complex left half plane", rtol=1e-12),
     Sample("arctan2", (np.array([-1.0, 2.0]), np.array([-2.0, -0.7])), np.arctan2, name="left half plane"),
     Sample(
         "arctan2",
