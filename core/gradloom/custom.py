@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from gradloom.errors import ArgumentError, LostGradientError, OutputError, ShapeError
+from gradloom.errors import ArgumentError, OutputError, ShapeError
 from gradloom.function import new_trace, output_ids, require_callable
 from gradloom.graph import Graph
 from gradloom.ops import custom as ops
@@ -152,8 +152,4 @@ def _pulled_ids(inner: Trace, pulled: Any, structure: Any, count: int, tensors: 
 def _refuse_lost(values: list[Any]) -> None:
     for value in values:
         if isinstance(value, Handle) and value._trace.carries_gradient(value._index):
-            raise LostGradientError(
-                "the function closes over a tensor that is being differentiated",
-                op="custom_gradient",
-                remedy="pass it as an argument, or wrap it in gl.stop_gradient",
-            )
+            raise ops.closed_over()

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from gradloom.backend import backends, spec_of
-from gradloom.errors import ArgumentError, DTypeError, OutputError
+from gradloom.errors import ArgumentError, DTypeError, GradloomError, OutputError
 from gradloom.graph import INPUT, LITERAL
-from gradloom.program import choose_backend
+from gradloom.program import Program, choose_backend
 from gradloom.pytree import Structure, flatten, paths, unflatten
 from gradloom.spec import PYTHON_SCALARS, Spec
 from gradloom.tensor import Tensor
@@ -68,6 +68,16 @@ def _not_differentiable(transform: str, argument: str, value: Any, spec: Spec | 
         got=spec,
         remedy="convert it (x.astype(float), 3.0 instead of 3) or choose others with argnums",
     )
+
+
+def call(f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+    """Call a user's function; an error of gradloom that NumPy replaced by its own comes out again."""
+    try:
+        return f(*args, **kwargs)
+    except ValueError as error:
+        if isinstance(error.__cause__, GradloomError):
+            raise error.__cause__ from None
+        raise
 
 
 def wrap_foreign(trace: Trace, tree: Any) -> Any:
@@ -162,7 +172,10 @@ def evaluate(trace: Trace, index: int) -> Any:
                 values[i] = backend.from_host(values[i])
     for i in order:
         op, inputs, attrs = nodes[i]
-        if op is not INPUT and op is not LITERAL:
+        if op.name == "call":
+            forward = Program(attrs[0])
+            values[i] = tuple(forward.plan(backend.name).run([values[j] for j in inputs]))
+        elif op is not INPUT and op is not LITERAL:
             kernel, keywords = backend.kernel(op, attrs)
             values[i] = kernel(*[values[j] for j in inputs], **keywords)
     value = values[index]

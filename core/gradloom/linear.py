@@ -11,10 +11,10 @@ from gradloom.api import ArgNums, grad, normalise_argnums
 from gradloom.autodiff import pullback_graph, pushforward_graph
 from gradloom.backend import spec_of
 from gradloom.errors import ArgumentError, DTypeError, OutputError, ShapeError
-from gradloom.function import differentiable_leaves, new_trace, output_ids, require_callable, with_name_of
+from gradloom.function import call, differentiable_leaves, new_trace, output_ids, require_callable, with_name_of
 from gradloom.graph import Graph
 from gradloom.program import Program, programs
-from gradloom.pytree import Structure, describe, flatten, paths, unflatten
+from gradloom.pytree import Structure, describe, flatten, in_key_order, paths, unflatten
 from gradloom.spec import Spec
 from gradloom.stage import stage
 from gradloom.tensor import Tensor
@@ -58,7 +58,7 @@ def trace_differentiable(
         tensors = [trace.add_input(spec, value) for spec, value in zip(specs, leaves, strict=True)]
         trace.wrt = frozenset(trace.inputs)
         wrt = tuple(trace.inputs)
-        out = f(*unflatten(input_structure, tensors))
+        out = call(f, unflatten(input_structure, tensors), {})
         ids, structure = output_ids(trace, transform, out)
         output_specs = [trace.specs[i].strong() for i in ids]
         if not all(s.inexact for s in output_specs):
@@ -263,6 +263,8 @@ def fitting_leaves(
 ) -> list[Any]:
     """Return the leaves of a tree, or raise unless it has a given structure, shapes and kinds."""
     values, found = flatten(tree)
+    if found != structure:
+        values, found = flatten(in_key_order(tree, structure))
     if found != structure:
         raise ArgumentError(
             "containers differ in structure",

@@ -100,6 +100,21 @@ def _unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:
     return kind(**dict(zip(static, values, strict=True)))
 
 
+def in_key_order(tree: Any, structure: Structure) -> Any:
+    """Return a container with its dicts in the key order of a structure, where they have its keys."""
+    if tree is None or structure is None or structure == LEAF or type(tree) is not structure[0]:
+        return tree
+    kind, keys, children = structure
+    if kind is dict:
+        if tree.keys() != set(keys):
+            return tree
+        return {key: in_key_order(tree[key], child) for key, child in zip(keys, children, strict=True)}
+    if not isinstance(tree, (tuple, list)) or len(tree) != len(children):
+        return tree
+    parts = [in_key_order(part, child) for part, child in zip(tree, children, strict=True)]
+    return kind(*parts) if keys == "namedtuple" else kind(parts)
+
+
 def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     """Apply a function to the leaves of containers of one structure.
 

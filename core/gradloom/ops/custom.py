@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from gradloom.autodiff import pullback_graph
+from gradloom.batching import batched_graph, broadcast
+from gradloom.errors import LostGradientError
 from gradloom.graph import Graph
 from gradloom.op import define
 from gradloom.program import inline
 from gradloom.spec import Spec
+from gradloom.trace import resume
 
 Tensor = Any
 
@@ -28,9 +34,62 @@ def call_pullback(
     argument: int, cotangents: Any, outs: Any, *args: Tensor, forward: Graph, pullback: Graph, count: int
 ) -> Tensor:
     # ``forward`` returns the user's outputs followed by the residuals that ``pullback`` takes
-    # before the cotangents; residuals carry no cotangent of their own.
-    return inline(args[0]._trace, pullback, [*outs[count:], *cotangents[:count]])[argument]
+    # before the cotangents. Residuals are computed by ordinary ops: what reaches them (in
+    # higher orders, where the pullback itself is differentiated) goes back through these.
+    trace = args[0]._trace
+    results = inline(trace, pullback, [*outs[count:], *cotangents[:count]])
+    if argument >= len(results):
+        raise closed_over()
+    live = [k for k in range(count, len(outs)) if outs[k].spec.inexact and not _is_zero(cotangents[k])]
+    if not live:
+        return results[argument]
+    residuals = Graph(
+        forward.nodes,
+        forward.specs,
+        forward.inputs,
+        tuple([forward.outputs[k] for k in live]),
+        forward.literals,
+        forward.sources,
+    )
+    derived = pullback_graph(residuals, (forward.inputs[argument],), type(args[0]))
+    return results[argument] + inline(trace, derived, [*args, *[cotangents[k] for k in live]])[len(live)]
+
+
+def closed_over() -> LostGradientError:
+    """Return the error for a tensor that a function with an own pullback closes over."""
+    return LostGradientError(
+        "the function closes over a tensor that is being differentiated",
+        op="custom_gradient",
+        remedy="pass it as an argument, or wrap it in gl.stop_gradient",
+    )
+
+
+def _is_zero(x: Tensor) -> bool:
+    """Return whether a tensor is a literal zero, broadcast perhaps."""
+    op, inputs, _ = x._trace.nodes[x._index]
+    return x._trace.static(inputs[0] if op.name == "broadcast_to" else x._index) == 0
+
+
+def call_batch(
+    size: int, batched: tuple[bool, ...], *args: Tensor, forward: Graph, pullback: Graph, count: int
+) -> tuple[Tensor, ...]:
+    handle = type(args[0])
+    mapped = [i for i, flag in zip(forward.inputs, batched, strict=True) if flag]
+    outputs, flags = batched_graph(forward, mapped, size, handle)
+    trace = resume(outputs, handle)
+    outs = [trace.tensor(i) for i in outputs.outputs]
+    outs = [out if flag else broadcast(out, size) for out, flag in zip(outs, flags, strict=True)]
+    outputs = trace.graph(tuple([out._index for out in outs]))
+    # Every residual and cotangent is batched; an argument that is not adds up what it gets.
+    results, flags = batched_graph(pullback, pullback.inputs, size, handle)
+    trace = resume(results, handle)
+    pulled = [trace.tensor(i) for i in results.outputs]
+    pulled = [out if flag else broadcast(out, size) for out, flag in zip(pulled, flags, strict=True)]
+    pulled = [out if flag else np.sum(out, axis=0) for out, flag in zip(pulled, batched, strict=False)]
+    results = trace.graph(tuple([out._index for out in pulled]))
+    found: tuple[Tensor, ...] = call(*args, forward=outputs, pullback=results, count=count)
+    return found
 
 
 #: A function with an own pullback, as two graphs; inlined before it runs.
-call = define("call", spec=call_spec, pullback=call_pullback)
+call = define("call", spec=call_spec, pullback=call_pullback, batch=call_batch)
