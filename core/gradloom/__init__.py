@@ -1,6 +1,6 @@
 """gradloom: gradients of NumPy code, as one dataflow graph that runs in parallel."""
 
-from gradloom import discovery, functions, ops  # noqa: F401  (each registers what it defines)
+from gradloom import discovery, functions, ops, special  # noqa: F401  (these register what they define)
 from gradloom.api import elementwise_grad, grad, value_and_grad
 from gradloom.check import check_grads
 from gradloom.context import backend, scheduler
@@ -34,6 +34,7 @@ __all__ = [
     "linearize",
     "make_graph",
     "scheduler",
+    "special",
     "stop_gradient",
     "tensor",
     "value_and_grad",

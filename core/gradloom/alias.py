@@ -1,19 +1,17 @@
 """Alias: which tensors would share memory if they were NumPy arrays.
 
-An in-place change rebinds one tensor. Where NumPy would show the change in another one that
-is still in use, it must raise.
+An in-place change rebinds one tensor. A change of a view is written into its array too, as
+NumPy does; where NumPy would show the change in yet another tensor that is in use, it raises.
 """
 
 from __future__ import annotations
 
-import dis
 import weakref
 from math import gcd
 from typing import Any, final
 
 import numpy as np
 
-from gradloom.source import user_source
 from gradloom.trace import Handle
 
 Tensor = Any
@@ -72,6 +70,22 @@ def note_view(base: Tensor, view: Tensor, index: Region) -> None:
         region = index
     memory.add(view, region)
     view._memory, view._region = memory, region
+    view._base = weakref.ref(base), index
+
+
+def bases(view: Tensor) -> list[tuple[Tensor, Any]]:
+    """Return the array a view shows a part of, what that is a part of, and so on, with the indices.
+
+    The list ends where an array is gone, or where the part is not known.
+    """
+    found = []
+    while view._base is not None:
+        base, index = view._base[0](), view._base[1]
+        if base is None or index is None:
+            break
+        found.append((base, index))
+        view = base
+    return found
 
 
 def shows(view: Tensor, base: Tensor, index: Any) -> bool:
@@ -117,21 +131,3 @@ def _meet(a: range, b: range) -> bool:
     if (a.start - b.start) % gcd(a.step, b.step):
         return False
     return any(k in a for k in b) if len(b) < len(a) else any(k in b for k in a)
-
-
-_SKIPPED = frozenset(dis.opmap[name] for name in ("CACHE", "SWAP", "COPY", "NOP", "EXTENDED_ARG") if name in dis.opmap)
-_SUBSCRIPT_STORES = frozenset(dis.opmap[name] for name in ("STORE_SUBSCR", "STORE_SLICE") if name in dis.opmap)
-
-
-def stores_into_subscript() -> bool:
-    """Return whether the user's augmented assignment has a subscript on its left, ``x[i] += v``.
-
-    Python runs it as ``t = x[i]; t += v; x[i] = t``: what happens to ``t`` on the way is no
-    change of a view that the user holds, as in ``t = x[i]`` and later ``t += v``.
-    """
-    source = user_source()
-    if source is None or isinstance(source[0], str):
-        return False
-    code = source[0].co_code
-    following = (code[k] for k in range(source[1] + 2, len(code), 2) if code[k] not in _SKIPPED)
-    return next(following, None) in _SUBSCRIPT_STORES

@@ -8,6 +8,7 @@ from typing import Any
 from gradloom.autodiff import gradient_graph
 from gradloom.errors import ArgumentError, OutputError
 from gradloom.function import (
+    call,
     differentiable_leaves,
     new_trace,
     output_ids,
@@ -158,7 +159,7 @@ def _gradient_function(f: Callable[..., Any], argnums: ArgNums, has_aux: bool, n
             new_args, structures, counts = _trace_arguments(trace, name, args, positions)
             if kwargs:
                 kwargs = {key: wrap_foreign(trace, value) for key, value in kwargs.items()}
-            out = f(*new_args, **kwargs)
+            out = call(f, new_args, kwargs)
             aux = None
             if has_aux:
                 out, aux = _split_aux(name, out)

@@ -16,7 +16,7 @@ from gradloom.context import current_backend, require_backend
 from gradloom.context import scheduler as scheduler_context
 from gradloom.errors import ArgumentError
 from gradloom.api import normalise_argnums
-from gradloom.function import output_ids, require_callable
+from gradloom.function import call, output_ids, require_callable
 from gradloom.graph import Graph, literal_key
 from gradloom.plan import Plan
 from gradloom.program import Program, choose_backend
@@ -44,7 +44,7 @@ def trace_abstractly(transform: str, f: Callable[..., Any], structure: Structure
     try:
         tensors = [trace.add_input(spec, reason) for spec in specs]
         args, kwargs = unflatten(structure, tensors)
-        ids, out_structure = output_ids(trace, transform, f(*args, **kwargs))
+        ids, out_structure = output_ids(trace, transform, call(f, args, kwargs))
         graph = trace.graph(ids)
     finally:
         trace.end()

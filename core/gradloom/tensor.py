@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -84,10 +85,12 @@ class Tensor(Handle):
     dtype : numpy.dtype
     """
 
-    __slots__ = ("__weakref__", "_memory", "_region")
+    __slots__ = ("__weakref__", "_base", "_memory", "_region")
 
     __array_priority__ = 1_000_000.0
     #: What this tensor shares with others, and the part of it that this one shows.
+    #: The tensor this one is a view of, weakly, and the part it shows, None if unknown.
+    _base: tuple[weakref.ref[Tensor], Any] | None
     _memory: alias.Memory | None
     _region: Any
 
@@ -95,6 +98,7 @@ class Tensor(Handle):
         self._trace = trace
         self._index = index
         self.spec = spec
+        self._base = None
         self._memory = None
 
     # -- what is known without a value ---------------------------------------------------
@@ -218,7 +222,9 @@ class Tensor(Handle):
         self._rebind(dispatch.setitem(self, index, value), index, "an item assignment")
 
     def _rebind(self, result: Tensor, index: Any, action: str) -> None:
-        """Let this handle stand for a new value; refuse where NumPy would change others too.
+        """Let this handle stand for a new value, and write a changed view into its array.
+
+        Raises where NumPy would change other tensors that are in use.
 
         ``index`` is the part that changes, None for all of it.
         """
@@ -228,10 +234,13 @@ class Tensor(Handle):
             region = (() if index is None else index) if root is self else self._region
             sharers = memory.sharers(self, region)
             if sharers:
-                if index is not None or sharers != [root] or region is None or not alias.stores_into_subscript():
+                bases = alias.bases(self)
+                if not {id(sharer) for sharer in sharers} <= {id(base) for base, _ in bases}:
                     raise alias_error(action if root is self else f"{action} on a view")
-                # ``x[i] += v``: the changed view is written into its array.
-                root._become(dispatch.setitem(root, region, result))
+                value = result
+                for base, part in bases:
+                    value = dispatch.setitem(base, part, value)
+                    base._become(value)
         self._become(result)
 
     def _become(self, result: Tensor) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from gradloom.backend import spec_of
 from gradloom.batching import batched_graph, broadcast, move_axis
 from gradloom.errors import ArgumentError, AxisError, ShapeError
-from gradloom.function import new_trace, output_ids, require_callable, with_name_of, wrap_foreign
+from gradloom.function import call, new_trace, output_ids, require_callable, with_name_of, wrap_foreign
 from gradloom.graph import Graph
 from gradloom.program import Program, inline, programs
 from gradloom.pytree import LEAF, Structure, describe, flatten, unflatten
@@ -68,7 +68,7 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable
         trace = new_trace()
         try:
             new_leaves, mapped_axes = _example(trace, leaves, axes)
-            out = f(*unflatten(structure, new_leaves), **{k: wrap_foreign(trace, v) for k, v in kwargs.items()})
+            out = call(f, unflatten(structure, new_leaves), {k: wrap_foreign(trace, v) for k, v in kwargs.items()})
             ids, out_structure = output_ids(trace, "vmap", out)
             targets = tuple(spread(out_axes, out_structure, "out_axes"))
             what = "vmap", mapped_axes, targets, size

@@ -283,7 +283,15 @@ def test_base_with_a_live_view(name: str) -> None:
         gl.grad(write_base(VIEWS[name]))(X)
 
 
-@pytest.mark.parametrize("name", VIEWS)
+WRITTEN_THROUGH = ("slice", "reversed", "step", "ellipsis", "split")
+
+
+@pytest.mark.parametrize("name", WRITTEN_THROUGH)
+def test_view_is_written_into_its_array(name: str) -> None:
+    check(write_view(VIEWS[name]))
+
+
+@pytest.mark.parametrize("name", [name for name in VIEWS if name not in WRITTEN_THROUGH])
 def test_view_with_a_live_base(name: str) -> None:
     with pytest.raises(AliasError, match="an item assignment on a view changes an array that a view shares"):
         gl.grad(write_view(VIEWS[name]))(X)
@@ -310,7 +318,7 @@ def test_chained_subscripts() -> None:
         x[0:2][0] = 1.0
         return np.sum(x)
 
-    refused(f)
+    check(f)
 
 
 def test_chained_augmented_subscripts() -> None:
@@ -327,11 +335,11 @@ def test_view_changed_as_a_whole() -> None:
         y += 1.0
         return np.sum(x * x)
 
-    refused(f)
+    check(f)
 
 
 def test_view_changed_through_a_function() -> None:
-    refused(lambda x: np.sum(operator.iadd(x[2:5], 1.0)) + np.sum(x))
+    check(lambda x: np.sum(operator.iadd(x[2:5], 1.0)) + np.sum(x))
 
 
 def test_rows_of_an_iteration() -> None:
@@ -341,7 +349,7 @@ def test_rows_of_an_iteration() -> None:
             row += 1.0
         return np.sum(y * y)
 
-    refused(f)
+    check(f)
 
 
 def test_sibling_views_of_a_dropped_base() -> None:
