@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def chain_data(size: int) -> Any:
 
 def mlp_data(batch: int) -> tuple[list[Any], Any]:
     rng = np.random.default_rng(0)
-    sizes = zip(LAYERS[:-1], LAYERS[1:], strict=True)
+    sizes = pairwise(LAYERS)
     weights = [(rng.normal(size=(m, n)) / np.sqrt(m)).astype(np.float32) for m, n in sizes]
     return weights, rng.normal(size=(batch, LAYERS[0])).astype(np.float32)
 

@@ -23,8 +23,8 @@ export PYTHONDONTWRITEBYTECODE=1 XLA_PYTHON_CLIENT_PREALLOCATE=false
 echo "== doctor"
 "$python" -m gradloom doctor || status=1
 echo "== tests on the device"
-# The options of pyproject.toml name plugins that may be missing here; the folder's own conftest is enough.
-timeout 300 "$python" -m pytest -q -c /dev/null --rootdir . --confcutdir tests/gpu -p no:cacheprovider tests/gpu || status=1
+# The folder's own conftest is enough; that of all tests needs hypothesis.
+timeout 300 "$python" -m pytest -q --confcutdir tests/gpu -p no:cacheprovider tests/gpu || status=1
 echo "== timings"
 timeout 150 "$python" asv_bench/gpu_check.py || status=1
 exit $status

@@ -32,8 +32,8 @@ class Table(tuple[Row, ...]):
 
     def __str__(self) -> str:
         lines = [Row._fields, *self]
-        widths = [max(len(line[k]) for line in lines) for k in range(3)]
-        padded = ["  ".join(["{:<{}}".format(*cell) for cell in zip(line, widths)]) + "  " + line[3] for line in lines]
+        name, owner, status = [max(len(line[k]) for line in lines) for k in range(3)]
+        padded = [f"{line[0]:{name}}  {line[1]:{owner}}  {line[2]:{status}}  {line[3]}" for line in lines]
         return "\n".join(line.rstrip() for line in padded)
 
     __repr__ = __str__

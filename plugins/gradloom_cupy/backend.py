@@ -86,7 +86,10 @@ def _driver_problem(text: str) -> str:
     if "NoDevice" in text:
         return f"there is no CUDA device ({text}); check `nvidia-smi` and CUDA_VISIBLE_DEVICES"
     if "InsufficientDriver" in text:
-        return f"there is no NVIDIA driver, or it is too old for this CuPy ({text}); install or update the driver, or {_INSTALL}"
+        return (
+            f"there is no NVIDIA driver, or it is too old for this CuPy ({text}); "
+            f"install or update the driver, or {_INSTALL}"
+        )
     return f"the CUDA runtime does not start ({text}); check `nvidia-smi`, or {_INSTALL}"
 
 

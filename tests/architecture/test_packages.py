@@ -87,7 +87,8 @@ def test_wheel(built: Path) -> None:
 def test_sdist(built: Path) -> None:
     """The sdist holds what is needed to build, test and read, and no left-over of a tool."""
     (sdist,) = built.glob("*.tar.gz")
-    names = ["/".join(name.split("/")[1:]) for name in tarfile.open(sdist).getnames()]
+    with tarfile.open(sdist) as archive:
+        names = ["/".join(name.split("/")[1:]) for name in archive.getnames()]
     tops = {name.split("/")[0] for name in names}
     assert {"core", "plugins", "tests", "docs", "examples", "pyproject.toml", "README.md", "LICENSE"} <= tops
     allowed = {"scheduler", "tools", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "PKG-INFO", ".gitignore"}

@@ -18,7 +18,7 @@ class TestCupy(BackendConformance):
 
 
 def loss(params: Any, x: Any, y: Any) -> Any:
-    """A small network's binary cross-entropy, in plain NumPy."""
+    """Return the binary cross-entropy of a small network, in plain NumPy."""
     w, b, v = params
     z = np.tanh(x @ w + b) @ v
     return np.mean(np.logaddexp(0.0, z) - y * z)

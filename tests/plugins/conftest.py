@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from distributions import SitePackages  # noqa: E402  (found beside this file)
+from distributions import SitePackages  # (found beside this file)
 
 
 @pytest.fixture

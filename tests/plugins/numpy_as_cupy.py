@@ -26,7 +26,7 @@ LINALG = frozenset("cholesky det eigh inv pinv qr slogdet solve svd norm".split(
 SPECIAL_LACKING = frozenset("dawsn iv ive jv kv yv".split())
 
 
-class ndarray:
+class ndarray:  # noqa: N801  (the name that CuPy gives it)
     """An array "on the device"."""
 
     __array_ufunc__ = None

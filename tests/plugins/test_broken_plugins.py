@@ -271,7 +271,12 @@ def test_a_registered_op_works(site: SitePackages) -> None:
         """,
     )
     done = site.run(
-        "from gradloom.discovery import plugins; from gradloom.op import get_op; plugins.ensure_loaded(); print(get_op('foo_op'))"
+        """
+        from gradloom.discovery import plugins
+        from gradloom.op import get_op
+        plugins.ensure_loaded()
+        print(get_op("foo_op"))
+        """
     )
     assert done.stdout == "<op foo_op>\n", done.stderr
 
@@ -356,7 +361,9 @@ def test_threads_that_come_first_together(site: SitePackages) -> None:
 
 def test_a_plugin_may_look_up_others_while_it_loads(site: SitePackages) -> None:
     site.install(
-        "foo-dist", "foo", "from gradloom.backend import backends; backends.get('numpy')\n" + HEALTHY.replace("NAME", "foo")
+        "foo-dist",
+        "foo",
+        "from gradloom.backend import backends; backends.get('numpy')\n" + HEALTHY.replace("NAME", "foo"),
     )
     done = site.run("import gradloom as gl\nwith gl.backend('foo'): print('works')")
     assert done.stdout == "works\n", done.stderr

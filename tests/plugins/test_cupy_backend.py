@@ -10,7 +10,10 @@ from gradloom.op import ops
 #: What `import cupy` finds: nothing, or a CuPy whose runtime says what is wrong.
 RUNTIME = "class runtime:\n    def getDeviceCount():\n        {}\nclass cuda:\n    runtime = runtime\n"
 MACHINES = {
-    "no_cupy": ("raise ImportError('No module named cupy')", "CuPy cannot be imported (No module named cupy); pip install"),
+    "no_cupy": (
+        "raise ImportError('No module named cupy')",
+        "CuPy cannot be imported (No module named cupy); pip install",
+    ),
     "no_driver": (
         RUNTIME.format("raise RuntimeError('cudaErrorInsufficientDriver: CUDA driver version is insufficient')"),
         "there is no NVIDIA driver, or it is too old for this CuPy (cudaErrorInsufficientDriver: "
@@ -20,7 +23,10 @@ MACHINES = {
         RUNTIME.format("raise RuntimeError('cudaErrorNoDevice: no CUDA-capable device is detected')"),
         "there is no CUDA device (cudaErrorNoDevice: no CUDA-capable device is detected); check `nvidia-smi`",
     ),
-    "zero_devices": (RUNTIME.format("return 0"), "there is no CUDA device; check `nvidia-smi` and CUDA_VISIBLE_DEVICES"),
+    "zero_devices": (
+        RUNTIME.format("return 0"),
+        "there is no CUDA device; check `nvidia-smi` and CUDA_VISIBLE_DEVICES",
+    ),
     "other": (
         RUNTIME.format("raise RuntimeError('cudaErrorSystemNotReady')"),
         "the CUDA runtime does not start (cudaErrorSystemNotReady); check `nvidia-smi`",

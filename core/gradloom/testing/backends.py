@@ -30,6 +30,8 @@ from gradloom.testing.samples import SAMPLES
 
 Array = np.ndarray[Any, Any]
 
+with np.errstate(all="ignore"):
+    _DIFFERENTIABLE = [sample for sample in SAMPLES if differentiable(sample)]
 #: Ops that a plan resolves by itself.
 _STRUCTURAL = frozenset({"input", "literal", "item", "call"})
 _DTYPES = ("?", "b", "h", "i", "q", "B", "H", "I", "Q", "f", "d", "F", "D")
@@ -86,15 +88,16 @@ class BackendConformance:
                     got, want, rtol=self.tolerance(sample, got), atol=self.absolute_tolerance(sample, want)
                 )
 
-    @pytest.mark.parametrize("sample", [s for s in SAMPLES if differentiable(s)], ids=str)
+    @pytest.mark.parametrize("sample", _DIFFERENTIABLE, ids=str)
     def test_gradient(self, this: AbstractBackend, sample: Sample, request: pytest.FixtureRequest) -> None:
         """The gradient of an op runs on the backend, and is that of the NumPy backend."""
         graph, args = pullback_graph(sample)
         if not self.can_run(this, graph):
             return
         self.expect_deviation(sample, request)
+        reference = Plan(graph, backends.get("numpy"))
         with np.errstate(all="ignore"):
-            expected = Plan(graph, backends.get("numpy")).run(prepare(Plan(graph, backends.get("numpy")), args))
+            expected = reference.run(prepare(reference, args))
         for outputs in run_twice(this, graph, args):
             for out, spec, want in zip(outputs, graph.output_specs(), expected, strict=True):
                 got = self.host_value(this, out, spec)
@@ -146,8 +149,8 @@ class BackendConformance:
     def test_round_trip(self, this: AbstractBackend, dtype: str) -> None:
         """`from_host` keeps shape and dtype, and `to_host` gives back the same bits."""
         if dtype not in self.dtypes:
-            with pytest.raises(Exception, match=""):
-                this.to_host(this.from_host(np.zeros(2, dtype)))
+            with pytest.raises((TypeError, ValueError)):
+                this.from_host(np.zeros(2, dtype))
             return
         for host in host_arrays(dtype):
             array = this.from_host(host)
@@ -238,7 +241,8 @@ def run_twice(backend: AbstractBackend, graph: Graph, args: tuple[Any, ...]) -> 
     plan = Plan(graph, backend)
     inputs = prepare(plan, args)
     before = [np.array(backend.to_host(x)) for x in inputs]
-    runs = [plan.run(inputs), plan.run(inputs)]
+    with np.errstate(all="ignore"):
+        runs = [plan.run(inputs), plan.run(inputs)]
     for array, host in zip(inputs, before, strict=True):
         assert_same_bits(np.asarray(backend.to_host(array)), host)
     return runs

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,8 +79,8 @@ class ExecutorConformance:
         graph = gl.make_graph(lambda x: np.sum(np.linalg.inv(x)) * 2.0)(np.eye(3))
         singular = np.zeros((3, 3))
         for plan in [numpy_plan(graph)] * runs:
-            expected = _raised(lambda plan=plan: SerialExecutor().run(numpy_plan(plan.graph), [singular]))
-            got = _raised(lambda plan=plan: this.run(plan, [singular]))
+            expected = _raised(partial(SerialExecutor().run, numpy_plan(graph), [singular]))
+            got = _raised(partial(this.run, plan, [singular]))
             assert type(got) is type(expected) is np.linalg.LinAlgError
             assert str(got) == str(expected)
             assert got.__notes__ == expected.__notes__

@@ -14,7 +14,7 @@ from gradloom.errors import MissingKernelError
 def scipy_special() -> Any:
     """Return the module scipy.special."""
     try:
-        import scipy.special  # type: ignore[import-untyped]
+        import scipy.special
     except ImportError as error:
         raise MissingKernelError(
             "the NumPy backend takes its special functions from SciPy", remedy="pip install scipy"

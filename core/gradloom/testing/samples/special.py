@@ -62,7 +62,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
 @lru_cache(maxsize=100_000)
 def _digits(name: str, *args: Any) -> Any:
     """Return the value of a formula as a long double, or a complex number."""
-    import mpmath  # type: ignore[import-untyped]
+    import mpmath
 
     with mpmath.workdps(30):
         value = FORMULAS[name](mpmath, *[mpmath.mpmathify(a) for a in args])

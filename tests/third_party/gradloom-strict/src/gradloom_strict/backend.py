@@ -7,11 +7,11 @@ from typing import Any, final
 
 import array_api_strict as xp
 import numpy as np
-from gradloom_strict.arrays import DEVICE, numpy_dtype
-from gradloom_strict.kernels import KERNELS
 
 from gradloom.backend import AbstractBackend
 from gradloom.spec import Spec
+from gradloom_strict.arrays import DEVICE, numpy_dtype
+from gradloom_strict.kernels import KERNELS
 
 
 @final
@@ -41,5 +41,3 @@ class StrictBackend(AbstractBackend):
     def to_host(self, array: Any) -> np.ndarray[Any, Any]:
         """Copy an array from the device."""
         return np.array(array.to_device(xp.Device("CPU_DEVICE")))
-
-

@@ -7,6 +7,7 @@ from operator import mul
 from typing import Any
 
 import array_api_strict as xp
+
 from gradloom_strict.arrays import DEVICE, annihilating_multiply, arange, full, kind
 
 
@@ -78,9 +79,7 @@ def _onto_diagonals(x: Any, unique: list[str], output: str) -> Any:
 
 def solve(a: Any, b: Any) -> Any:
     leading = xp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    return xp.linalg.solve(
-        xp.broadcast_to(a, leading + a.shape[-2:]), xp.broadcast_to(b, leading + b.shape[-2:])
-    )
+    return xp.linalg.solve(xp.broadcast_to(a, leading + a.shape[-2:]), xp.broadcast_to(b, leading + b.shape[-2:]))
 
 
 def annihilating_solve(a: Any, b: Any) -> Any:

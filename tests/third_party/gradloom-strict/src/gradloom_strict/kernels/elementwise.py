@@ -8,7 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 import array_api_strict as xp
-from gradloom_strict.arrays import annihilating_multiply, cast, full, identity, kind, mutual_multiply, numeric, strict_dtype
+
+from gradloom_strict.arrays import (
+    annihilating_multiply,
+    cast,
+    full,
+    identity,
+    kind,
+    mutual_multiply,
+    numeric,
+    strict_dtype,
+)
 
 Binary = Callable[[Any, Any], Any]
 

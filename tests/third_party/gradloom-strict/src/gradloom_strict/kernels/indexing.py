@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import array_api_strict as xp
+
 from gradloom_strict.arrays import arange
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import array_api_strict as xp
+
 from gradloom_strict.arrays import DEVICE, annihilating_multiply, full, kind, strict_dtype
 
 
