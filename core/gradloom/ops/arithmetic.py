@@ -48,48 +48,10 @@ multiply = elementwise("multiply", np.multiply, multiply_partial_x, multiply_par
 
 # In forward mode the tangent of y may be infinite where x is zero, and the product is zero for
 # every y there; in reverse mode it is the cotangent. So in the derivative to y either zero wins.
-def annihilating_pushforward_x(tangent: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return annihilating_multiply(tangent, y)
-
-
-def annihilating_pushforward_y(tangent: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return mutual_multiply(tangent, x)
-
-
-def annihilating_pullback_x(cotangent: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return unbroadcast(annihilating_multiply(cotangent, y), x.spec)
-
-
-def annihilating_pullback_y(cotangent: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return unbroadcast(mutual_multiply(cotangent, x), y.spec)
-
-
-#: ``x * y``, but exactly zero where x is exactly zero, also when y is inf or NaN.
+#: ``x * y``, but exactly zero where either factor is exactly zero, also when the other is inf or
+#: NaN. It is an op because ``where(x == 0, ...)`` would lose the derivative to x there.
 annihilating_multiply = elementwise(
-    "annihilating_multiply",
-    np.multiply,
-    public=False,
-    pushforward=(annihilating_pushforward_x, annihilating_pushforward_y),
-    pullback=(annihilating_pullback_x, annihilating_pullback_y),
-)
-
-
-def mutual_pushforward_x(tangent: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return mutual_multiply(tangent, y)
-
-
-def mutual_pullback_x(cotangent: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return unbroadcast(mutual_multiply(cotangent, y), x.spec)
-
-
-#: ``x * y``, but exactly zero where either is exactly zero, also when the other is inf or NaN. It
-#: is an op because ``where(x == 0, ...)`` would lose the derivative to x there.
-mutual_multiply = elementwise(
-    "mutual_multiply",
-    np.multiply,
-    public=False,
-    pushforward=(mutual_pushforward_x, annihilating_pushforward_y),
-    pullback=(mutual_pullback_x, annihilating_pullback_y),
+    "annihilating_multiply", np.multiply, multiply_partial_x, multiply_partial_y, public=False
 )
 
 

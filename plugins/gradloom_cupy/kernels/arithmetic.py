@@ -12,12 +12,6 @@ from gradloom.backend import Kernel, Specialised
 
 
 def annihilating_multiply(x: Any, y: Any) -> Any:
-    """Multiply; where x is exactly zero the result is zero, whatever y is."""
-    product = x * y
-    return cupy.where(cupy.isnan(product) & (x == 0), product.dtype.type(0), product)
-
-
-def mutual_multiply(x: Any, y: Any) -> Any:
     """Multiply; where either factor is exactly zero the result is zero, whatever the other is."""
     product = x * y
     return cupy.where(cupy.isnan(product) & ((x == 0) | (y == 0)), product.dtype.type(0), product)
@@ -43,7 +37,6 @@ KERNELS: dict[str, Kernel | Specialised] = {
     "subtract": operator.sub,
     "multiply": operator.mul,
     "annihilating_multiply": annihilating_multiply,
-    "mutual_multiply": mutual_multiply,
     "divide": operator.truediv,
     "negative": operator.neg,
     "positive": cupy.positive,

@@ -12,24 +12,13 @@ from gradloom.backend import Kernel, Specialised
 
 
 def annihilating_multiply(x: Any, y: Any) -> Any:
-    """Multiply; where x is exactly zero the result is zero, whatever y is."""
-    product = x * y
-    if type(product) is not np.ndarray:
-        return product if product == product or x != 0 else product.dtype.type(0)
-    # One pass over the product finds out whether any element needs mending: a sum of squares
-    # is NaN exactly if an element is.
-    check = product.dot(product) if product.ndim == 1 else np.vdot(product, product)
-    if check != check:
-        np.copyto(product, 0, where=np.isnan(product) & (x == 0))
-    return product
-
-
-def mutual_multiply(x: Any, y: Any) -> Any:
     """Multiply; where either factor is exactly zero the result is zero, whatever the other is."""
     product = x * y
     if type(product) is not np.ndarray:
         return product if product == product or (x != 0 and y != 0) else product.dtype.type(0)
-    check = np.vdot(product, product)
+    # One pass over the product finds out whether any element needs mending: a sum of squares
+    # is NaN if an element is.
+    check = product.dot(product) if product.ndim == 1 else np.vdot(product, product)
     if check != check:
         np.copyto(product, 0, where=np.isnan(product) & ((x == 0) | (y == 0)))
     return product
@@ -50,7 +39,6 @@ KERNELS: dict[str, Kernel | Specialised] = {
     "subtract": operator.sub,
     "multiply": operator.mul,
     "annihilating_multiply": annihilating_multiply,
-    "mutual_multiply": mutual_multiply,
     "divide": operator.truediv,
     "negative": operator.neg,
     "positive": np.positive,

@@ -64,11 +64,6 @@ def binary_exponent(x: Any) -> Any:
 
 
 def annihilating_multiply(x: Any, y: Any) -> Any:
-    """Product that is zero where x is."""
-    return np.where(x == 0, 0, x * np.where(x == 0, 1, y))
-
-
-def mutual_multiply(x: Any, y: Any) -> Any:
     """Product that is zero where a factor is."""
     return np.where((x == 0) | (y == 0), 0, np.where(y == 0, 1, x) * np.where(x == 0, 1, y))
 
@@ -112,16 +107,9 @@ SAMPLES: list[Sample] = [
     *_binary("annihilating_multiply", oracle=annihilating_multiply)[:4],
     _edges(
         "annihilating_multiply",
-        [[0, 0, 0, 2, -0.0], [_INF, np.nan, -_INF, _INF, 3]],
-        {0: [_INF, np.nan, -_INF, _INF, 3], 1: [0, 0, 0, 2, 0]},
-        annihilating_multiply,
-    ),
-    *_binary("mutual_multiply", oracle=mutual_multiply)[:4],
-    _edges(
-        "mutual_multiply",
         [[0, _INF, 0, 2, -0.0], [_INF, 0, np.nan, _INF, 3]],
         {0: [_INF, 0, np.nan, _INF, 3], 1: [0, _INF, 0, 2, 0]},
-        mutual_multiply,
+        annihilating_multiply,
     ),
     # Piecewise linear and piecewise constant.
     *[s for name in ("floor", "ceil", "trunc", "rint", "sign", "spacing") for s in _unary(name)],

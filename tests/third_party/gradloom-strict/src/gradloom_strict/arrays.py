@@ -49,12 +49,6 @@ def arange(*bounds: int) -> Any:
 
 
 def annihilating_multiply(x: Any, y: Any) -> Any:
-    """Multiply; where x is exactly zero the result is zero, whatever y is."""
-    product = x * y
-    return xp.where(xp.logical_and(xp.isnan(product), x == 0), full((), 0, product.dtype), product)
-
-
-def mutual_multiply(x: Any, y: Any) -> Any:
     """Multiply; where either factor is exactly zero the result is zero, whatever the other is."""
     product = x * y
     zero = xp.logical_or(x == 0, y == 0)

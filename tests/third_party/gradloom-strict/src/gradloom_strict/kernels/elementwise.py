@@ -15,7 +15,6 @@ from gradloom_strict.arrays import (
     full,
     identity,
     kind,
-    mutual_multiply,
     numeric,
     strict_dtype,
 )
@@ -203,7 +202,6 @@ KERNELS: dict[str, Any] = {
     "astype": astype,
     "stop_gradient": identity,
     "annihilating_multiply": annihilating_multiply,
-    "mutual_multiply": mutual_multiply,
     "add": with_booleans(operator.add, xp.logical_or),
     "subtract": operator.sub,
     "multiply": with_booleans(operator.mul, xp.logical_and),
