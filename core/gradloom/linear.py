@@ -160,6 +160,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     """
     (first, second), traced = trace_differentiable("vjp", f, primals, _staged_pullback)
     results = first.run(traced.values, traced.sources)
+    traced = traced._replace(values=[])  # the linear map outlives them
     count = len(traced.specs)
     residuals = results[count:]
 
@@ -199,6 +200,7 @@ def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., 
     """
     (first, second), traced = trace_differentiable("linearize", f, primals, _staged_pushforward)
     results = first.run(traced.values, traced.sources)
+    traced = traced._replace(values=[])  # the linear map outlives them
     count = len(traced.specs)
     residuals = results[count:]
 

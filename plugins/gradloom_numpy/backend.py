@@ -26,10 +26,11 @@ class NumpyBackend(AbstractBackend):
         return MappingProxyType(KERNELS)
 
     def recognises(self, kind: type) -> bool:
-        """Return whether a type is an ndarray or a NumPy scalar."""
-        if issubclass(kind, (np.ma.MaskedArray, np.matrix)):
-            return False
-        return issubclass(kind, (np.ndarray, np.generic))
+        """Return whether a type is ndarray or a NumPy scalar.
+
+        Subclasses may mean something else by an operator (masks, matrices, units): they are refused.
+        """
+        return kind is np.ndarray or issubclass(kind, (np.generic, np.memmap))
 
     def describe(self, array: Any) -> Spec:
         """Return the spec of an array."""

@@ -19,6 +19,10 @@ def three(a: Any, b: Any, c: Any) -> Any:
     return a * b * c
 
 
+class Units(np.ndarray):
+    """An array subclass that means something else by an operator."""
+
+
 class Point(NamedTuple):
     x: Any
     y: Any
@@ -294,6 +298,8 @@ def test_integers_and_booleans_are_refused(transform: Any, value: Any) -> None:
         np.array(["a"]),
         np.zeros(2, "M8[s]"),
         np.zeros(2, [("a", float)]),
+        np.ones(2).view(Units),
+        np.ones(2).view(np.recarray),
         "text",
         b"bytes",
         object(),
@@ -420,6 +426,14 @@ def test_layouts_do_not_matter(layout: Any) -> None:
     expected = gl.grad(lambda x: np.sum(np.sin(x) * x[:, :1]))(np.ascontiguousarray(x))
     for array in (x, frozen):
         np.testing.assert_array_equal(gl.grad(lambda x: np.sum(np.sin(x) * x[:, :1]))(array), expected)
+
+
+def test_memory_mapped_arrays(tmp_path: Any) -> None:
+    """Arrays on disk are arrays."""
+    x = np.memmap(tmp_path / "x", float, "w+", shape=(3,))
+    x[:] = X
+    np.testing.assert_array_equal(gl.grad(lambda x: np.sum(np.where(x > 0, x**2, x) * x))(x), np.where(X > 0, 3 * X**2, 2 * X))
+    np.testing.assert_array_equal(gl.grad(lambda s: np.sum(x * s))(2.0), np.sum(X))
 
 
 # -- names -------------------------------------------------------------------------------------

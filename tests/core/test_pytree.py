@@ -1,0 +1,139 @@
+"""Containers: flattened to leaves and rebuilt in the same shape."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradloom.errors import ArgumentError
+from gradloom.pytree import LEAF, describe, flatten, in_key_order, paths, tree_map, unflatten
+
+T = TypeVar("T")
+
+
+class Point(NamedTuple):
+    x: Any
+    y: Any = None
+
+
+Pair = collections.namedtuple("Pair", "left right")  # noqa: PYI024
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    w: Any
+    b: Any = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Derived(Layer, Generic[T]):
+    name: Any = dataclasses.field(default=None, kw_only=True)
+    cache: Any = dataclasses.field(default=None, init=False)
+
+
+TREES = st.recursive(
+    st.integers() | st.floats(allow_nan=False) | st.none() | st.text(max_size=3),
+    lambda children: st.one_of(
+        st.lists(children, max_size=3),
+        st.lists(children, max_size=3).map(tuple),
+        st.dictionaries(st.text(max_size=2), children, max_size=3),
+        st.builds(Point, children, children),
+        st.builds(Layer, children, children),
+    ),
+    max_leaves=12,
+)
+
+
+@given(TREES)
+def test_round_trip(tree: Any) -> None:
+    """unflatten(flatten(t)) is t; the structure is hashable, and paths and text fit it."""
+    leaves, structure = flatten(tree)
+    assert unflatten(structure, leaves) == tree
+    assert flatten(unflatten(structure, leaves)) == (leaves, structure)
+    assert hash(structure) == hash(flatten(tree)[1])
+    assert len(paths(structure)) == len(leaves)
+    assert describe(structure).count("*") == len(leaves) + describe(structure).count("'*")
+    assert tree_map(lambda leaf: leaf, tree) == tree
+    assert in_key_order(tree, structure) == tree
+
+
+@given(TREES)
+def test_paths_lead_to_the_leaves(tree: Any) -> None:
+    """Subscripts and attributes, as Python writes them."""
+    leaves, structure = flatten(tree)
+    for path, leaf in zip(paths(structure), leaves, strict=True):
+        assert eval(f"tree{path}", {}, {"tree": tree}) is leaf or eval(f"tree{path}", {}, {"tree": tree}) == leaf
+
+
+def test_kinds_of_containers() -> None:
+    """Subclasses, generics, keyword-only and non-init fields, defaults."""
+    derived = Derived(1.0, name=2.0)
+    leaves, structure = flatten(derived)
+    assert leaves == [1.0, 0.0, 2.0]
+    again = unflatten(structure, [3.0, 4.0, 5.0])
+    assert type(again) is Derived
+    assert (again.w, again.b, again.name) == (3.0, 4.0, 5.0)
+    assert flatten(Pair(1, (2, 3)))[0] == [1, 2, 3]
+    assert unflatten(flatten(Pair(1, 2))[1], [3, 4]) == Pair(3, 4)
+
+
+@pytest.mark.parametrize("leaf", [1.0, np.ones(2), "text", {1, 2}, object(), Layer, Point, range(3), iter(())])
+def test_everything_else_is_a_leaf(leaf: Any) -> None:
+    """Classes of containers, sets, iterators, arrays."""
+    leaves, structure = flatten(leaf)
+    assert leaves[0] is leaf
+    assert structure == LEAF
+    assert unflatten(structure, [5]) == 5
+
+
+def test_structures_tell_containers_apart() -> None:
+    """Kinds, lengths, keys, nesting and None."""
+    trees = [(1, 2), [1, 2], (1, (2,)), ((1, 2),), Point(1, 2), Layer(1, 2), {"a": 1, "b": 2}, {"a": 1, "c": 2}]
+    trees += [(1, 2, None), (None, 1, 2), (1, 2, ()), (1, 2, []), (1, 2, {})]
+    structures = [flatten(tree)[1] for tree in trees]
+    assert len(set(structures)) == len(trees)
+
+
+def test_texts() -> None:
+    """Structures in errors read like code."""
+    structure = flatten({"w": (1.0, None), "n": [Point(1, 2)], "one": (3,)})[1]
+    assert describe(structure) == "{'w': (*, None), 'n': [Point(*, *)], 'one': (*,)}"
+    assert paths(structure) == ["['w'][0]", "['n'][0].x", "['n'][0].y", "['one'][0]"]
+
+
+def test_tree_map_over_several() -> None:
+    """Containers of one structure; others are refused with both structures in the text."""
+    assert tree_map(lambda a, b, c: a + b * c, (1, [2]), (3, [4]), (5, [6])) == (16, [26])
+    with pytest.raises(ArgumentError, match=r"(?s)expected: \(\*, \*\).*got: \[\*, \*\]"):
+        tree_map(lambda a, b: a, (1, 2), [1, 2])
+
+
+def test_in_key_order() -> None:
+    """Dicts are matched by key at any depth; what does not match is left alone."""
+    like = flatten(({"a": 1, "b": Point({"c": 2, "d": 3})},))[1]
+    found = in_key_order(({"b": Point({"d": 30, "c": 20}), "a": 10},), like)
+    assert flatten(found)[0] == [10, 20, 30]
+    for other in ({"a": 1}, [1], None, ({"a": 1, "x": 2},), ({"a": 1, "b": (1, 2)},)):
+        assert in_key_order(other, like) == other
+
+
+def test_too_few_or_many_leaves() -> None:
+    """A leaf structure takes one leaf."""
+    with pytest.raises(ValueError, match="unpack"):
+        unflatten(LEAF, [1, 2])
+
+
+def test_deep_nesting() -> None:
+    """Depth is bounded by Python's recursion limit only."""
+    tree: Any = 1.0
+    for _ in range(150):
+        tree = [tree]
+    leaves, structure = flatten(tree)
+    assert leaves == [1.0]
+    assert unflatten(structure, leaves) == tree
