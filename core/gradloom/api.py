@@ -201,7 +201,7 @@ def _trace_arguments(
     counts = []
     for n in positions:
         leaves, structure, specs = differentiable_leaves(name, n, args[n])
-        tensors = [trace.add_input(spec, value) for spec, value in zip(specs, leaves, strict=True)]
+        tensors = [trace.add_argument(spec, value) for spec, value in zip(specs, leaves, strict=True)]
         new_args[n] = unflatten(structure, tensors)
         structures.append(structure)
         counts.append(len(tensors))

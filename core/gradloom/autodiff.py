@@ -14,6 +14,7 @@ from typing import Any
 
 from gradloom.graph import INPUT, ITEM, Graph
 from gradloom.op import Op, ops
+from gradloom.source import RawSource
 from gradloom.spec import Spec
 from gradloom.trace import Handle, Trace, resume
 
@@ -77,7 +78,40 @@ def pushforward_graph(graph: Graph, wrt: Sequence[int], handle: type[Handle]) ->
     tangents = [trace.add_input(graph.specs[i].strong(), None) for i in wrt]
     found = forward(trace, len(graph.nodes), wrt, tangents, graph.outputs)
     results = [zeros(trace, graph.specs[i]) if t is None else t for i, t in zip(graph.outputs, found, strict=True)]
-    return trace.graph((*graph.outputs, *[t._index for t in results]))
+    return interleaved(trace.graph((*graph.outputs, *[t._index for t in results])))
+
+
+def interleaved(graph: Graph) -> Graph:
+    """Return a graph with each tangent right behind its value, so that few are alive at once."""
+    sources = graph.sources
+
+    def place(i: int) -> tuple[int, int]:
+        if not graph.nodes[i][1]:
+            return -1, i
+        source = sources[i]
+        return i if source is None or source[2] < 0 else source[2], i
+
+    order = sorted(range(len(graph.nodes)), key=place)
+    new = [0] * len(order)
+    for k, i in enumerate(order):
+        new[i] = k
+    if any(new[j] > new[i] for i, node in enumerate(graph.nodes) for j in node[1]):
+        return graph
+    nodes = []
+    moved: list[RawSource | None] = []
+    for i in order:
+        op, inputs, attrs = graph.nodes[i]
+        nodes.append((op, tuple([new[j] for j in inputs]), attrs))
+        source = sources[i]
+        moved.append(source if source is None or source[2] < 0 else (source[0], source[1], new[source[2]]))
+    return Graph(
+        tuple(nodes),
+        tuple([graph.specs[i] for i in order]),
+        tuple([new[i] for i in graph.inputs]),
+        tuple([new[i] for i in graph.outputs]),
+        graph.literals,
+        tuple(moved),
+    )
 
 
 # -- reverse mode ------------------------------------------------------------------------
@@ -305,15 +339,15 @@ def item(trace: Trace, i: int, k: int) -> Tensor:
 
 
 def scale(tangent: Tensor, partial: Any) -> Tensor:
-    """Multiply a (co)tangent by a partial; an exactly zero (co)tangent gives exactly zero."""
-    if isinstance(partial, Handle):
-        number = partial._trace.static(partial._index)
-        if number is not None and isfinite(number):
-            return tangent * number
+    """Multiply a (co)tangent by a partial; where either is exactly zero the result is exactly zero."""
+    number = partial._trace.static(partial._index) if isinstance(partial, Handle) else partial
+    if number is None or not isfinite(number):
         return ops["annihilating_multiply"](tangent, partial)
-    if partial == 1:
+    if number == 0:
+        return zeros(tangent._trace, tangent.spec)
+    if number == 1:
         return tangent
-    return -tangent if partial == -1 else tangent * partial
+    return -tangent if number == -1 else tangent * number
 
 
 def unbroadcast(cotangent: Tensor, spec: Spec) -> Tensor:

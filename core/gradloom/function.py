@@ -77,6 +77,8 @@ def call(f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
     except ValueError as error:
         if isinstance(error.__cause__, GradloomError):
             raise error.__cause__ from None
+        if "read-only" in str(error):
+            error.add_note("gradloom: an array is write-protected while a function of it is traced; change a copy of it")
         raise
 
 

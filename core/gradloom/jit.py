@@ -34,14 +34,18 @@ class Compiled(NamedTuple):
     structure: Structure
 
 
-def trace_abstractly(transform: str, f: Callable[..., Any], structure: Structure, specs: list[Spec]) -> Compiled:
+def trace_abstractly(
+    transform: str, f: Callable[..., Any], structure: Structure, specs: list[Spec], leaves: list[Any]
+) -> Compiled:
     """Trace ``f`` on inputs known only by their specs.
 
-    ``structure`` is that of ``(args, kwargs)``.
+    ``structure`` is that of ``(args, kwargs)``, ``leaves`` are the values that must not change meanwhile.
     """
     trace = Trace(Tensor, None, copies=False)
     reason = Abstract(f"it is traced by {transform} for any value of this shape and dtype")
     try:
+        for leaf in leaves:
+            trace.protect(leaf)
         tensors = [trace.add_input(spec, reason) for spec in specs]
         args, kwargs = unflatten(structure, tensors)
         ids, out_structure = output_ids(trace, transform, call(f, args, kwargs))
@@ -101,7 +105,7 @@ def make_graph(f: Callable[..., Any]) -> Callable[..., Graph]:
     def graph(*args: Any, **kwargs: Any) -> Graph:
         leaves, structure = flatten((args, kwargs))
         specs = leaf_specs("make_graph", structure, leaves)
-        return trace_abstractly("make_graph", f, structure, specs).program.graph
+        return trace_abstractly("make_graph", f, structure, specs, leaves).program.graph
 
     return graph
 
@@ -224,7 +228,7 @@ class Jitted:
         compiled = self._traces.get(key)
         if compiled is None:
             # Concurrent first calls may both trace; the first one to finish is kept.
-            compiled = trace_abstractly("jit", f, structure, specs)
+            compiled = trace_abstractly("jit", f, structure, specs, leaves)
             if not any(isinstance(value, Handle) for value in compiled.captured):
                 compiled = self._traces.setdefault(key, compiled)
         values = leaves + compiled.captured

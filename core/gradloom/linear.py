@@ -55,7 +55,7 @@ def trace_differentiable(
     trace = new_trace()
     try:
         leaves, input_structure, specs = differentiable_leaves(transform, "primals", primals)
-        tensors = [trace.add_input(spec, value) for spec, value in zip(specs, leaves, strict=True)]
+        tensors = [trace.add_argument(spec, value) for spec, value in zip(specs, leaves, strict=True)]
         trace.wrt = frozenset(trace.inputs)
         wrt = tuple(trace.inputs)
         out = call(f, unflatten(input_structure, tensors), {})

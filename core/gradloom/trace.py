@@ -244,6 +244,17 @@ class Trace:
         index = self.literal(value, like.dtype)
         return self.tensor(index)
 
+    def protect(self, value: Any) -> None:
+        """Write-protect an argument of the traced function while the trace lasts."""
+        if type(value) is np.ndarray and value.flags.writeable:
+            value.flags.writeable = False
+            self._frozen.append(value)
+
+    def add_argument(self, spec: Spec, value: Any) -> Handle:
+        """Add an input for an argument of the traced function, and protect it."""
+        self.protect(value)
+        return self.add_input(spec, value)
+
     def add_input(self, spec: Spec, value: Any) -> Handle:
         """Add an input and return its tensor."""
         index = len(self.nodes)
@@ -282,7 +293,10 @@ class Trace:
             return self._capture((id(value._trace), value._index), value.spec, value)
         spec = spec_of(value)
         if spec is None:
-            raise self._located(_not_an_array(value), op)
+            array = _as_array(value)
+            if array is None:
+                raise self._located(_not_an_array(value), op)
+            return self.lift(array, op)
         if type(value) in PYTHON_SCALARS:
             return self.literal(value, spec.dtype)
         if isinstance(value, np.ndarray) and (value.flags.writeable or self._may_change(value)):
@@ -308,8 +322,7 @@ class Trace:
     def _capture_writeable(self, array: np.ndarray[Any, Any], spec: Spec) -> int:
         """Capture an array so that it cannot change unseen between two uses."""
         if not self.copies or array.nbytes > COPY_LIMIT:
-            array.flags.writeable = False
-            self._frozen.append(array)
+            self.protect(array)
             return self._capture(id(array), spec, array)
         content = array.tobytes()
         found = self._captured.get((spec, content))
@@ -392,6 +405,17 @@ def abstract_value(action: str, reason: str) -> ConcreteValueError:
         f"{action} needs a value, but {reason}",
         remedy="use np.where or np.select, mark the argument with static_argnums, or leave out the transform",
     )
+
+
+def _as_array(value: Any) -> np.ndarray[Any, Any] | None:
+    """Return a list or tuple of numbers as an array, as NumPy does with operands; None for anything else."""
+    if not isinstance(value, (list, tuple)):
+        return None
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):  # tensors inside, or rows of several lengths
+        return None
+    return None if spec_of(array) is None else array
 
 
 def _not_an_array(value: Any) -> ArgumentError:

@@ -129,6 +129,7 @@ def _example(trace: Trace, leaves: list[Any], axes: list[int | None]) -> tuple[l
     for k, (leaf, axis) in enumerate(zip(leaves, axes, strict=True)):
         if axis is not None:
             spec = _spec(leaf)
+            trace.protect(leaf)
             shape = spec.shape[:axis] + spec.shape[axis + 1 :]
             new_leaves[k] = trace.add_input(Spec(shape, spec.dtype), _MAPPED)
             mapped.append(axis)

@@ -153,7 +153,7 @@ def test_large_array_changed_through_another_view() -> None:
 
 
 def test_argument_changed_through_the_closure() -> None:
-    """The differentiated array itself is written to while traced; NumPy had used its old content."""
+    """The differentiated array itself cannot be written to while it is traced, and can be afterwards."""
     x = np.ones(3)
 
     def f(t: Any) -> Any:
@@ -161,7 +161,11 @@ def test_argument_changed_through_the_closure() -> None:
         x[:] = 7.0
         return y
 
-    assert gl.value_and_grad(f)(x)[0] == 3.0
+    with pytest.raises(ValueError, match="read-only") as caught:
+        gl.value_and_grad(f)(x)
+    assert "write-protected while a function of it is traced" in caught.value.__notes__[0]
+    x[:] = 2.0
+    assert x[0] == 2.0
 
 
 def test_same_array_captured_twice_is_one_input() -> None:
@@ -170,6 +174,17 @@ def test_same_array_captured_twice_is_one_input() -> None:
     v = np.ones(4)
     graph = gl.make_graph(lambda x: np.sum(x * w + w) + np.sum(v * x * v))(2.0)
     assert len(graph.inputs) == 3
+
+
+def test_lists_as_operands() -> None:
+    """Lists and tuples of numbers are operands, as in NumPy; those of tensors are not."""
+    np.testing.assert_array_equal(grad_at(lambda x: np.sum(x * [1.0, 2.0, 3.0]), X), [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(grad_at(lambda x: np.sum((1, 2, 3) * x), X), [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(grad_at(lambda x: [[1, 0, 2], [3, 0, 0]][1] @ x, X), [3.0, 0.0, 0.0])
+    np.testing.assert_array_equal(grad_at(lambda x: np.sum(x * (x > [0, 0, 5])), X), [1.0, 0.0, 0.0])
+    for bad in (lambda x: x * [x[0], 1.0, 2.0], lambda x: x * [[1.0], [1.0, 2.0]], lambda x: x * ["a", "b", "c"]):
+        with pytest.raises(ArgumentError, match="cannot take a value of this kind"):
+            grad_at(bad, X)
 
 
 # -- literals ----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from gradloom.backend import Kernel, Specialised
 def annihilating_multiply(x: Any, y: Any) -> Any:
     """Multiply; where either factor is exactly zero the result is zero, whatever the other is."""
     product = x * y
-    if type(product) is not np.ndarray:
+    if not isinstance(product, np.ndarray):
         return product if product == product or (x != 0 and y != 0) else product.dtype.type(0)
     # One pass over the product finds out whether any element needs mending: a sum of squares
     # is NaN if an element is.
