@@ -93,6 +93,11 @@ FUNCTIONS: list[tuple[str, Callable[..., Any], tuple[Any, ...], float]] = [
 ]
 
 
+def label(value: Any) -> str:
+    """Return a test name that is the same in every process."""
+    return getattr(value, "__name__", str(value))
+
+
 def _oracle(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function in double precision; its NumPy code may know no other."""
     return lambda *args: f(*[np.asarray(a, complex if np.asarray(a).dtype.kind == "c" else float) for a in args])
@@ -240,7 +245,7 @@ def test_masked_division() -> None:
         (lambda x: np.fmod(x, 1.0) + np.remainder(x, 1.0), [1.5, -1.5], [2, 2]),
         (np.sign, [0.0, 3.0], [0, 0]),
     ],
-    ids=str,
+    ids=label,
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_gradient_at_special_points(f: Callable[..., Any], x: Any, want: Any) -> None:
@@ -269,7 +274,7 @@ def test_complex_nan_to_num() -> None:
 
 
 @pytest.mark.parametrize("x", [np.array([np.inf, -np.inf, -1.75, -0.0, 0.0, 2.0, np.nan]), np.float64(-2.5)])
-@pytest.mark.parametrize("f", [np.modf, np.frexp], ids=str)
+@pytest.mark.parametrize("f", [np.modf, np.frexp], ids=label)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_parts_of_floats(f: Callable[..., Any], x: Any) -> None:
     for got, want in zip(gl.jit(f)(x), f(x), strict=True):
