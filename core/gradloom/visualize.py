@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, final
 
 from gradloom.errors import ArgumentError
@@ -71,6 +70,8 @@ class Drawing:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the picture to a file whose name ends in ``.svg``."""
+        from pathlib import Path  # costs a tenth of `import gradloom`
+
         path = Path(path)
         if path.suffix.lower() != ".svg":
             raise ArgumentError(
