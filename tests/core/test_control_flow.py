@@ -154,7 +154,13 @@ def test_a_refused_call_can_be_caught_and_worked_around() -> None:
 
     def f(x: Any) -> Any:
         y = np.sin(x)
-        for bad in (lambda: float(x), lambda: x + np.ones(7), lambda: x[9], lambda: np.save("f", x), lambda: np.sum(x, axis=5)):
+        for bad in (
+            lambda: float(x),
+            lambda: x + np.ones(7),
+            lambda: x[9],
+            lambda: np.save("f", x),
+            lambda: np.sum(x, axis=5),
+        ):
             with pytest.raises((TypeError, ValueError, IndexError, NotImplementedError)):
                 bad()
         return np.sum(y)
@@ -162,7 +168,9 @@ def test_a_refused_call_can_be_caught_and_worked_around() -> None:
     np.testing.assert_array_equal(gl.grad(f)(X), np.cos(X))
 
 
-@pytest.mark.parametrize("condition", [lambda x: x == x, lambda x: x != 0.0, lambda x: not x, lambda x: x and True, lambda x: x is x])
+@pytest.mark.parametrize(
+    "condition", [lambda x: x == x, lambda x: x != 0.0, lambda x: not x, lambda x: x and True, lambda x: x is x]
+)
 def test_conditions_of_every_form(condition: Any) -> None:
     """Truth is that of the value."""
     for x in (2.0, 0.0, np.nan):

@@ -224,7 +224,7 @@ def test_explicit_casts_are_strong() -> None:
     """astype gives a NumPy scalar of that dtype: an int8 times 300 is out of range, as in NumPy."""
     _, aux = gl.grad(lambda x: (x, np.sign(x).astype(np.float32) * np.arange(3, dtype=np.int8)), has_aux=True)(1.0)
     assert aux.dtype == (np.float32(1) * np.arange(3, dtype=np.int8)).dtype
-    with pytest.raises(ArgumentError, match="(?s)a Python integer is out of range.*int8.*300"):
+    with pytest.raises(ArgumentError, match=r"(?s)a Python integer is out of range.*int8.*300"):
         gl.grad(lambda x: x * np.sum(np.sign(x).astype(np.int8) * 300))(1.0)
 
 
@@ -432,7 +432,9 @@ def test_memory_mapped_arrays(tmp_path: Any) -> None:
     """Arrays on disk are arrays."""
     x = np.memmap(tmp_path / "x", float, "w+", shape=(3,))
     x[:] = X
-    np.testing.assert_array_equal(gl.grad(lambda x: np.sum(np.where(x > 0, x**2, x) * x))(x), np.where(X > 0, 3 * X**2, 2 * X))
+    np.testing.assert_array_equal(
+        gl.grad(lambda x: np.sum(np.where(x > 0, x**2, x) * x))(x), np.where(X > 0, 3 * X**2, 2 * X)
+    )
     np.testing.assert_array_equal(gl.grad(lambda s: np.sum(x * s))(2.0), np.sum(X))
 
 

@@ -83,7 +83,7 @@ def test_linearity_and_adjoint() -> None:
     g = lambda p: {"out": np.cumsum(p.first**2) * p.second, "max": np.max(p.first)}  # noqa: E731
     p = Pair(X, 1.5)
     u, v = Pair(rng.normal(size=3), 0.3), Pair(rng.normal(size=3), -0.7)
-    out, pushforward = gl.linearize(g, p)
+    _, pushforward = gl.linearize(g, p)
     ju, jv = pushforward(u), pushforward(v)
     both = pushforward(Pair(2 * u.first - v.first, 2 * u.second - v.second))
     for key in ("out", "max"):
@@ -173,7 +173,9 @@ def test_primals_and_tangents_are_tuples() -> None:
         gl.jvp(np.multiply, (X, X), (X,))
 
 
-@pytest.mark.parametrize("out", [lambda x: np.argmax(x), lambda x: x > 0, lambda x: (x, 3), lambda x: "a", lambda x: None])
+@pytest.mark.parametrize(
+    "out", [lambda x: np.argmax(x), lambda x: x > 0, lambda x: (x, 3), lambda x: "a", lambda x: None]
+)
 def test_outputs_must_be_inexact(out: Any) -> None:
     """Integers, booleans and other things have no derivative."""
     for call in (lambda: gl.vjp(out, X), lambda: gl.jvp(out, (X,), (X,)), lambda: gl.linearize(out, X)):

@@ -7,11 +7,11 @@ import pickle
 import pkgutil
 from typing import Any
 
-import gradloom_numpy.kernels as numpy_kernels
 import numpy as np
 import pytest
 
 import gradloom as gl
+import gradloom_numpy.kernels as numpy_kernels
 from gradloom.backend import backends
 from gradloom.errors import ArgumentError, MissingRuleError, ShapeError
 from gradloom.op import Op, define, get_op, ops, unregister

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_stretches() -> None:
     parts = list(stretches(plan.steps))
     assert parts[0][1] == 0
     assert parts[-1][2] == len(plan.steps)
-    assert all(a[2] == b[1] and a[0] != b[0] for a, b in zip(parts, parts[1:], strict=False))
+    assert all(a[2] == b[1] and a[0] != b[0] for a, b in pairwise(parts))
 
 
 def test_kernel_errors_name_the_op_in_both_forms() -> None:

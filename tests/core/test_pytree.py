@@ -22,7 +22,7 @@ class Point(NamedTuple):
     y: Any = None
 
 
-Pair = collections.namedtuple("Pair", "left right")  # noqa: PYI024
+Pair = collections.namedtuple("Pair", "left right")
 
 
 @dataclasses.dataclass(frozen=True)

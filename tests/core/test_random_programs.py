@@ -56,7 +56,9 @@ BINARY: list[Callable[[Any, Any], Any]] = [
     lambda a, b: np.hypot(a, 1.0 + b**2),
 ]
 Instruction = tuple[bool, int, int, int]
-INSTRUCTIONS = st.lists(st.tuples(st.booleans(), st.integers(0, 30), st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=9)
+INSTRUCTIONS = st.lists(
+    st.tuples(st.booleans(), st.integers(0, 30), st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=9
+)
 X = np.array([[0.4, -0.7, 1.1], [0.2, 0.9, -0.3]])
 Y = np.array([0.6, -0.5, 0.8])
 STEP = 2e-3

@@ -50,7 +50,16 @@ def test_byte_order_is_native() -> None:
 
 def test_values_without_spec() -> None:
     """Everything that is no plain numeric array or number."""
-    for value in ("a", None, [1.0], object(), np.array([None]), np.array("a"), np.zeros(2, "M8[s]"), np.ma.array([1.0])):
+    for value in (
+        "a",
+        None,
+        [1.0],
+        object(),
+        np.array([None]),
+        np.array("a"),
+        np.zeros(2, "M8[s]"),
+        np.ma.array([1.0]),
+    ):
         assert spec_of(value) is None
     assert spec_of(np.matrix([[1.0]])) is None
 
@@ -74,7 +83,9 @@ def test_threads_intern_the_same() -> None:
     """Concurrent first uses of a spec give one object."""
 
     def make(_: int) -> list[int]:
-        return [id(kept[n]) for n in range(500) if kept.setdefault(n, Spec((n, 104729), float)) is Spec((n, 104729), float)]
+        return [
+            id(kept[n]) for n in range(500) if kept.setdefault(n, Spec((n, 104729), float)) is Spec((n, 104729), float)
+        ]
 
     kept: dict[int, Spec] = {}
     with ThreadPoolExecutor(8) as pool:

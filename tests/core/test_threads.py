@@ -98,6 +98,7 @@ def test_captured_array_shared_by_threads() -> None:
 def test_exceptions_in_one_thread_do_not_reach_others() -> None:
     """Half of the threads raise inside their traced functions."""
     w = np.ones(5000)
+    wrong: list[Any] = []
 
     def work(thread: int) -> Any:
         def f(x: Any) -> Any:
@@ -111,10 +112,11 @@ def test_exceptions_in_one_thread_do_not_reach_others() -> None:
             try:
                 total += gl.grad(f)(1.0)
             except KeyError as error:
-                assert error.args == (thread,)
+                wrong.extend(error.args if error.args != (thread,) else ())
         return total
 
     assert in_threads(8, work) == [0.0 if k % 2 else 5000.0 * 100 for k in range(8)]
+    assert not wrong
     assert w.flags.writeable
 
 

@@ -416,7 +416,7 @@ CONVERSIONS = {
     "item": lambda t: t.item(),
     "tolist": lambda t: t.tolist(),
     "format": lambda t: f"{t:.3f}",
-    "percent": lambda t: "%f" % t,
+    "percent": lambda t: "%f" % t,  # noqa: UP031
     "ndarray += t": lambda t: np.zeros(3).__iadd__(t),
     "ndarray[:] = t": lambda t: np.zeros(3).__setitem__(slice(None), t),
     "out": lambda t: np.add(t, 1.0, out=np.zeros(3)),
@@ -559,18 +559,18 @@ def test_returning_a_leaked_tensor() -> None:
 def test_exceptions_inside_leave_nothing_behind() -> None:
     """The user's exception comes through as it is, and the next call works."""
 
-    class Own(Exception):
+    class OwnError(Exception):
         pass
 
     def f(x: Any, fail: bool) -> Any:
         y = np.sin(x)
         if fail:
-            raise Own("inside")
+            raise OwnError("inside")
         return y
 
     for transform in (gl.grad(f), gl.jit(f, static_argnums=1), gl.grad(gl.grad(f)), gl.jacobian(f)):
         before = transform(0.5, False)
-        with pytest.raises(Own, match="inside") as caught:
+        with pytest.raises(OwnError, match="inside") as caught:
             transform(0.5, True)
         assert caught.value.__context__ is None
         assert transform(0.5, False) == before
