@@ -65,7 +65,6 @@ def custom_gradient(f: Callable[..., tuple[Any, Callable[..., Any]]]) -> Callabl
     >>> gl.grad(clipped_log)(0.001)
     np.float64(10.0)
     """
-
     require_callable("custom_gradient", f)
 
     @wraps(f)

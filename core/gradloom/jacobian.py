@@ -58,7 +58,6 @@ def jacobian(f: Callable[..., Any], argnums: ArgNums = 0, mode: Mode | None = No
     array([[3., 0., 1.],
            [0., 3., 2.]])
     """
-
     require_callable("jacobian", f)
     if mode not in (None, "rev", "fwd"):
         raise ArgumentError(

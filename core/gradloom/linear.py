@@ -239,7 +239,6 @@ def hvp(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
     >>> gl.hvp(lambda x: np.sum(x**3))(x, np.array([1.0, 0.0]))
     array([6., 0.])
     """
-
     require_callable("hvp", f)
 
     def product(*args: Any, **kwargs: Any) -> Any:

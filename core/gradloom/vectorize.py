@@ -57,7 +57,6 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable
     >>> gl.vmap(gl.grad(np.sin))(np.zeros(3))
     array([1., 1., 1.])
     """
-
     require_callable("vmap", f)
 
     def mapped(*args: Any, **kwargs: Any) -> Any:
