@@ -45,8 +45,8 @@ class NumpyBackend(AbstractBackend):
         return np.asarray(array)
 
     def copy(self, array: Any) -> Any:
-        """Return a C-contiguous copy."""
-        return array.copy()
+        """Return a C-contiguous copy in native byte order."""
+        return array.copy() if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="), order="C")
 
     def constant(self, scalar: Any, among_scalars: bool) -> Any:
         """Return a NumPy scalar among scalars and a 0-d array among arrays."""

@@ -311,6 +311,15 @@ def test_arguments_are_never_changed() -> None:
         np.testing.assert_array_equal(out, [X[0] + 1 + 9, 8 + X[1], 2 * X[2] + 1])
 
 
+def test_foreign_byte_order_in_native_out() -> None:
+    """Big-endian arrays compute like native ones; results have the native dtype that specs promise."""
+    x = X.astype(">f8")
+    for f in (np.sin, lambda x: x * 2, lambda x: np.sum(x), lambda x: x[::-1], np.transpose):
+        for run in (gl.jit(f), gl.vmap(f) if f is np.sin else f, gl.elementwise_grad(f)):
+            np.testing.assert_array_equal(run(x), run(X))
+        assert gl.jit(f)(x).dtype.isnative
+
+
 # -- running -----------------------------------------------------------------------------------
 
 

@@ -224,7 +224,7 @@ def test_pullback_holds_what_it_needs_and_no_more() -> None:
             tracemalloc.stop()
 
     assert held(lambda x: np.sum(x * 2.0 + 1.0)) < 0.1 * x.nbytes
-    assert held(lambda x: np.exp(np.exp(np.sum(x)))) < 0.1 * x.nbytes
+    assert held(lambda x: np.exp(np.sin(np.sum(x)))) < 0.1 * x.nbytes
     assert held(lambda x: np.exp(x)) < 1.1 * x.nbytes
     assert held(lambda x: np.tanh(np.exp(x))) < 2.1 * x.nbytes
 

@@ -61,7 +61,7 @@ INSTRUCTIONS = st.lists(
 )
 X = np.array([[0.4, -0.7, 1.1], [0.2, 0.9, -0.3]])
 Y = np.array([0.6, -0.5, 0.8])
-STEP = 2e-3
+STEP = 2e-4
 
 
 def assigned(a: Any, k: int) -> Any:
