@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from gradloom.autodiff import unbroadcast
 from gradloom.errors import ArgumentError, OutputError, ShapeError
 from gradloom.function import new_trace, output_ids, require_callable
 from gradloom.graph import Graph
@@ -144,7 +145,8 @@ def _pulled_ids(inner: Trace, pulled: Any, structure: Any, count: int, tensors: 
                 expected=tensor.spec.shape,
                 got=inner.specs[index].shape,
             )
-        ids.append(index)
+        # A gradient has the dtype of its argument.
+        ids.append(unbroadcast(inner.tensor(index), tensor.spec)._index if tensor.spec.inexact else index)
     return ids
 
 

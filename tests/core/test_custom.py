@@ -92,6 +92,24 @@ def test_pullback_may_ignore_arguments() -> None:
     assert gy == 5.0
 
 
+def test_gradients_take_the_dtype_of_their_argument() -> None:
+    """Whatever the pullback returns: float64 for float32, ints, complex for real."""
+    for result in (lambda g: g * np.ones(3), lambda g: np.ones(3, int), lambda g: np.ones(3) * (1.0 + 2.0j)):
+        f = gl.custom_gradient(lambda x, result=result: (np.sum(x), result))
+        for dtype in (np.float32, np.float64, np.complex64):
+            loss = lambda x, f=f: np.real(f(x)) if x.dtype.kind == "c" else f(x)  # noqa: E731
+            gradient = gl.grad(loss)(X.astype(dtype))
+            assert gradient.dtype == dtype
+            np.testing.assert_array_equal(np.real(gradient), np.ones(3))
+
+
+def test_integer_arguments() -> None:
+    """They are passed along and get no gradient."""
+    f = gl.custom_gradient(lambda x, n: (x**n, lambda g: (g * n * x ** (n - 1), 0.0)))
+    assert gl.grad(lambda x: f(x, 3))(2.0) == 12.0
+    np.testing.assert_array_equal(gl.jit(gl.grad(lambda x, n: f(x, n)))(2.0, 3), 12.0)
+
+
 def test_name_and_doc_are_kept() -> None:
     """Wrapped like any decorator."""
     assert tripled.__name__ == "tripled"
