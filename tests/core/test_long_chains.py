@@ -153,7 +153,7 @@ def test_work_is_linear(operation: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("operation", ["grad", "free", "hash", "pickle"])
 def test_time_is_linear(operation: str) -> None:
-    """25,000, 50,000 and 100,000 ops, best of three each: twice the length takes less than three times as long."""
+    """25,000, 50,000 and 100,000 ops, best of three each, in processor time."""
     import time
 
     def seconds(n: int) -> float:
@@ -164,7 +164,7 @@ def test_time_is_linear(operation: str) -> None:
             gc.collect()
             gc.disable()
             try:
-                start = time.perf_counter()
+                start = time.process_time()
                 if operation == "grad":
                     gl.grad(chain(n))(0.5)
                 elif operation == "free":
@@ -173,15 +173,14 @@ def test_time_is_linear(operation: str) -> None:
                     graph.content_hash()
                 else:
                     pickle.loads(pickle.dumps(graph))
-                best = min(best, time.perf_counter() - start)
+                best = min(best, time.process_time() - start)
             finally:
                 gc.enable()
         return best
 
     times = [seconds(n) for n in LENGTHS]
     programs.clear()
-    assert times[1] <= 3.0 * times[0] + 0.005
-    assert times[2] <= 3.0 * times[1] + 0.005
+    assert times[-1] <= 10.0 * times[0] + 0.01  # quadratic work would take 16 times as long
 
 
 def test_wide_sums_are_linear_too() -> None:
