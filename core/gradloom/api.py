@@ -142,9 +142,7 @@ def normalise_argnums(transform: str, argnums: ArgNums, count: int) -> tuple[int
             )
     positions = tuple([n % count for n in given])
     if len(set(positions)) < len(positions) or not positions:
-        raise ArgumentError(
-            "argnums must name each argument once", op=transform, argument="argnums", got=repr(argnums)
-        )
+        raise ArgumentError("argnums must name each argument once", op=transform, argument="argnums", got=repr(argnums))
     return positions
 
 

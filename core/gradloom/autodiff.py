@@ -8,8 +8,8 @@ tangent, and the nodes it appended, linear in that tangent, are walked backward.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from cmath import isfinite
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gradloom.graph import INPUT, ITEM, Graph
@@ -256,7 +256,9 @@ def _push_forward(trace: Trace, i: int, found: dict[int, Any]) -> Any:
         if j in found
     ]
     if several:
-        return tuple([_total(trace, column, spec) for column, spec in zip(zip(*terms, strict=True), specs, strict=True)])
+        return tuple(
+            [_total(trace, column, spec) for column, spec in zip(zip(*terms, strict=True), specs, strict=True)]
+        )
     return _total(trace, terms, specs)
 
 

@@ -16,6 +16,11 @@ from typing import Any, Literal, NamedTuple
 from gradloom.op import Op
 from gradloom.spec import Spec
 
+LOWER_CASE = "abcdefghijklmnopqrstuvwxyz"
+UPPER_CASE = LOWER_CASE.upper()
+#: What axes can be called in index notation.
+LETTERS = LOWER_CASE + UPPER_CASE
+
 #: How the pieces of a cut axis that is missing in the output combine.
 Combine = Literal["add", "multiply", "max", "min", "any", "all"]
 

@@ -126,7 +126,9 @@ def _differences(f: Callable[..., Any], args: tuple[Any, ...], tangents: Any, st
 
 
 def _moved(x: Any, distance: float, direction: Any) -> Any:
-    return (x + distance * direction).astype(np.result_type(x)) if isinstance(x, np.ndarray) else x + distance * direction
+    return (
+        (x + distance * direction).astype(np.result_type(x)) if isinstance(x, np.ndarray) else x + distance * direction
+    )
 
 
 def _dot(left: Any, right: Any) -> Any:
@@ -137,4 +139,6 @@ def _dot(left: Any, right: Any) -> Any:
 
 def _compare(found: Any, expected: Any, rtol: float, atol: float, what: str) -> None:
     for k, (a, b) in enumerate(zip(flatten(found)[0], flatten(expected)[0], strict=True)):
-        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol, err_msg=f"{what}, output {k}: differs from finite differences")
+        np.testing.assert_allclose(
+            a, b, rtol=rtol, atol=atol, err_msg=f"{what}, output {k}: differs from finite differences"
+        )

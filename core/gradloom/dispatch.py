@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.errors import ArgumentError, LostGradientError, UnsupportedFunctionError
-from gradloom.op import Op, ops
+from gradloom.op import Op
 from gradloom.spec import Spec
 from gradloom.trace import innermost
 
@@ -180,6 +180,7 @@ def _special(ufunc: np.ufunc) -> Function:
 
 
 def _call_ufunc_method(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    names: tuple[str, ...]
     if method == "reduce" and ufunc in _REDUCTIONS:
         names = ("axis", "dtype", "out", "keepdims", "initial", "where")
         given = dict(zip(names, inputs[1:], strict=False)) | kwargs
@@ -188,7 +189,7 @@ def _call_ufunc_method(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kw
             given.pop("keepdims", None)
         return _REDUCTIONS[ufunc](inputs[0], **given)
     if method == "accumulate" and ufunc in _ACCUMULATIONS:
-        names = ("axis", "dtype", "out")
+        names = "axis", "dtype", "out"
         given = {"axis": 0} | dict(zip(names, inputs[1:], strict=False)) | kwargs
         return _ACCUMULATIONS[ufunc](inputs[0], **given)
     if method == "outer":
@@ -218,7 +219,7 @@ def _transpose_method(tensor: Any, *axes: Any) -> Any:
     return np.transpose(tensor, axes[0] if len(axes) == 1 else axes or None)
 
 
-def _flatten_method(tensor: Any, order: str = "C") -> Any:
+def _flatten_method(tensor: Any, order: Any = "C") -> Any:
     return np.ravel(tensor, order).copy()
 
 

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, final
 
-from gradloom.source import RawSource
 from gradloom.plan import Plan
 from gradloom.registry import Registry
+from gradloom.source import RawSource
 
 
 class AbstractExecutor(ABC):

@@ -30,9 +30,7 @@ def new_trace() -> Trace:
     return Trace(Tensor, evaluate)
 
 
-def differentiable_leaves(
-    transform: str, argument: int | str, tree: Any
-) -> tuple[list[Any], Structure, list[Spec]]:
+def differentiable_leaves(transform: str, argument: int | str, tree: Any) -> tuple[list[Any], Structure, list[Spec]]:
     """Flatten an argument to differentiate; raise unless its leaves are float or complex.
 
     Returns
@@ -78,7 +76,9 @@ def call(f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         if isinstance(error.__cause__, GradloomError):
             raise error.__cause__ from None
         if "read-only" in str(error):
-            error.add_note("gradloom: an array is write-protected while a function of it is traced; change a copy of it")
+            error.add_note(
+                "gradloom: an array is write-protected while a function of it is traced; change a copy of it"
+            )
         raise
 
 

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 
+from gradloom.api import normalise_argnums
 from gradloom.backend import spec_of
 from gradloom.context import backend as backend_context
 from gradloom.context import current_backend, require_backend
 from gradloom.context import scheduler as scheduler_context
 from gradloom.errors import ArgumentError
-from gradloom.api import normalise_argnums
 from gradloom.function import call, output_ids, require_callable
 from gradloom.graph import Graph, literal_key
 from gradloom.plan import Plan
@@ -99,7 +99,6 @@ def make_graph(f: Callable[..., Any]) -> Callable[..., Graph]:
       return x3
     }
     """
-
     require_callable("make_graph", f)
 
     def graph(*args: Any, **kwargs: Any) -> Graph:
@@ -196,6 +195,17 @@ class _Last(NamedTuple):
     plan: Plan
     compiled: Compiled
 
+    def fits(self, structure: Structure, leaves: list[Any]) -> bool:
+        """Return whether a call has this signature."""
+        if structure != self.structure:
+            return False
+        for leaf, kind, shape, dtype in zip(leaves, self.kinds, self.shapes, self.dtypes, strict=True):
+            if type(leaf) is not kind:
+                return False
+            if isinstance(leaf, np.ndarray) and (leaf.dtype is not dtype or leaf.shape != shape):
+                return False
+        return True
+
 
 @final
 class Jitted:
@@ -216,11 +226,10 @@ class Jitted:
             f, args, static = self._without_static(args)
         leaves, structure = flatten((args, kwargs) if kwargs else args)
         last = self._last
-        if last is not None and not static and last.structure == structure and _same(leaves, last):
-            if current_backend() is None:
-                values = [np.float64(v) if type(v) is float else v for v in leaves] + last.compiled.captured
-                results = last.compiled.program.run_plan(last.plan, values)
-                return unflatten(last.compiled.structure, results)
+        if last is not None and not static and last.fits(structure, leaves) and current_backend() is None:
+            values = [np.float64(v) if type(v) is float else v for v in leaves] + last.compiled.captured
+            results = last.compiled.program.run_plan(last.plan, values)
+            return unflatten(last.compiled.structure, results)
         if not kwargs:
             structure = (tuple, None, (structure, (dict, (), ())))
         specs = leaf_specs("jit", structure, leaves)
@@ -275,13 +284,3 @@ def _static_key(value: Any) -> Any:
     if type(value) is tuple:
         return tuple([_static_key(v) for v in value])
     return type(value), literal_key(value)
-
-
-def _same(leaves: list[Any], last: _Last) -> bool:
-    leaf: Any
-    for leaf, kind, shape, dtype in zip(leaves, last.kinds, last.shapes, last.dtypes, strict=True):
-        if type(leaf) is not kind:
-            return False
-        if isinstance(leaf, np.ndarray) and (leaf.dtype is not dtype or leaf.shape != shape):
-            return False
-    return True

@@ -32,7 +32,13 @@ class LazyNode:
     __slots__ = ("attrs", "derived", "inputs", "op", "serial", "source", "spec", "value")
 
     def __init__(
-        self, op: Op, inputs: tuple[LazyNode, ...], attrs: tuple[Any, ...], spec: Any, source: RawSource | None, value: Any = None
+        self,
+        op: Op,
+        inputs: tuple[LazyNode, ...],
+        attrs: tuple[Any, ...],
+        spec: Any,
+        source: RawSource | None,
+        value: Any = None,
     ) -> None:
         self.serial = next(_SERIALS)
         self.op = op
@@ -261,9 +267,7 @@ def compute(*tensors: Any, feed: Mapping[Any, Any] | None = None) -> tuple[Any, 
     trace, ids = to_trace(lazy, _checked_feed(feed or {}))
     for value in trace.input_values.values():
         if isinstance(value, Abstract):
-            raise ConcreteValueError(
-                value.reason, op="compute", remedy="pass feed={placeholder: value}"
-            )
+            raise ConcreteValueError(value.reason, op="compute", remedy="pass feed={placeholder: value}")
     outputs = tuple([ids[node] for node in lazy])
     program, values = programs.find(trace, "compute", outputs, Program)
     results = iter(program.run(values, trace.sources))
@@ -275,9 +279,7 @@ def _checked_feed(feed: Mapping[Any, Any]) -> dict[LazyNode, Any]:
     checked = {}
     for key, value in feed.items():
         if not isinstance(key, LazyTensor):
-            raise ArgumentError(
-                "only lazy tensors can be fed", op="compute", argument="feed", got=describe(key)
-            )
+            raise ArgumentError("only lazy tensors can be fed", op="compute", argument="feed", got=describe(key))
         spec, given = key.spec, spec_of(value)
         if given is None or not np.can_cast(given.dtype, spec.dtype, "same_kind"):
             raise DTypeError(

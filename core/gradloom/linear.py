@@ -62,9 +62,7 @@ def trace_differentiable(
         ids, structure = output_ids(trace, transform, out)
         output_specs = [trace.specs[i].strong() for i in ids]
         if not all(s.inexact for s in output_specs):
-            raise OutputError(
-                "the function must return float or complex arrays", op=transform, got=output_specs
-            )
+            raise OutputError("the function must return float or complex arrays", op=transform, got=output_specs)
         found, values = programs.find(trace, (transform, len(wrt), *options), ids, lambda graph: build(graph, wrt))
     finally:
         trace.end()
@@ -259,9 +257,7 @@ def hvp(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
     return with_name_of(f, product, "hvp")
 
 
-def fitting_leaves(
-    transform: str, argument: str, tree: Any, structure: Structure, specs: Sequence[Spec]
-) -> list[Any]:
+def fitting_leaves(transform: str, argument: str, tree: Any, structure: Structure, specs: Sequence[Spec]) -> list[Any]:
     """Return the leaves of a tree, or raise unless it has a given structure, shapes and kinds."""
     values, found = flatten(tree)
     if found != structure:

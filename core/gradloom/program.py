@@ -172,7 +172,7 @@ def expand_calls(graph: Graph, handle: type[Handle]) -> Graph:
         else:
             value = trace.bind(op, [values[j] for j in args], attrs)
         values.append(value)
-    order = {i: trace_input for i, trace_input in zip(_input_nodes(graph), trace.inputs, strict=True)}
+    order = dict(zip(_input_nodes(graph), trace.inputs, strict=True))
     trace.inputs = [order[i] for i in graph.inputs]
     return expand_calls(trace.graph(tuple([values[i]._index for i in graph.outputs])), handle)
 

@@ -170,6 +170,4 @@ def paths(structure: Structure, prefix: str = "") -> list[str]:
     else:
         fields = kind._fields if static == "namedtuple" else static
         names = [f".{name}" for name in fields]
-    return [
-        path for name, child in zip(names, children, strict=True) for path in paths(child, prefix + name)
-    ]
+    return [path for name, child in zip(names, children, strict=True) for path in paths(child, prefix + name)]

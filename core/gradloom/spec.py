@@ -46,6 +46,7 @@ class Spec:
     inexact: bool
 
     def __new__(cls, shape: tuple[int, ...], dtype: Any, weak: bool = False) -> Spec:
+        """Return the one spec of a shape and dtype."""
         dtype = np.dtype(dtype)
         key = (shape, dtype, weak)
         found = _INTERNED.get(key)

@@ -35,7 +35,7 @@ def stage(graph: Graph, early_outputs: int, late: Sequence[int]) -> tuple[Graph,
     depends = bytearray(len(nodes))
     for i in late:
         depends[i] = 1
-    needed = [i for i in outputs]
+    needed = list(outputs)
     for i, (_, inputs, _) in enumerate(nodes):
         if any(depends[j] for j in inputs):
             depends[i] = 1

@@ -13,7 +13,6 @@ from gradloom.errors import ArgumentError, LostGradientError
 from gradloom.op import _OPS, Op
 from gradloom.trace import Handle, alias_error, innermost
 
-
 #: Types that belong to no other trace.
 _PLAIN = frozenset({float, int, complex, bool, np.ndarray, np.float64})
 
@@ -51,7 +50,7 @@ def _unary(name: str) -> Callable[[Any], Any]:
 
 
 def _in_place(name: str) -> Callable[[Any, Any], Any]:
-    def method(self: Tensor, other: Any) -> Tensor:
+    def method(self: Tensor, other: Any) -> Any:
         result = getattr(self, name)(other)
         if result is NotImplemented:
             return result
@@ -183,8 +182,8 @@ class Tensor(Handle):
     __le__ = _binary("less_equal")
     __gt__ = _binary("greater")
     __ge__ = _binary("greater_equal")
-    __eq__ = _binary("equal")  # type: ignore[assignment]
-    __ne__ = _binary("not_equal")  # type: ignore[assignment]
+    __eq__ = _binary("equal")
+    __ne__ = _binary("not_equal")
 
     def __pow__(self, other: Any) -> Any:
         return dispatch.power(self, other)
@@ -204,7 +203,7 @@ class Tensor(Handle):
     __itruediv__ = _in_place("__truediv__")
     __ifloordiv__ = _in_place("__floordiv__")
     __imod__ = _in_place("__mod__")
-    __ipow__ = _in_place("__pow__")  # type: ignore[misc]
+    __ipow__ = _in_place("__pow__")
     __imatmul__ = _in_place("__matmul__")
     __iand__ = _in_place("__and__")
     __ior__ = _in_place("__or__")

@@ -422,7 +422,9 @@ def _not_an_array(value: Any) -> ArgumentError:
     remedy = "pass arrays of numbers or booleans"
     if isinstance(value, (list, tuple)):
         remedy = "use np.stack or np.concatenate to build an array of tensors"
-    return ArgumentError("cannot take a value of this kind", expected="an array or a number", got=describe(value), remedy=remedy)
+    return ArgumentError(
+        "cannot take a value of this kind", expected="an array or a number", got=describe(value), remedy=remedy
+    )
 
 
 def describe(value: Any) -> str:

@@ -91,7 +91,7 @@ def mapped_graph(graph: Graph, in_axes: tuple[int, ...], out_axes: tuple[int | N
     inputs: list[Any] = []
     for k, spec in enumerate(batched.input_specs()):
         if k < len(in_axes):
-            shape = spec.shape[1 : in_axes[k] + 1] + (size,) + spec.shape[in_axes[k] + 1 :]
+            shape = (*spec.shape[1 : in_axes[k] + 1], size, *spec.shape[in_axes[k] + 1 :])
             inputs.append(move_axis(trace.add_input(Spec(shape, spec.dtype), _MAPPED), in_axes[k], 0))
         else:
             inputs.append(trace.add_input(spec, _MAPPED))

@@ -19,9 +19,7 @@ def axis_index(op: str, axis: Any, ndim: int, argument: str = "axis") -> int:
     try:
         k = operator.index(axis)
     except TypeError:
-        raise ArgumentError(
-            "an axis must be an integer", op=op, argument=argument, got=describe(axis)
-        ) from None
+        raise ArgumentError("an axis must be an integer", op=op, argument=argument, got=describe(axis)) from None
     if not -ndim <= k < ndim:
         raise AxisError(
             "axis out of range",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from gradloom.axes import LETTERS, LOWER_CASE, UPPER_CASE
 from gradloom.dispatch import implements, refuse
 from gradloom.errors import ArgumentError, ShapeError
 from gradloom.functions._arguments import as_array, axis_tuple, reshaped
@@ -132,8 +132,8 @@ def np_tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
             expected="pairs of axes of equal length",
             got=f"axes {axes_a} of {a.shape} and {axes_b} of {b.shape}",
         )
-    letters_a = list(string.ascii_letters[: a.ndim])
-    letters_b = list(string.ascii_letters[a.ndim : a.ndim + b.ndim])
+    letters_a = list(LETTERS[: a.ndim])
+    letters_b = list(LETTERS[a.ndim : a.ndim + b.ndim])
     for j, k in zip(axes_a, axes_b, strict=True):
         letters_b[k] = letters_a[j]
     kept = [letter for k, letter in enumerate(letters_a) if k not in axes_a]
@@ -187,7 +187,7 @@ def _from_lists(operands: Sequence[Any]) -> tuple[str, list[Any]]:
     arrays = [as_array(x) for x in operands[: len(operands) // 2 * 2 : 2]]
     lists = [*operands[1::2], *([operands[-1]] if len(operands) % 2 else [])]
     numbers = sorted({int(k) for entry in lists for k in entry if k is not Ellipsis})
-    letters = dict(zip(numbers, string.ascii_uppercase + string.ascii_lowercase, strict=False))
+    letters = dict(zip(numbers, UPPER_CASE + LOWER_CASE, strict=False))
     words = ["".join(["..." if k is Ellipsis else letters[int(k)] for k in entry]) for entry in lists]
     text = ",".join(words[: len(arrays)])
     return text + (f"->{words[-1]}" if len(operands) % 2 else ""), arrays
@@ -200,7 +200,7 @@ def explicit_subscripts(subscripts: str, arrays: Sequence[Any]) -> tuple[list[st
     if len(terms) != len(arrays):
         raise _bad_subscripts("subscripts and operands differ in number", f"{len(arrays)} terms", subscripts)
     letters = (left + right).replace("...", "").replace(",", "")
-    if not all(letter in string.ascii_letters for letter in letters):
+    if not all(letter in LETTERS for letter in letters):
         raise _bad_subscripts("not a subscript", "letters, commas, '...' and one '->'", subscripts)
     ranks = [x.ndim - len(term.replace("...", "")) for term, x in zip(terms, arrays, strict=True)]
     for k, (term, rank) in enumerate(zip(terms, ranks, strict=True)):
@@ -225,9 +225,7 @@ def explicit_subscripts(subscripts: str, arrays: Sequence[Any]) -> tuple[list[st
 
 
 def _bad_subscripts(message: str, expected: str, subscripts: str) -> ArgumentError:
-    return ArgumentError(
-        message, op="numpy.einsum", argument="subscripts", expected=expected, got=repr(subscripts)
-    )
+    return ArgumentError(message, op="numpy.einsum", argument="subscripts", expected=expected, got=repr(subscripts))
 
 
 def _without_broadcast_axes(terms: list[str], arrays: list[Any]) -> tuple[list[str], list[Any]]:

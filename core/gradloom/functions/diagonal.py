@@ -64,9 +64,7 @@ def _rank_error(op: str, expected: str, x: Tensor) -> ShapeError:
 
 
 @implements(np.trace)
-def np_trace(
-    a: Tensor, offset: Any = 0, axis1: Any = 0, axis2: Any = 1, dtype: Any = None, out: Any = None
-) -> Tensor:
+def np_trace(a: Tensor, offset: Any = 0, axis1: Any = 0, axis2: Any = 1, dtype: Any = None, out: Any = None) -> Tensor:
     """Sum the diagonals of the matrices along two axes."""
     refuse("numpy.trace", out=out)
     diagonal = _diagonal("numpy.trace", a, offset, axis1, axis2)

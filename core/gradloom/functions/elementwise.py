@@ -155,9 +155,7 @@ def np_clip(
     """Limit values; at a limit, value and limit share the derivative evenly."""
     refuse("numpy.clip", out=out, dtype=kwargs.pop("dtype", None), where=(kwargs.pop("where", True), True), **kwargs)
     if (a_min is not _NOT_GIVEN or a_max is not _NOT_GIVEN) and (min is not _NOT_GIVEN or max is not _NOT_GIVEN):
-        raise ArgumentError(
-            "limits given twice", op="numpy.clip", expected="a_min and a_max, or min and max"
-        )
+        raise ArgumentError("limits given twice", op="numpy.clip", expected="a_min and a_max, or min and max")
     low = a_min if min is _NOT_GIVEN else min
     high = a_max if max is _NOT_GIVEN else max
     if low is not _NOT_GIVEN and low is not None:
@@ -180,9 +178,7 @@ def np_select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
     result = default
     for condition, choice in zip(reversed(list(condlist)), reversed(list(choicelist)), strict=True):
         if np.result_type(condition) != np.bool_:
-            raise ArgumentError(
-                "a condition is not boolean", op="numpy.select", argument="condlist"
-            )
+            raise ArgumentError("a condition is not boolean", op="numpy.select", argument="condlist")
         result = np.where(condition, choice, result)
     return result
 

@@ -54,9 +54,7 @@ def parse_index(shape: tuple[int, ...], index: Any) -> ParsedIndex:
             "too many indices", op="getitem", argument="index", expected=f"at most {len(shape)}", got=sum(used)
         )
     if ellipses > 1:
-        raise IndexRangeError(
-            "an index can only have a single ellipsis", op="getitem", argument="index", got=ellipses
-        )
+        raise IndexRangeError("an index can only have a single ellipsis", op="getitem", argument="index", got=ellipses)
     if not ellipses:
         items.append(Ellipsis)
         used.append(0)
@@ -420,5 +418,3 @@ _refused(np.put, "assign: x[i] = v (x.reshape(-1) for flat positions)")
 _refused(np.place, "assign: x[mask] = v")
 _refused(np.putmask, "assign or select: x = np.where(mask, v, x)")
 _refused(np.fill_diagonal, "assign: i = np.arange(n); x[i, i] = v")
-
-

@@ -72,9 +72,7 @@ def _cast(op: str, x: Any, dtype: np.dtype[Any], casting: Any) -> Any:
 
 
 @implements(np.stack)
-def np_stack(
-    arrays: Any, axis: Any = 0, out: Any = None, *, dtype: Any = None, casting: Any = "same_kind"
-) -> Tensor:
+def np_stack(arrays: Any, axis: Any = 0, out: Any = None, *, dtype: Any = None, casting: Any = "same_kind") -> Tensor:
     """Join arrays along a new axis."""
     parts = _sequence("numpy.stack", arrays)
     shape = parts[0].shape
@@ -214,9 +212,7 @@ def np_dsplit(ary: Tensor, indices_or_sections: Any) -> list[Tensor]:
 
 def _at_least(op: str, x: Tensor, ndim: int) -> None:
     if x.ndim < ndim:
-        raise ShapeError(
-            "too few axes", op=op, expected=f"an array of {ndim} or more axes", got=x.shape
-        )
+        raise ShapeError("too few axes", op=op, expected=f"an array of {ndim} or more axes", got=x.shape)
 
 
 def np_unstack(x: Tensor, /, *, axis: Any = 0) -> tuple[Tensor, ...]:
@@ -409,5 +405,3 @@ def np_trim_zeros(filt: Tensor, trim: Any = "fb", axis: Any = None) -> Tensor:
         op="numpy.trim_zeros",
         remedy="slice with known bounds",
     )
-
-

@@ -266,9 +266,7 @@ def np_flipud(m: Tensor) -> Tensor:
 
 def _at_least(op: str, m: Tensor, ndim: int) -> None:
     if m.ndim < ndim:
-        raise ShapeError(
-            "too few axes", op=op, expected=f"an array of {ndim} or more axes", got=m.shape
-        )
+        raise ShapeError("too few axes", op=op, expected=f"an array of {ndim} or more axes", got=m.shape)
 
 
 @implements(np.rot90)

@@ -76,9 +76,7 @@ def _count(op: str, a: Tensor, axes: tuple[int, ...], where: Any, keepdims: Any)
 
 
 @implements(np.average)
-def np_average(
-    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False
-) -> Any:
+def np_average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False) -> Any:
     """Return the weighted mean; with ``returned``, the sum of weights too."""
     a = tensor_among(a, weights)
     axes = None if axis is None else axis_tuple("numpy.average", axis, a.ndim)

@@ -8,14 +8,13 @@ are masked out leave no trace. The contractions users write follow IEEE arithmet
 from __future__ import annotations
 
 import math
-import string
 from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from gradloom.autodiff import unbroadcast
-from gradloom.axes import Axes
+from gradloom.axes import LETTERS, Axes
 from gradloom.dispatch import implements_ufunc
 from gradloom.errors import ArgumentError, ShapeError
 from gradloom.op import define
@@ -307,7 +306,7 @@ def einsum_batch(size: int, batched: tuple[bool, ...], *operands: Tensor, subscr
 
 def unused_letters(subscripts: str, count: int) -> str:
     """Return letters that do not occur in subscripts."""
-    free = [letter for letter in string.ascii_letters if letter not in subscripts]
+    free = [letter for letter in LETTERS if letter not in subscripts]
     if len(free) < count:
         raise ArgumentError("more than 52 different axes", op="einsum", argument="subscripts", got=repr(subscripts))
     return "".join(free[:count])

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from gradloom.autodiff import pullback_graph
 from gradloom.batching import batched_graph, broadcast
 from gradloom.errors import LostGradientError
 from gradloom.graph import Graph
-from gradloom.op import define
+from gradloom.op import define, ops
 from gradloom.program import inline
 from gradloom.spec import Spec
 from gradloom.trace import resume
@@ -67,7 +65,8 @@ def closed_over() -> LostGradientError:
 def _is_zero(x: Tensor) -> bool:
     """Return whether a tensor is a literal zero, broadcast perhaps."""
     op, inputs, _ = x._trace.nodes[x._index]
-    return x._trace.static(inputs[0] if op.name == "broadcast_to" else x._index) == 0
+    number = x._trace.static(inputs[0] if op.name == "broadcast_to" else x._index)
+    return number is not None and bool(number == 0)
 
 
 def call_batch(
@@ -85,7 +84,9 @@ def call_batch(
     trace = resume(results, handle)
     pulled = [trace.tensor(i) for i in results.outputs]
     pulled = [out if flag else broadcast(out, size) for out, flag in zip(pulled, flags, strict=True)]
-    pulled = [out if flag else np.sum(out, axis=0) for out, flag in zip(pulled, batched, strict=False)]
+    pulled = [
+        out if flag else ops["sum"](out, axis=(0,), keepdims=False) for out, flag in zip(pulled, batched, strict=False)
+    ]
     results = trace.graph(tuple([out._index for out in pulled]))
     found: tuple[Tensor, ...] = call(*args, forward=outputs, pullback=results, count=count)
     return found

@@ -12,12 +12,12 @@ A (co)tangent that is exactly zero annihilates: it meets values through annihila
 
 from __future__ import annotations
 
-import string
 from typing import Any
 
 import numpy as np
 
 from gradloom.autodiff import unbroadcast
+from gradloom.axes import LETTERS
 from gradloom.errors import DTypeError, ShapeError, UnsupportedFunctionError
 from gradloom.op import define
 from gradloom.ops.arithmetic import annihilating_multiply
@@ -100,7 +100,7 @@ def real_part(x: Tensor) -> Tensor:
 
 def diagonals(x: Tensor) -> Tensor:
     """Return the diagonal of each matrix."""
-    loops = string.ascii_letters[: x.ndim - 2]
+    loops = LETTERS[: x.ndim - 2]
     return contract(f"{loops}yy->{loops}y", x)
 
 
@@ -116,7 +116,7 @@ def rows(x: Tensor) -> Tensor:
 
 def inner(t: Tensor, x: Tensor) -> Tensor:
     """Return the sum of ``t * x`` over the last two axes, for a (co)tangent t."""
-    loops = string.ascii_letters[: t.ndim - 2]
+    loops = LETTERS[: t.ndim - 2]
     return contract(f"{loops}yz,{loops}yz->{loops}", t, x, annihilates=0)
 
 
@@ -277,9 +277,7 @@ def slogdet_pushforward(t: Tensor, out: tuple[Tensor, Tensor], a: Tensor) -> tup
     return turned, real(change)
 
 
-slogdet = define(
-    "slogdet", spec=slogdet_spec, promote=promote, pushforward=(slogdet_pushforward,), axes="...IJ->..."
-)
+slogdet = define("slogdet", spec=slogdet_spec, promote=promote, pushforward=(slogdet_pushforward,), axes="...IJ->...")
 
 
 # -- cholesky ------------------------------------------------------------------------------

@@ -147,9 +147,7 @@ def concatenate_promote(*specs: Spec) -> tuple[np.dtype[Any], ...]:
 def concatenate_spec(*specs: Spec, axis: int) -> Spec:
     first = specs[0]
     if not 0 <= axis < first.ndim:
-        raise AxisError(
-            "axis out of range", argument="axis", expected=f"an axis of a {first.ndim}-d array", got=axis
-        )
+        raise AxisError("axis out of range", argument="axis", expected=f"an axis of a {first.ndim}-d array", got=axis)
     for k, spec in enumerate(specs):
         if spec.shape[:axis] + spec.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :] or (
             spec.ndim != first.ndim
@@ -217,9 +215,7 @@ def flip_axes(x: Spec, *, axis: Shape) -> Axes:
     return Axes((labels,), labels)
 
 
-flip = define(
-    "flip", spec=flip_spec, transpose=(flip_transpose,), axes=flip_axes, axis_attrs=("axis",), view=True
-)
+flip = define("flip", spec=flip_spec, transpose=(flip_transpose,), axes=flip_axes, axis_attrs=("axis",), view=True)
 
 
 # -- iota ----------------------------------------------------------------------------------

@@ -21,6 +21,24 @@ from gradloom_numpy.kernels import (
     transcendental,
 )
 
-FAMILIES = (arithmetic, cast, comparison, complex, contraction, cumulative, custom, indexing, linalg, reduction, selection, shape, sorting, special, transcendental)
+FAMILIES = (
+    arithmetic,
+    cast,
+    comparison,
+    complex,
+    contraction,
+    cumulative,
+    custom,
+    indexing,
+    linalg,
+    reduction,
+    selection,
+    shape,
+    sorting,
+    special,
+    transcendental,
+)
 
-KERNELS: dict[str, Kernel | Specialised] = {name: kernel for family in FAMILIES for name, kernel in family.KERNELS.items()}
+KERNELS: dict[str, Kernel | Specialised] = {
+    name: kernel for family in FAMILIES for name, kernel in family.KERNELS.items()
+}

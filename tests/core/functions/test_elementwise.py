@@ -237,7 +237,7 @@ def test_masked_division() -> None:
         (abs, [0.0, -2.0], [0, -1]),
         (np.fabs, [0.0, -2.0], [0, -1]),
         (np.nan_to_num, [np.nan, np.inf, -np.inf, 2.0], [0, 0, 0, 1]),
-        (np.sinc, [0.0, 1.0, 1e-9, 1e-200], [0, -1, -np.pi**2 / 3 * 1e-9, -np.pi**2 / 3 * 1e-200]),
+        (np.sinc, [0.0, 1.0, 1e-9, 1e-200], [0, -1, -(np.pi**2) / 3 * 1e-9, -(np.pi**2) / 3 * 1e-200]),
         (lambda x: np.logaddexp(x, x), [-np.inf, np.inf, 3.0], [1, 1, 1]),
         (lambda x: np.logaddexp(0.0, x), [-800.0, 800.0, 0.0], [0, 1, 0.5]),
         (lambda x: np.heaviside(x, 0.5), [0.0, 1.0], [0, 0]),
@@ -270,7 +270,9 @@ def test_limits_share_a_tie() -> None:
 def test_complex_nan_to_num() -> None:
     z = np.array([complex(np.nan, 1.0), complex(np.inf, -np.inf)])
     np.testing.assert_array_equal(gl.jit(np.nan_to_num)(z), np.nan_to_num(z))
-    np.testing.assert_array_equal(gl.jit(lambda z: np.nan_to_num(z, nan=1.0, posinf=2.0, neginf=3.0))(z), [1 + 1j, 2 + 3j])
+    np.testing.assert_array_equal(
+        gl.jit(lambda z: np.nan_to_num(z, nan=1.0, posinf=2.0, neginf=3.0))(z), [1 + 1j, 2 + 3j]
+    )
 
 
 @pytest.mark.parametrize("x", [np.array([np.inf, -np.inf, -1.75, -0.0, 0.0, 2.0, np.nan]), np.float64(-2.5)])

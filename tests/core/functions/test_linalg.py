@@ -134,10 +134,7 @@ INF = np.inf
 
 NORMS: list[tuple[str, Callable[..., Any], Array]] = [
     *[(f"vector {p}", lambda x, p=p: np.linalg.norm(x, p), V) for p in (None, 0, 1, 2, 3, 0.5, -1, 2.5, INF, -INF)],
-    *[
-        (f"matrix {p}", lambda x, p=p: np.linalg.norm(x, p), M)
-        for p in (None, "fro", "nuc", 1, -1, 2, -2, INF, -INF)
-    ],
+    *[(f"matrix {p}", lambda x, p=p: np.linalg.norm(x, p), M) for p in (None, "fro", "nuc", 1, -1, 2, -2, INF, -INF)],
     *[
         (f"axes {p}", lambda x, p=p: np.linalg.norm(x, p, axis=(2, 0), keepdims=True), CUBE)
         for p in (None, "nuc", 1, 2, -INF)

@@ -20,6 +20,21 @@ from gradloom.testing.samples import (
     transcendental,
 )
 
-FAMILIES = (arithmetic, cast, comparison, complex, contraction, cumulative, indexing, linalg, reduction, selection, shape, sorting, special, transcendental)
+FAMILIES = (
+    arithmetic,
+    cast,
+    comparison,
+    complex,
+    contraction,
+    cumulative,
+    indexing,
+    linalg,
+    reduction,
+    selection,
+    shape,
+    sorting,
+    special,
+    transcendental,
+)
 
 SAMPLES: list[Sample] = [sample for family in FAMILIES for sample in family.SAMPLES]

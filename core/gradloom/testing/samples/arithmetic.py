@@ -102,8 +102,14 @@ SAMPLES: list[Sample] = [
     _edges("fmod", [[5, -5, 5, 6], [3, 3, -3, 3]], {0: [1, 1, 1, 1], 1: [-1, 1, 1, -2]}),
     # Here (fmod(x, y) - x) / y rounds to just below an integer.
     _edges("fmod", [[606636.2, 815853.7], [6.6, 0.1]], {0: [1, 1], 1: [-91914, -8158536]}),
-    Sample("absolute", (np.array([0j, 3 + 4j]),), np.absolute, name="complex zero", smooth=False,
-           expected_partials={0: np.array([[[0, 0], [0, 0]], [[0, 0], [0.6, 0.8]]])}),
+    Sample(
+        "absolute",
+        (np.array([0j, 3 + 4j]),),
+        np.absolute,
+        name="complex zero",
+        smooth=False,
+        expected_partials={0: np.array([[[0, 0], [0, 0]], [[0, 0], [0.6, 0.8]]])},
+    ),
     *_binary("annihilating_multiply", oracle=annihilating_multiply)[:4],
     _edges(
         "annihilating_multiply",

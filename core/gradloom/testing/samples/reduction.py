@@ -62,13 +62,9 @@ SAMPLES = [
     Sample("prod", (INTEGERS,), np.prod, attrs((1,)), name="integers"),
     *_each("max", np.max, APART),
     *_each("min", np.min, APART),
-    Sample(
-        "max", (TIES,), np.max, attrs((1,)), name="ties", smooth=False, expected_partials={0: TIES_SECOND_AXIS}
-    ),
+    Sample("max", (TIES,), np.max, attrs((1,)), name="ties", smooth=False, expected_partials={0: TIES_SECOND_AXIS}),
     Sample("max", (TIES,), np.max, attrs((0,)), name="mixed", smooth=False, expected_partials={0: TIES_FIRST_AXIS}),
-    Sample(
-        "min", (-TIES,), np.min, attrs((1,)), name="ties", smooth=False, expected_partials={0: TIES_SECOND_AXIS}
-    ),
+    Sample("min", (-TIES,), np.min, attrs((1,)), name="ties", smooth=False, expected_partials={0: TIES_SECOND_AXIS}),
     Sample(
         "max",
         (np.array([0.0, -0.0]),),

@@ -37,9 +37,7 @@ def search(a: Any, v: Any, side: str) -> Any:
 
 def _search(a: Any, v: Any, name: str = "") -> list[Sample]:
     """Return samples from either side."""
-    return [
-        Sample("searchsorted", (a, v), search, {"side": side}, name=f"{name} {side}") for side in ("left", "right")
-    ]
+    return [Sample("searchsorted", (a, v), search, {"side": side}, name=f"{name} {side}") for side in ("left", "right")]
 
 
 SAMPLES = [
