@@ -7,7 +7,4 @@ KNOWN_GAPS: dict[str, str] = {
     "tests/core/test_trace.py::test_large_array_changed_through_another_view": (
         "write protection is per view: a second, older view of a large captured array can still be written through"
     ),
-    "tests/core/test_errors.py::test_every_class_is_raised_somewhere[KernelError]": (
-        "kernels' own exceptions come through with a note instead; the class is unused"
-    ),
 }

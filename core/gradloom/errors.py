@@ -127,7 +127,3 @@ class BackendError(GradloomError, RuntimeError):
 
 class PluginError(GradloomError, ImportError):
     """A plugin could not be loaded, or broke the rules of its door."""
-
-
-class KernelError(GradloomError, RuntimeError):
-    """A kernel failed while a plan ran."""

@@ -245,10 +245,13 @@ class Trace:
         return self.tensor(index)
 
     def protect(self, value: Any) -> None:
-        """Write-protect an argument of the traced function while the trace lasts."""
+        """Write-protect an array while the trace lasts."""
         if type(value) is np.ndarray and value.flags.writeable:
-            value.flags.writeable = False
-            self._frozen.append(value)
+            base = value.base
+            # NumPy would refuse to make a view of a protected array writeable again.
+            if not isinstance(base, np.ndarray) or base.flags.writeable:
+                value.flags.writeable = False
+                self._frozen.append(value)
 
     def add_argument(self, spec: Spec, value: Any) -> Handle:
         """Add an input for an argument of the traced function, and protect it."""
@@ -353,9 +356,8 @@ class Trace:
         self.nodes = _ENDED
         self.evaluate = None
         self.values.clear()
-        for array in self._frozen:
-            array.flags.writeable = True
-        self._frozen.clear()
+        while self._frozen:
+            self._frozen.pop().flags.writeable = True
 
     # -- values on demand --------------------------------------------------------------
 

@@ -71,13 +71,12 @@ RAISED: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "AliasError": (lambda: gl.grad(in_place_on_a_view)(X), ("remedy", "location")),
     "BackendError": (lambda: gl.jit(np.sin, backend="nope"), ("expected", "got", "remedy", "location")),
     "PluginError": (lambda: executors.add("serial", SerialExecutor, "the test"), ("location",)),
-    "KernelError": (lambda: None, ()),
 }
 CLASSES = [name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, GradloomError)]
 
 
 #: All but the class that nothing raises.
-LOCATED = [name for name in CLASSES if name in RAISED and name != "KernelError"]
+LOCATED = [name for name in CLASSES if name in RAISED]
 
 
 def raised(name: str) -> GradloomError:

@@ -42,7 +42,7 @@ TREES = st.recursive(
     lambda children: st.one_of(
         st.lists(children, max_size=3),
         st.lists(children, max_size=3).map(tuple),
-        st.dictionaries(st.text(max_size=2), children, max_size=3),
+        st.dictionaries(st.text(alphabet="abc", max_size=2), children, max_size=3),
         st.builds(Point, children, children),
         st.builds(Layer, children, children),
     ),
