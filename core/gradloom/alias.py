@@ -79,7 +79,7 @@ def bases(view: Tensor) -> list[tuple[Tensor, Any]]:
     The list ends where an array is gone, or where the part is not known.
     """
     found = []
-    while view._base is not None:
+    while hasattr(view, "_base"):
         base, index = view._base[0](), view._base[1]
         if base is None or index is None:
             break

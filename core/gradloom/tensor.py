@@ -88,16 +88,16 @@ class Tensor(Handle):
 
     __array_priority__ = 1_000_000.0
     #: What this tensor shares with others, and the part of it that this one shows.
-    #: The tensor this one is a view of, weakly, and the part it shows, None if unknown.
-    _base: tuple[weakref.ref[Tensor], Any] | None
     _memory: alias.Memory | None
     _region: Any
+    #: The tensor this one is a view of, weakly, and the part it shows, None if unknown; only
+    #: set on views, since every op of every trace makes a tensor.
+    _base: tuple[weakref.ref[Tensor], Any]
 
     def __init__(self, trace: Any, index: Any, spec: Any) -> None:
         self._trace = trace
         self._index = index
         self.spec = spec
-        self._base = None
         self._memory = None
 
     # -- what is known without a value ---------------------------------------------------
