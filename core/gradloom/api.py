@@ -18,7 +18,7 @@ from gradloom.function import (
 )
 from gradloom.graph import Graph
 from gradloom.program import Program, programs
-from gradloom.pytree import unflatten
+from gradloom.pytree import Structure, unflatten
 from gradloom.tensor import Tensor
 from gradloom.trace import Trace, describe
 
@@ -149,12 +149,16 @@ def normalise_argnums(transform: str, argnums: ArgNums, count: int) -> tuple[int
 def _gradient_function(f: Callable[..., Any], argnums: ArgNums, has_aux: bool, name: str) -> Callable[..., Any]:
     if not callable(f):
         raise ArgumentError("the first argument must be a function", op=name, got=describe(f))
+    several = isinstance(argnums, Sequence)
+    known_positions: dict[int, tuple[int, ...]] = {}
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
-        positions = normalise_argnums(name, argnums, len(args))
+        positions = known_positions.get(len(args))
+        if positions is None:
+            positions = known_positions[len(args)] = normalise_argnums(name, argnums, len(args))
         trace = new_trace()
         try:
-            new_args, structures, counts = _trace_arguments(trace, name, args, positions)
+            new_args, chosen = _trace_arguments(trace, name, args, positions)
             if kwargs:
                 kwargs = {key: wrap_foreign(trace, value) for key, value in kwargs.items()}
             out = call(f, new_args, kwargs)
@@ -172,43 +176,27 @@ def _gradient_function(f: Callable[..., Any], argnums: ArgNums, has_aux: bool, n
             trace.end()
         results = program.run(values, trace.sources)
         value = (results[0], unflatten(structure, results[1 : len(ids)])) if has_aux else results[0]
-        gradients = _unflatten_all(structures, counts, results[len(ids) :])
-        return value, gradients[0] if type(argnums) is int else tuple(gradients)
+        gradients = unflatten(chosen, results[len(ids) :])
+        return value, gradients if several else gradients[0]
 
     return with_name_of(f, value_and_gradient, name)
 
 
-def _unflatten_all(structures: list[Any], counts: list[int], leaves: list[Any]) -> list[Any]:
-    """Rebuild several containers from one list of leaves."""
-    if len(counts) == 1:
-        return [unflatten(structures[0], leaves)]
-    trees = []
-    start = 0
-    for structure, count in zip(structures, counts, strict=True):
-        trees.append(unflatten(structure, leaves[start : start + count]))
-        start += count
-    return trees
-
-
 def _trace_arguments(
     trace: Trace, name: str, args: tuple[Any, ...], positions: tuple[int, ...]
-) -> tuple[list[Any], list[Any], list[int]]:
-    """Return args with tensors, and structure and number of leaves of each differentiated one."""
+) -> tuple[list[Any], Structure]:
+    """Return args with tensors, and the structure of the tuple of differentiated ones."""
     new_args = list(args)
-    structures = []
-    counts = []
-    for n in positions:
-        leaves, structure, specs = differentiable_leaves(name, n, args[n])
-        tensors = [trace.add_argument(spec, value) for spec, value in zip(specs, leaves, strict=True)]
-        new_args[n] = unflatten(structure, tensors)
-        structures.append(structure)
-        counts.append(len(tensors))
+    leaves, structure, specs = differentiable_leaves(name, positions, tuple([args[n] for n in positions]))
+    tensors = [trace.add_argument(spec, value) for spec, value in zip(specs, leaves, strict=True)]
+    for n, arg in zip(positions, unflatten(structure, tensors), strict=True):
+        new_args[n] = arg
     trace.wrt = frozenset(trace.inputs)
     if len(args) > len(positions):
         for n, arg in enumerate(args):
             if n not in positions:
                 new_args[n] = wrap_foreign(trace, arg)
-    return new_args, structures, counts
+    return new_args, structure
 
 
 def _split_aux(name: str, out: Any) -> tuple[Any, Any]:

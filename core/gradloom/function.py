@@ -30,8 +30,12 @@ def new_trace() -> Trace:
     return Trace(Tensor, evaluate)
 
 
-def differentiable_leaves(transform: str, argument: int | str, tree: Any) -> tuple[list[Any], Structure, list[Spec]]:
-    """Flatten an argument to differentiate; raise unless its leaves are float or complex.
+def differentiable_leaves(
+    transform: str, argument: tuple[int, ...] | str, tree: Any
+) -> tuple[list[Any], Structure, list[Spec]]:
+    """Flatten what to differentiate; raise unless its leaves are float or complex.
+
+    ``argument`` names it, or gives the positions of the arguments that ``tree`` is a tuple of.
 
     Returns
     -------
@@ -42,10 +46,16 @@ def differentiable_leaves(transform: str, argument: int | str, tree: Any) -> tup
     for k, value in enumerate(values):
         spec = value.spec if isinstance(value, Handle) else spec_of(value)
         if spec is None or not spec.inexact:
-            name = f"argument {argument}" if isinstance(argument, int) else argument
-            raise _not_differentiable(transform, name + paths(structure)[k], value, spec)
+            raise _not_differentiable(transform, _leaf_name(argument, paths(structure)[k]), value, spec)
         specs.append(spec)
     return values, structure, specs
+
+
+def _leaf_name(argument: tuple[int, ...] | str, path: str) -> str:
+    if isinstance(argument, str):
+        return argument + path
+    entry, rest = path.removeprefix("[").split("]", 1)
+    return f"argument {argument[int(entry)]}{rest}"
 
 
 def _not_differentiable(transform: str, argument: str, value: Any, spec: Spec | None) -> Exception:

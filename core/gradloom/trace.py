@@ -129,7 +129,8 @@ class Trace:
         self.wrt: frozenset[int] = frozenset()
         self._captured: dict[Any, int] = {}
         self._literals: dict[Any, int] = {}
-        self._frozen: list[np.ndarray[Any, Any]] = []
+        #: Flags of write-protected arrays.
+        self._frozen: list[Any] = []
 
     # -- recording ---------------------------------------------------------------------
 
@@ -246,12 +247,13 @@ class Trace:
 
     def protect(self, value: Any) -> None:
         """Write-protect an array while the trace lasts."""
-        if type(value) is np.ndarray and value.flags.writeable:
+        if type(value) is np.ndarray:
+            flags = value.flags
             base = value.base
             # NumPy would refuse to make a view of a protected array writeable again.
-            if not isinstance(base, np.ndarray) or base.flags.writeable:
-                value.flags.writeable = False
-                self._frozen.append(value)
+            if flags.writeable and (base is None or not isinstance(base, np.ndarray) or base.flags.writeable):
+                flags.writeable = False
+                self._frozen.append(flags)
 
     def add_argument(self, spec: Spec, value: Any) -> Handle:
         """Add an input for an argument of the traced function, and protect it."""
@@ -330,7 +332,8 @@ class Trace:
         content = array.tobytes()
         found = self._captured.get((spec, content))
         if found is None:
-            snapshot = np.frombuffer(content, array.dtype).reshape(array.shape)
+            snapshot = array.copy()
+            snapshot.setflags(write=False)
             found = self._captured[spec, content] = self.add_input(spec, snapshot)._index
         return found
 
@@ -357,7 +360,7 @@ class Trace:
         self.evaluate = None
         self.values.clear()
         while self._frozen:
-            self._frozen.pop().flags.writeable = True
+            self._frozen.pop().writeable = True
 
     # -- values on demand --------------------------------------------------------------
 
