@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +12,7 @@ from typing import Any, final
 
 import numpy as np
 
-from gradloom.errors import MissingKernelError
+from gradloom.errors import MissingKernelError, PluginError
 from gradloom.op import Op
 from gradloom.registry import Registry
 from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
@@ -33,6 +34,54 @@ class Specialised:
 
     def __init__(self, factory: Callable[..., Kernel]) -> None:
         self.factory = factory
+
+
+@final
+class ForeignKernels:
+    """Kernels that plugins bring, with their ops, for backends that are not their own.
+
+    They are kept by the backend's name, whether or not that backend is installed.
+    """
+
+    def __init__(self) -> None:
+        self._kernels: dict[tuple[str, str], tuple[Kernel | Specialised, str]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, backend: str, op: Op, kernel: Kernel | Specialised, owner: str) -> None:
+        """Keep a kernel; a second one for the same backend and op is refused, naming both owners."""
+        if not isinstance(kernel, Specialised) and not callable(kernel):
+            raise PluginError(
+                f"no kernel for backend {backend!r}",
+                op=op.name,
+                argument="kernels",
+                expected="callables kernel(*arrays, **attrs), or Specialised factories",
+                got=type(kernel).__name__,
+            )
+        with self._lock:
+            taken = self._kernels.get((backend, op.name))
+            if taken is not None:
+                raise PluginError(
+                    f"backend {backend!r} has a kernel for this op already",
+                    op=op.name,
+                    expected=f"no kernel beside that of {taken[1]}",
+                    got=f"a second one by {owner}",
+                    remedy=f"uninstall {taken[1]} or {owner}, or list only the wanted plugins in GRADLOOM_PLUGINS",
+                )
+            self._kernels[backend, op.name] = kernel, owner
+
+    def discard(self, backend: str, op: Op) -> None:
+        """Take back a kernel of a broken plugin."""
+        with self._lock:
+            self._kernels.pop((backend, op.name), None)
+
+    def get(self, backend: str, op: Op) -> Kernel | Specialised | None:
+        """Return the kernel that a plugin brought for a backend, or None."""
+        found = self._kernels.get((backend, op.name))
+        return None if found is None else found[0]
+
+
+#: The kernels that plugins brought with their ops.
+foreign_kernels = ForeignKernels()
 
 
 class AbstractBackend(ABC):
@@ -93,15 +142,21 @@ class AbstractBackend(ABC):
         return nullcontext()
 
     def kernel(self, op: Op, attrs: tuple[Any, ...]) -> tuple[Kernel, dict[str, Any]]:
-        """Return the callable for an op and the attrs it still takes."""
+        """Return the callable for an op and the attrs it still takes.
+
+        The backend's own kernel comes first, then one that a plugin brought with the op.
+        """
         found = self.kernels.get(op.name)
+        if found is None:
+            found = foreign_kernels.get(self.name, op)
         if found is None and op.name == "item":  # one of a tuple of outputs: the same everywhere
             return itemgetter(*attrs), {}
         if found is None:
             raise MissingKernelError(
                 f"backend {self.name!r} has no kernel for this op",
                 op=op.name,
-                remedy=f"add one to the kernels of {type(self).__module__}, or use another backend",
+                remedy=f"add one to the kernels of {type(self).__module__}, register the op with "
+                f"kernels={{{self.name!r}: ...}}, or use another backend",
             )
         if isinstance(found, Specialised):
             return found.factory(**op.attr_dict(attrs)), {}

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
-from gradloom.backend import backend_of_type, backends
+from gradloom.backend import Kernel, Specialised, backend_of_type, backends, foreign_kernels
 from gradloom.errors import GradloomError, PluginError
 from gradloom.executor import executors
 from gradloom.op import Op, ops
@@ -185,12 +185,18 @@ def _registers(owner: str, undo: list[Callable[[str], None]]) -> dict[str, Calla
         executors.add(name, factory, owner)
         undo.append(lambda why: executors.discard(name, why))
 
-    def register_one_op(op: Op) -> Op:
+    def register_one_op(op: Op, *, kernels: Mapping[str, Kernel | Specialised] | None = None) -> Op:
         known = ops.get(op.name) is op
         register_op(op)
         if not known:
             undo.append(lambda why: unregister_op(op.name))
+        for backend, kernel in (kernels or {}).items():
+            register_kernel(backend, op, kernel)
         return op
+
+    def register_kernel(backend: str, op: Op, kernel: Kernel | Specialised) -> None:
+        foreign_kernels.add(backend, op, kernel, owner)
+        undo.append(lambda why: foreign_kernels.discard(backend, op))
 
     return {
         "gradloom_backends": register_backend,

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import pluggy
 
-from gradloom.backend import AbstractBackend
+from gradloom.backend import AbstractBackend, Kernel, Specialised
 from gradloom.executor import AbstractExecutor
 from gradloom.op import Op
 
 hookspec = pluggy.HookspecMarker("gradloom")
 #: Marks a plugin's hook implementations.
 hookimpl = pluggy.HookimplMarker("gradloom")
+
+
+class RegisterOp(Protocol):
+    """What `gradloom_ops` is called with."""
+
+    def __call__(self, op: Op, *, kernels: Mapping[str, Kernel | Specialised] | None = None) -> Op:
+        """Register an op, and its kernels by the names of the backends they are for."""
 
 
 @hookspec
@@ -26,5 +34,9 @@ def gradloom_executors(register: Callable[[str, Callable[[], AbstractExecutor]],
 
 
 @hookspec
-def gradloom_ops(register: Callable[[Op], Op]) -> None:
-    """Register ops: call ``register(op)`` for each."""
+def gradloom_ops(register: RegisterOp) -> None:
+    """Register ops: call ``register(op, kernels={"numpy": kernel, ...})`` for each.
+
+    ``kernels`` holds kernels for backends of other plugins, by the backend's name; a backend's
+    own kernel comes before them. Without ``kernels``, backends have their own or none.
+    """

@@ -151,7 +151,13 @@ class Op:
             if other is not None and (trace is None or other.level > trace.level):
                 trace = other
         if trace is None:
-            raise ArgumentError("no argument is a tensor", op=self.name, got=[type(a).__name__ for a in args])
+            raise ArgumentError(
+                "no argument is a tensor",
+                op=self.name,
+                expected="a tensor of a traced function among the arguments",
+                got=", ".join(type(a).__name__ for a in args) or "no argument",
+                remedy="wrap the function that calls it: gl.jit(f)(x) runs it on arrays",
+            )
         return trace.bind(self, args, self.attr_values(attrs) if self.attr_names else ())
 
     def attr_values(self, attrs: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -160,7 +166,13 @@ class Op:
             [attrs.get(name, default) for name, default in zip(self.attr_names, self.attr_defaults, strict=True)]
         )
         if inspect.Parameter.empty in values or not attrs.keys() <= set(self.attr_names):
-            raise ArgumentError("wrong attrs", op=self.name, expected=self.attr_names, got=tuple(attrs))
+            raise ArgumentError(
+                "wrong attrs",
+                op=self.name,
+                expected=self.attr_names,
+                got=tuple(attrs),
+                remedy="give every attr without a default, by keyword",
+            )
         return values
 
     def attr_dict(self, values: tuple[Any, ...]) -> dict[str, Any]:
@@ -231,10 +243,13 @@ class _Positioned:
 
 def register(op: Op) -> Op:
     """Add an op to the registry; a taken name is refused."""
-    if _OPS.setdefault(op.name, op) is not op:
+    taken = _OPS.setdefault(op.name, op)
+    if taken is not op:
         raise ArgumentError(
             f"an op named {op.name!r} is registered already",
             op="register",
+            expected=f"a name other than that of the op of {taken.spec.__module__}",
+            got=f"a second op of that name, of {op.spec.__module__}",
             remedy=f"give the op of {op.spec.__module__} another name",
         )
     return op
