@@ -96,6 +96,16 @@ class Plan:
             raise
         return [values[i] for i in self.outputs]
 
+    def run_step(self, k: int, values: dict[int, Any], sources: Sequence[RawSource | None] = ()) -> None:
+        """Run one step on values by id, for executors that order the steps themselves."""
+        step = self.steps[k]
+        try:
+            with self.backend.quiet() if step.quiet else _LOUD:
+                values[step.out] = step.kernel(*[values[i] for i in step.inputs], **step.attrs)
+        except Exception as error:
+            self._explain(error, k, sources)
+            raise
+
     def compile(self) -> StraightLine:
         """Return the plan as one straight-line Python function; built once."""
         with self._lock:

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 RawSource = tuple[CodeType | str, int, int]
 
 _GRADLOOM = os.path.dirname(os.path.abspath(__file__)) + os.sep
-#: Files seen to be the user's own, and to be gradloom's or NumPy's; only ever added to.
+#: How the names of modules begin that pass the user's calls on; plugins of this project among them.
+_LIBRARIES = ("numpy.", "scipy.", "contextlib", "gradloom_")
+#: Files seen to be the user's own, and to be gradloom's, NumPy's or SciPy's; only ever added to.
 USER_FILES: set[str] = set()
 _LIBRARY_FILES: set[str] = set()
 
@@ -52,7 +54,7 @@ class Source(NamedTuple):
 
 
 def user_source(frame: Any = None) -> RawSource | None:
-    """Return where the innermost frame outside gradloom and NumPy stands, from ``frame`` outward."""
+    """Return where the innermost frame outside gradloom, NumPy and SciPy stands, from ``frame`` outward."""
     if frame is None:
         frame = sys._getframe(1)
     while frame is not None:
@@ -62,7 +64,7 @@ def user_source(frame: Any = None) -> RawSource | None:
             return code, frame.f_lasti, -1
         if filename not in _LIBRARY_FILES:
             module = frame.f_globals.get("__name__", "")
-            library = filename.startswith(_GRADLOOM) or module.startswith("numpy.") or module == "contextlib"
+            library = filename.startswith(_GRADLOOM) or module.startswith(_LIBRARIES)
             (_LIBRARY_FILES if library else USER_FILES).add(filename)
             continue
         frame = frame.f_back

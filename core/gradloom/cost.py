@@ -1,0 +1,74 @@
+"""Cost: what a node of a graph takes, by the axis rule of its op."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, final
+
+from gradloom.axes import axes_of
+from gradloom.graph import INPUT, ITEM, LITERAL, Graph
+from gradloom.op import Op
+from gradloom.spec import Spec
+
+#: Elementwise ops that take tens of instructions an element.
+_TRANSCENDENTAL = frozenset(
+    "sin cos tan arcsin arccos arctan arctan2 sinh cosh tanh arcsinh arccosh arctanh exp exp2 expm1 log log2 log10 "
+    "log1p logaddexp logaddexp2 power erf erfc gammaln digamma expit".split()
+)
+
+
+@final
+class Cost(NamedTuple):
+    """Floating-point operations, and bytes read and written."""
+
+    flops: float
+    bytes: float
+
+    def seconds(self) -> float:
+        """Return a rough time on one core: a kernel call, then arithmetic or memory, whichever is longer."""
+        return CALL_SECONDS + max(self.flops / FLOPS_PER_SECOND, self.bytes / BYTES_PER_SECOND)
+
+
+#: Of one core of a current machine, to within a factor of a few.
+CALL_SECONDS = 1e-6
+FLOPS_PER_SECOND = 4e9
+BYTES_PER_SECOND = 8e9
+
+_FREE = Cost(0.0, 0.0)
+
+
+def node_cost(graph: Graph, i: int) -> Cost:
+    """Return the cost of one node; views, inputs and literals are free."""
+    op, inputs, attrs = graph.nodes[i]
+    if op is INPUT or op is LITERAL or op is ITEM or op.view:
+        return _FREE
+    specs = tuple([graph.specs[j] for j in inputs])
+    outs: tuple[Spec, ...] = graph.specs[i] if type(graph.specs[i]) is tuple else (graph.specs[i],)
+    moved = sum(s.nbytes for s in specs) + sum(s.nbytes for s in outs)
+    return Cost(_flops(op, specs, op.attr_dict(attrs), outs), float(moved))
+
+
+def _flops(op: Op, specs: tuple[Spec, ...], attrs: dict[str, object], outs: tuple[Spec, ...]) -> float:
+    """Count a multiply-add for each combination of labelled axes; a whole axis meets itself."""
+    size = float(max([s.size for s in (*specs, *outs)]))
+    axes = axes_of(op, specs, attrs)
+    if axes is None:
+        return size
+    lengths: dict[object, int] = {}
+    whole = 1
+    for spec, labels in zip(specs, axes.inputs, strict=True):
+        own = 1
+        for n, label in zip(spec.shape, labels, strict=True):
+            if label is None:
+                own *= n
+            else:
+                lengths[label] = max(n, lengths.get(label, 1))
+        whole = max(whole, own)
+    points = float(whole)
+    for n in lengths.values():
+        points *= n
+    if isinstance(op.axes, str) and any(letter.isupper() for letter in op.axes):
+        # Decompositions: as many passes over the whole axes as the longest of them is long.
+        return points * max([max(s.shape, default=1) for s in specs])
+    if op.name in _TRANSCENDENTAL:
+        return 40.0 * points
+    return 2.0 * points if points > size else points

@@ -1,0 +1,116 @@
+"""The threads executor: the law of executors, tasks without circles, and the decision not to cut."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradloom as gl
+from gradloom.cost import node_cost
+from gradloom.testing.executors import ExecutorConformance, numpy_plan, random_graph
+from gradloom_dask.tasks import Task, cut, dependencies, makespan
+from gradloom_dask.threads import ThreadsExecutor
+
+
+class TestThreads(ExecutorConformance):
+    scheduler = "threads"
+
+
+class TestAlwaysInThreads(ExecutorConformance):
+    scheduler = ThreadsExecutor(workers=3, always=True)
+
+
+def two_branches(x: Any, w: Any) -> Any:
+    """Two chains of products that meet at the end."""
+    a, b = x, x.T
+    for _ in range(4):
+        a, b = np.tanh(a @ w), np.tanh(b @ w)
+    return np.sum(a * b)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_tasks_keep_every_order(seed: int) -> None:
+    """Every step is in one task; what it depends on stands before it there, or in a task that ends first."""
+    plan = numpy_plan(random_graph(seed)[0])
+    tasks = cut(plan)
+    assert sorted(k for task in tasks for k in task.steps) == list(range(len(plan.steps)))
+    place = {k: (t, n) for t, task in enumerate(tasks) for n, k in enumerate(task.steps)}
+    for k, before in enumerate(dependencies(plan)):
+        for j in before:
+            same = place[j][0] == place[k][0]
+            assert place[j][1] < place[k][1] if same else place[j][0] in tasks[place[k][0]].after
+    ended: set[int] = set()
+    while len(ended) < len(tasks):
+        ready = {t for t, task in enumerate(tasks) if t not in ended and set(task.after) <= ended}
+        assert ready, "tasks wait for each other in a circle"
+        ended |= ready
+
+
+def test_independent_branches_run_at_the_same_time() -> None:
+    """Each of two branches waits for the other in a kernel: run one after the other they would never end."""
+    meeting = threading.Barrier(2, timeout=20)
+    x, w = np.ones((200, 200)), np.ones((200, 200)) / 200
+    plan = numpy_plan(gl.make_graph(two_branches)(x, w))
+    first = {task.steps[0] for task in cut(plan) if len(task.steps) > 3}
+    assert len(first) >= 2
+
+    def meet(kernel: Any) -> Any:
+        def wrapped(*args: Any, **attrs: Any) -> Any:
+            meeting.wait()
+            return kernel(*args, **attrs)
+
+        return wrapped
+
+    for k in sorted(first)[:2]:
+        plan.steps[k] = plan.steps[k]._replace(kernel=meet(plan.steps[k].kernel))
+    ThreadsExecutor(workers=2, always=True).run(plan, [x, w])
+    assert meeting.n_waiting == 0
+    assert not meeting.broken
+
+
+def test_gradient_has_the_bits_of_serial() -> None:
+    """Forward and backward of two branches of products large enough for BLAS to use threads."""
+    generator = np.random.default_rng(0)
+    x, w = generator.normal(size=(300, 300)), generator.normal(size=(300, 300)) / 20
+    gradient = gl.value_and_grad(two_branches, argnums=(0, 1))
+    value, grads = gradient(x, w)
+    with gl.scheduler("threads"):
+        for _ in range(2):
+            other, others = gradient(x, w)
+            assert other == value
+            for one, two in zip(grads, others, strict=True):
+                np.testing.assert_array_equal(one, two)
+
+
+def test_small_plans_run_serially() -> None:
+    """Tasks would cost more than they save."""
+    plan = numpy_plan(gl.make_graph(two_branches)(np.ones((3, 3)), np.ones((3, 3))))
+    assert ThreadsExecutor(workers=2).schedule(plan) is None
+
+
+def test_large_branches_are_cut() -> None:
+    plan = numpy_plan(gl.make_graph(two_branches)(np.ones((900, 900)), np.ones((900, 900))))
+    schedule = ThreadsExecutor(workers=2).schedule(plan)
+    assert schedule is not None
+    assert 2 <= len(schedule.tasks) <= 6
+
+
+def test_makespan() -> None:
+    """A fork of two equal tasks halves on two workers, a chain does not."""
+    fork = [Task((0,), (), 1.0), Task((1,), (0,), 1.0), Task((2,), (0,), 1.0)]
+    chain = [Task((0,), (), 1.0), Task((1,), (0,), 1.0), Task((2,), (1,), 1.0)]
+    assert makespan(fork, 2) == pytest.approx(2.0, abs=0.01)
+    assert makespan(fork, 1) == pytest.approx(3.0, abs=0.01)
+    assert makespan(chain, 2) == pytest.approx(3.0, abs=0.01)
+
+
+def test_cost_follows_the_axis_rule() -> None:
+    """A product costs two flops for each combination of its axes; a view nothing."""
+    graph = gl.make_graph(lambda a, b: np.sum(a @ b.T, axis=0))(np.ones((3, 5)), np.ones((7, 5)))
+    by_op = {graph.nodes[i][0].name: node_cost(graph, i) for i in range(len(graph))}
+    assert by_op["matmul"] == (2 * 3 * 5 * 7, 8 * (3 * 5 + 5 * 7 + 3 * 7))
+    assert by_op["sum"] == (3 * 7, 8 * (3 * 7 + 7))
+    assert by_op["transpose"] == (0, 0)
