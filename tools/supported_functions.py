@@ -29,6 +29,7 @@ traces. Methods and operators of arrays (`x.sum()`, `x @ y`, `x[i]`) are the sam
   derivative is zero wherever it exists; *no derivative* that its values are not floats.
 - A *composition* is written from ops, in the module named, and inherits their derivatives.
 - An argument that cannot be honoured (`out=`, mostly) raises and is never ignored.
+- *Raises* marks a function that only tells, in its error, what to write instead.
 - A function that is not listed raises `UnsupportedFunctionError` with its name.
 
 This page is written by `tools/supported_functions.py`; a test checks that it is current.
@@ -55,6 +56,9 @@ def describe_op(op: Op) -> str:
     if op.zero_derivative:
         return f"op `{op.name}`, piecewise constant"
     has_rule = any(rules is not None for rules in (op.partials, op.transpose, op.pushforward, op.pullback))
+    if op.partials is not None and None in op.partials:
+        (k,) = [k for k, partial in enumerate(op.partials) if partial is not None]
+        return f"op `{op.name}`, derivative in argument {k} only (counted from 0)"
     return f"op `{op.name}`" if has_rule else f"op `{op.name}`, no derivative"
 
 
@@ -62,6 +66,8 @@ def describe(implementation: Any) -> str:
     """Return what serves a function, for the table."""
     if isinstance(implementation, Op):
         return describe_op(implementation)
+    if implementation.__annotations__.get("return") == "NoReturn":
+        return "raises, and says what to write instead"
     return f"composition, `{implementation.__module__}`"
 
 

@@ -124,9 +124,9 @@ def _into_array(op: str) -> LostGradientError:
 def unsupported(name: str) -> UnsupportedFunctionError:
     """Return the error for a function without traced counterpart."""
     return UnsupportedFunctionError(
-        f"{name} has no traced counterpart",
+        "this function has no traced counterpart",
         op=name,
-        remedy="compose it from supported functions, or add one with @implements in core/gradloom/functions/",
+        remedy="compose it from supported functions, those in docs/numpy.md",
     )
 
 

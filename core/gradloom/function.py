@@ -159,8 +159,8 @@ def scalar_output(trace: Trace, transform: str, out: Any) -> int:
     )
 
 
-def evaluate(trace: Trace, index: int) -> Any:
-    """Compute the value of a node now, with the values of the trace's inputs."""
+def evaluate(trace: Trace, index: int, action: str) -> Any:
+    """Compute the value of a node now, for ``action``, with the values of the trace's inputs."""
     values = trace.values
     nodes = trace.nodes
     needed: set[int] = set()
@@ -174,7 +174,7 @@ def evaluate(trace: Trace, index: int) -> Any:
     for i in order:
         op, _, attrs = nodes[i]
         if op is INPUT:
-            values[i] = _input_value(trace, i)
+            values[i] = _input_value(trace, i, action)
         elif op is LITERAL:
             values[i] = attrs[0].dtype.type(trace.literals[attrs[1]])
     backend = backends.get(choose_backend([values[i] for i in trace.inputs if i in values]))
@@ -194,12 +194,12 @@ def evaluate(trace: Trace, index: int) -> Any:
     return value if backend.name == "numpy" else backend.to_host(value)
 
 
-def _input_value(trace: Trace, i: int) -> Any:
+def _input_value(trace: Trace, i: int, action: str) -> Any:
     value = trace.input_values.get(i)
     if isinstance(value, Handle):
-        return value._trace.demand(value._index, "a tensor")
+        return value._trace.demand(value._index, action)
     if value is None or isinstance(value, Abstract):
-        raise abstract_value("this operation", "none is known here" if value is None else value.reason)
+        raise abstract_value(action, "none is known here" if value is None else value.reason)
     if type(value) in PYTHON_SCALARS:
         return trace.specs[i].dtype.type(value)
     return value

@@ -235,7 +235,7 @@ class Tensor(Handle):
             if sharers:
                 bases = alias.bases(self)
                 if not {id(sharer) for sharer in sharers} <= {id(base) for base, _ in bases}:
-                    raise alias_error(action if root is self else f"{action} on a view")
+                    raise alias_error(action, on_view=root is not self)
                 value = result
                 for base, part in bases:
                     value = dispatch.setitem(base, part, value)
@@ -328,7 +328,12 @@ class Tensor(Handle):
         return self.__copy__()
 
     def __reduce__(self) -> NoReturn:
-        raise lost_gradient("pickling")
+        if self._trace.carries_gradient(self._index):
+            raise lost_gradient("pickling")
+        raise ArgumentError(
+            "a tensor cannot be pickled: it is a part of its graph",
+            remedy="pickle its value (gl.compute, or a returned array), or the graph (gl.make_graph)",
+        )
 
     # -- methods: NumPy's own functions, so there is one implementation of each ---------------
 

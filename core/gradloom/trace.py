@@ -78,7 +78,7 @@ class Trace:
     handle : type
         The class of the tensors given out.
     evaluate : callable, optional
-        ``evaluate(trace, index)`` computes a value on demand; without it, asking raises.
+        ``evaluate(trace, index, action)`` computes a value on demand; without it, asking raises.
     copies : bool, default True
         Whether small captured arrays are copied; if not, all are write-protected while the
         trace lasts, and a graph that outlives the trace sees their later content.
@@ -107,7 +107,7 @@ class Trace:
     def __init__(
         self,
         handle: type[Handle],
-        evaluate: Callable[[Trace, int], Any] | None = None,
+        evaluate: Callable[[Trace, int, str], Any] | None = None,
         copies: bool = True,
     ) -> None:
         self.level = next(_LEVELS)
@@ -371,7 +371,7 @@ class Trace:
         if self.evaluate is None:
             reasons = [v.reason for v in self.input_values.values() if isinstance(v, Abstract)]
             raise abstract_value(action, reasons[0] if reasons else "its trace holds no values")
-        return self.evaluate(self, index)
+        return self.evaluate(self, index, action)
 
     def carries_gradient(self, index: int) -> bool:
         """Return whether a node depends smoothly on an input that is being differentiated."""
@@ -464,8 +464,14 @@ def innermost(values: Any) -> Any:
     return found
 
 
-def alias_error(action: str) -> AliasError:
+def alias_error(action: str, *, on_view: bool = False) -> AliasError:
     """Return the error for an in-place change that NumPy would show elsewhere too."""
+    if on_view:
+        return AliasError(
+            f"{action} on a view changes an array that a view shares",
+            expected="a view by slices (x[1:], x[0]), and no other view of the same elements in use",
+            remedy="assign to the array itself (x[1:] = ...), or copy one of the views (x[1:].copy())",
+        )
     return AliasError(
         f"{action} changes an array that a view shares",
         remedy="drop the view before the assignment, or copy it (view = x[...].copy())",

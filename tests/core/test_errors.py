@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import pickle
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 
 import gradloom as gl
 from gradloom import errors
@@ -215,6 +217,27 @@ def test_location_through_numpy_functions_and_methods() -> None:
             gl.grad(f)(X)
         assert caught.value.location == f"{__file__}:{f.__code__.co_firstlineno}"
         assert caught.value.op
+
+
+def test_location_through_scipy() -> None:
+    """SciPy's own frames are passed over: the line is the one that called SciPy."""
+    with pytest.raises(errors.LostGradientError) as caught:
+        gl.grad(lambda x: scipy.special.logsumexp(x))(X)
+    assert caught.value.location == f"{__file__}:{sys._getframe().f_lineno - 1}"
+
+
+def test_a_needed_value_is_named_through_nested_transforms() -> None:
+    """The action that needs a value is told also where an outer transform has none."""
+    for transform in (gl.jit, gl.vmap):
+        with pytest.raises(errors.ConcreteValueError, match=r"^bool\(\) needs a value"):
+            transform(gl.grad(lambda x: np.sum(x) if np.all(x > 0) else 0.0))(np.ones((2, 2)))
+
+
+def test_unsupported_function_is_named_once() -> None:
+    """The name of the function stands in front, and what it lacks behind."""
+    with pytest.raises(errors.UnsupportedFunctionError) as caught:
+        gl.grad(lambda x: np.sum(np.unique(x)))(X)
+    assert str(caught.value).startswith("numpy.unique: this function has no traced counterpart\n")
 
 
 def test_location_of_a_gradient_rule_is_the_line_differentiated() -> None:

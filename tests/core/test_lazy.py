@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -204,6 +205,12 @@ def test_copies_are_lazy_tensors() -> None:
     y = x.copy()
     y += x * x
     assert gl.compute(*gl.gradients(y, [x])) == (5.0,)
+
+
+def test_pickling_is_refused() -> None:
+    """A lazy tensor belongs to its graph; nothing is said of gradients, for none is lost."""
+    with pytest.raises(ArgumentError, match=r"(?s)cannot be pickled.*gl\.compute"):
+        pickle.dumps(gl.tensor(X))
 
 
 def test_item_assignment_rebinds() -> None:

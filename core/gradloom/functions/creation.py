@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -180,7 +180,7 @@ def np_copy(a: Tensor, order: Any = "K", subok: Any = False) -> Tensor:
 
 
 @implements(np.copyto)
-def np_copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> None:
+def np_copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> NoReturn:
     """Refuse; tensors are assigned or selected."""
     raise UnsupportedFunctionError(
         "copyto is not supported on tensors",

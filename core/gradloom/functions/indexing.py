@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -407,14 +407,14 @@ def np_unravel_index(indices: Tensor, shape: Any, order: Any = "C") -> tuple[Ten
 def _refused(function: Any, remedy: str) -> None:
     name = f"numpy.{function.__name__}"
 
-    def refused(*args: Any, **kwargs: Any) -> Any:
+    def refused(*args: Any, **kwargs: Any) -> NoReturn:
         raise UnsupportedFunctionError("this function changes an array in place", op=name, remedy=remedy)
 
     implements(function)(refused)
 
 
 _refused(np.put_along_axis, "assign (x[tuple(np.indices(...))] = v), or select with np.where")
-_refused(np.put, "assign: x[i] = v (x.reshape(-1) for flat positions)")
+_refused(np.put, "assign: x[np.unravel_index(i, x.shape)] = v")
 _refused(np.place, "assign: x[mask] = v")
 _refused(np.putmask, "assign or select: x = np.where(mask, v, x)")
 _refused(np.fill_diagonal, "assign: i = np.arange(n); x[i, i] = v")

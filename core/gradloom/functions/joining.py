@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -398,7 +398,7 @@ def np_insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Tensor:
 
 
 @implements(np.trim_zeros)
-def np_trim_zeros(filt: Tensor, trim: Any = "fb", axis: Any = None) -> Tensor:
+def np_trim_zeros(filt: Tensor, trim: Any = "fb", axis: Any = None) -> NoReturn:
     """Refuse; the shape would depend on values."""
     raise UnsupportedFunctionError(
         "trim_zeros is not supported on tensors: the shape of its result depends on values",

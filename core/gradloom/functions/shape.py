@@ -7,7 +7,7 @@ would show in both raise.
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -121,7 +121,7 @@ def _each(arrays: Any, function: Any) -> Any:
 
 
 @implements(np.resize)
-def np_resize(a: Tensor, new_shape: Any) -> Tensor:
+def np_resize(a: Tensor, new_shape: Any) -> NoReturn:
     """Refuse; the result would repeat elements by memory order."""
     raise UnsupportedFunctionError(
         "resize is not supported on tensors",
