@@ -12,6 +12,7 @@ from gradloom.function import (
     differentiable_leaves,
     new_trace,
     output_ids,
+    require_callable,
     scalar_output,
     with_name_of,
     wrap_foreign,
@@ -147,8 +148,7 @@ def normalise_argnums(transform: str, argnums: ArgNums, count: int) -> tuple[int
 
 
 def _gradient_function(f: Callable[..., Any], argnums: ArgNums, has_aux: bool, name: str) -> Callable[..., Any]:
-    if not callable(f):
-        raise ArgumentError("the first argument must be a function", op=name, got=describe(f))
+    require_callable(name, f)
     several = isinstance(argnums, Sequence)
     known_positions: dict[int, tuple[int, ...]] = {}
 

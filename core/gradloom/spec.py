@@ -103,3 +103,9 @@ BOOL = Spec((), np.bool_)
 
 #: Specs of Python scalars; bool is not weak (NEP 50).
 PYTHON_SCALARS: dict[type, Spec] = {float: FLOAT, complex: COMPLEX, int: INT, bool: BOOL}
+
+
+def real_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of the real part of values of a dtype."""
+    real: np.dtype[Any] = dtype.type(0).real.dtype
+    return real if dtype.kind == "c" else dtype

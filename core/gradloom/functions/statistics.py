@@ -23,6 +23,7 @@ from gradloom.functions.reduction import (
 )
 from gradloom.ops import reduction
 from gradloom.ops.arithmetic import divide
+from gradloom.spec import real_dtype
 from gradloom.trace import Handle
 
 Tensor = Any
@@ -46,7 +47,7 @@ def np_mean(
     if has_where(where):
         count = _count("numpy.mean", a, axes, where, keepdims)
         total = np_sum(a, axes, keepdims=keepdims, where=where)
-        return cast(total / np.astype(count, _real(total.dtype)), result_dtype)
+        return cast(total / np.astype(count, real_dtype(total.dtype)), result_dtype)
     trace = a._trace
     total = trace.bind(reduction.sum, (a,), (axes, bool(keepdims)))
     number = float(math.prod(shape) if len(axes) == len(shape) else math.prod([shape[k] for k in axes]))
@@ -62,11 +63,6 @@ def _widened(a: Tensor, dtype: Any) -> tuple[Tensor, np.dtype[Any]]:
     if a.dtype == np.float16:
         return cast(a, np.float32), a.dtype
     return a, a.dtype
-
-
-def _real(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    real: np.dtype[Any] = dtype.type(0).real.dtype
-    return real
 
 
 def _count(op: str, a: Tensor, axes: tuple[int, ...], where: Any, keepdims: Any) -> Tensor:
@@ -177,7 +173,7 @@ def _variance(
         mean = _plain_mean(name, a, axes, where)
     square = _squared(a - mean)
     if dtype is not None:
-        square = cast(square, _real(np.dtype(dtype)))
+        square = cast(square, real_dtype(np.dtype(dtype)))
     total = np_sum(square, axes, keepdims=keepdims, where=where)
     return cast(total / _degrees(name, a, axes, keepdims, where, _correction(name, ddof, correction)), total.dtype)
 
@@ -204,7 +200,7 @@ def _degrees(name: str, a: Tensor, axes: tuple[int, ...], keepdims: Any, where: 
     """Return the number of elements less ``ddof``, at least zero."""
     if not has_where(where):
         return float(max(math.prod([a.shape[k] for k in axes]) - ddof, 0))
-    count = np.astype(_count(name, a, axes, where, keepdims), _real(a.dtype))
+    count = np.astype(_count(name, a, axes, where, keepdims), real_dtype(a.dtype))
     return np.maximum(count - ddof, 0)
 
 

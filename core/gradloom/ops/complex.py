@@ -9,13 +9,13 @@ import numpy as np
 from gradloom.dispatch import implements_ufunc
 from gradloom.op import define
 from gradloom.ops.cast import astype
-from gradloom.spec import Spec
+from gradloom.spec import Spec, real_dtype
 
 Tensor = Any
 
 
 def part_spec(x: Spec) -> Spec:
-    return x.with_dtype(x.dtype.type(0).real.dtype) if x.dtype.kind == "c" else x
+    return x.with_dtype(real_dtype(x.dtype))
 
 
 # The transpose t of a real-linear map f satisfies Re(c f(z)) = Re(t(c) z) for all z: c for the

@@ -24,7 +24,7 @@ from gradloom.ops.arithmetic import annihilating_multiply
 from gradloom.ops.complex import conjugate, imag, real
 from gradloom.ops.contraction import annihilating_matmul, contract, swap
 from gradloom.ops.shape import reshape
-from gradloom.spec import Spec
+from gradloom.spec import Spec, real_dtype
 
 Tensor = Any
 Dtypes = tuple[np.dtype[Any], ...]
@@ -61,11 +61,6 @@ def check_square(x: Spec) -> None:
     check_matrix(x)
     if x.shape[-1] != x.shape[-2]:
         raise ShapeError("not square", argument="a", expected="last two axes of equal length", got=f"shape {x.shape}")
-
-
-def real_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype of the absolute values."""
-    return np.empty(0, dtype).real.dtype
 
 
 def square_spec(a: Spec) -> Spec:

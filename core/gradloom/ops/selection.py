@@ -9,7 +9,7 @@ import numpy as np
 from gradloom.autodiff import unbroadcast
 from gradloom.op import define
 from gradloom.ops._elementwise import broadcast_shape, elementwise, result_dtype
-from gradloom.spec import Spec
+from gradloom.spec import Spec, real_dtype
 
 Tensor = Any
 
@@ -43,16 +43,11 @@ where = define(
 
 # The larger of two: the derivative goes to the larger, half to each at a tie.
 def maximum_partial_x(out: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return where(x == y, 0.5, (x > y).astype(_real_dtype(out)))
+    return where(x == y, 0.5, (x > y).astype(real_dtype(out.dtype)))
 
 
 def maximum_partial_y(out: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return where(x == y, 0.5, (x < y).astype(_real_dtype(out)))
-
-
-def _real_dtype(x: Tensor) -> np.dtype[Any]:
-    dtype: np.dtype[Any] = x.dtype
-    return np.dtype(dtype.type(0).real.dtype) if dtype.kind == "c" else dtype
+    return where(x == y, 0.5, (x < y).astype(real_dtype(out.dtype)))
 
 
 maximum = elementwise("maximum", np.maximum, maximum_partial_x, maximum_partial_y)
@@ -61,19 +56,19 @@ minimum = elementwise("minimum", np.minimum, maximum_partial_y, maximum_partial_
 
 # fmax and fmin take the other argument where one is NaN, the first where both are.
 def fmax_partial_x(out: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return where(x == y, 0.5, ((x > y) | np.isnan(y)).astype(_real_dtype(out)))
+    return where(x == y, 0.5, ((x > y) | np.isnan(y)).astype(real_dtype(out.dtype)))
 
 
 def fmax_partial_y(out: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return where(x == y, 0.5, ((x < y) | (np.isnan(x) & (y == y))).astype(_real_dtype(out)))
+    return where(x == y, 0.5, ((x < y) | (np.isnan(x) & (y == y))).astype(real_dtype(out.dtype)))
 
 
 def fmin_partial_x(out: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return where(x == y, 0.5, ((x < y) | np.isnan(y)).astype(_real_dtype(out)))
+    return where(x == y, 0.5, ((x < y) | np.isnan(y)).astype(real_dtype(out.dtype)))
 
 
 def fmin_partial_y(out: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return where(x == y, 0.5, ((x > y) | (np.isnan(x) & (y == y))).astype(_real_dtype(out)))
+    return where(x == y, 0.5, ((x > y) | (np.isnan(x) & (y == y))).astype(real_dtype(out.dtype)))
 
 
 fmax = elementwise("fmax", np.fmax, fmax_partial_x, fmax_partial_y)

@@ -10,21 +10,11 @@ from gradloom.axes import along_axis
 from gradloom.errors import ShapeError
 from gradloom.op import define
 from gradloom.ops._elementwise import broadcast_shape
-from gradloom.ops.indexing import gather
+from gradloom.ops.indexing import take_along_axis
 from gradloom.ops.reduction import checked_axes
-from gradloom.ops.shape import arange, reshape
 from gradloom.spec import Spec
 
 Tensor = Any
-
-
-def permuted(x: Tensor, order: Tensor, axis: int) -> Tensor:
-    """Return ``take_along_axis`` where ``order`` holds permutations."""
-    grids = [
-        order if k == axis else reshape(arange(n, like=x), shape=(*[1] * k, n, *[1] * (x.ndim - 1 - k)))
-        for k, n in enumerate(x.shape)
-    ]
-    return gather(x, *grids, index=("array",) * x.ndim, unique=True)
 
 
 def sort_spec(x: Spec, *, axis: int) -> Spec:
@@ -33,7 +23,7 @@ def sort_spec(x: Spec, *, axis: int) -> Spec:
 
 
 def sort_pushforward(tangent: Tensor, out: Tensor, x: Tensor, *, axis: int) -> Tensor:
-    return permuted(tangent, argsort(x, axis=axis), axis)
+    return take_along_axis(tangent, argsort(x, axis=axis), axis=axis, unique=True)
 
 
 #: Stable sort along one axis, NaN last.
