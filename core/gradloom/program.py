@@ -308,8 +308,3 @@ def lift_literals(graph: Graph, slots: Sequence[int]) -> Graph:
 
 #: What un-jitted transforms share.
 programs = ProgramCache()
-
-
-def is_tensor(value: Any) -> bool:
-    """Return whether a value is a tensor of some trace."""
-    return isinstance(value, Handle)
