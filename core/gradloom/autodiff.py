@@ -228,6 +228,7 @@ def forward(
     """
     found: dict[int, Any] = dict(zip(wrt, tangents, strict=True))
     active = active_nodes(trace, 0, stop, wrt)
+    outer = trace.origin
     try:
         for i in range(stop):
             if i in active and i not in found:
@@ -235,7 +236,7 @@ def forward(
                 trace.origin = None if source is None else (source[0], source[1], i)
                 found[i] = _push_forward(trace, i, found)
     finally:
-        trace.origin = None
+        trace.origin = outer
     return [found.get(i) for i in outputs]
 
 
