@@ -71,7 +71,9 @@ def check_grads(
     step = 1e-2 if single else 1e-4
     tangents = unflatten(structure, [_direction(rng, leaf) for leaf in leaves])
     expected = _differences(f, tuple(args), tangents, step)
-    out, structure_out = flatten(f(*args))
+    # Called on copies: outside a trace, a function that assigns to its argument changes the caller's array.
+    copies = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
+    out, structure_out = flatten(f(*unflatten(structure, copies)))
     cotangents = unflatten(structure_out, [_direction(rng, leaf) for leaf in out])
     if "fwd" in modes:
         _, found = jvp(f, args, tangents)

@@ -77,3 +77,15 @@ def test_integer_arguments_are_refused() -> None:
     """As everywhere."""
     with pytest.raises(TypeError, match="integers or booleans"):
         gl.check_grads(np.sin, (np.arange(3),))
+
+
+def test_function_that_changes_its_argument() -> None:
+    """The caller's array stays as it is, and every evaluation starts from it."""
+
+    def f(x: Any) -> Any:
+        x[1:] -= x[:-1].copy()
+        return np.sum(x**2)
+
+    x = np.array([1.0, 3.0, 2.0])
+    gl.check_grads(f, (x,))
+    np.testing.assert_array_equal(x, [1.0, 3.0, 2.0])
