@@ -143,7 +143,13 @@ def normalise_argnums(transform: str, argnums: ArgNums, count: int) -> tuple[int
             )
     positions = tuple([n % count for n in given])
     if len(set(positions)) < len(positions) or not positions:
-        raise ArgumentError("argnums must name each argument once", op=transform, argument="argnums", got=repr(argnums))
+        raise ArgumentError(
+            "argnums must name each argument once",
+            op=transform,
+            argument="argnums",
+            expected="one or more different positions",
+            got=repr(argnums),
+        )
     return positions
 
 
@@ -214,7 +220,13 @@ def _outputs(trace: Trace, name: str, out: Any, aux: Any, has_aux: bool) -> tupl
     if name == "elementwise_grad":
         ids, structure = output_ids(trace, name, out)
         if len(ids) != 1 or trace.specs[ids[0]].dtype.kind != "f":
-            raise OutputError("the function must return one real array", op=name, got=describe(out))
+            raise OutputError(
+                "the function must return one real array",
+                op=name,
+                expected="a float array",
+                got=describe(out),
+                remedy="use gl.vjp or gl.jacobian for several or complex outputs",
+            )
         return ids, structure
     first = scalar_output(trace, name, out)
     if not has_aux:

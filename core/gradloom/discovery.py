@@ -155,6 +155,7 @@ class PluginLoader:
             raise PluginError(
                 "the plugin implements no hook",
                 expected=f"a function marked with gradloom.hookspecs.hookimpl, named one of {sorted(registers)}",
+                remedy="mark the plugin's functions with @hookimpl",
             )
         others = [p for p in manager.get_plugins() if p is not plugin]
         for caller in callers:

@@ -279,7 +279,13 @@ def _checked_feed(feed: Mapping[Any, Any]) -> dict[LazyNode, Any]:
     checked = {}
     for key, value in feed.items():
         if not isinstance(key, LazyTensor):
-            raise ArgumentError("only lazy tensors can be fed", op="compute", argument="feed", got=describe(key))
+            raise ArgumentError(
+                "only lazy tensors can be fed",
+                op="compute",
+                argument="feed",
+                expected="keys that gl.tensor returned",
+                got=describe(key),
+            )
         spec, given = key.spec, spec_of(value)
         if given is None or not np.can_cast(given.dtype, spec.dtype, "same_kind"):
             raise DTypeError(

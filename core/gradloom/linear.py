@@ -62,7 +62,13 @@ def trace_differentiable(
         ids, structure = output_ids(trace, transform, out)
         output_specs = [trace.specs[i].strong() for i in ids]
         if not all(s.inexact for s in output_specs):
-            raise OutputError("the function must return float or complex arrays", op=transform, got=output_specs)
+            raise OutputError(
+                "the function must return float or complex arrays",
+                op=transform,
+                expected="outputs of a float or complex dtype",
+                got=output_specs,
+                remedy="leave out integer and boolean outputs, or cast them",
+            )
         found, values = programs.find(trace, (transform, len(wrt), *options), ids, lambda graph: build(graph, wrt))
     finally:
         trace.end()
@@ -241,7 +247,13 @@ def hvp(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
 
     def product(*args: Any, **kwargs: Any) -> Any:
         if len(args) < 2:
-            raise ArgumentError("takes the arguments of the function and then a vector", op="hvp", got=args)
+            raise ArgumentError(
+                "takes the arguments of the function and then a vector",
+                op="hvp",
+                expected="at least two arguments",
+                got=f"{len(args)} of them",
+                remedy="write gl.hvp(f)(x, v)",
+            )
         *point, vector = args
         positions = normalise_argnums("hvp", argnums, len(point))
 

@@ -171,7 +171,12 @@ def _size(leaves: list[Any], axes: list[int | None]) -> int:
     sizes = [_spec(leaf).shape[axis] for leaf, axis in zip(leaves, axes, strict=True) if axis is not None]
     if not sizes:
         raise ArgumentError(
-            "nothing to map over", op="vmap", argument="in_axes", expected="an axis for at least one array"
+            "nothing to map over",
+            op="vmap",
+            argument="in_axes",
+            expected="an axis for at least one array",
+            got="None for every argument" if axes else "no arguments",
+            remedy="call the function itself, or name the mapped axis of an argument",
         )
     if len(set(sizes)) > 1:
         raise ShapeError(

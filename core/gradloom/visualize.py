@@ -132,7 +132,12 @@ def visualize(
     outputs: Sequence[str] = ()
     if isinstance(f, Graph):
         if args or kwargs:
-            raise ArgumentError("a graph takes no arguments", op="visualize", got=f"{len(args) + len(kwargs)} of them")
+            raise ArgumentError(
+                "a graph takes no arguments",
+                op="visualize",
+                got=f"{len(args) + len(kwargs)} of them",
+                remedy="pass the graph alone",
+            )
         graph = f
     elif not callable(f):
         raise ArgumentError(
@@ -190,7 +195,12 @@ class _Picture:
                 remedy="draw a part of the function (a layer, a step), or read it with print(gl.make_graph(f)(...))",
             )
         if not nodes:
-            raise ArgumentError("the graph has no outputs, so there is nothing to draw", op="visualize")
+            raise ArgumentError(
+                "the graph has no outputs, so there is nothing to draw",
+                op="visualize",
+                expected="a function that returns arrays",
+                remedy="return what is to be drawn",
+            )
         self.graph = graph
         self.drawn = frozenset(nodes)
         self.title = title

@@ -19,7 +19,9 @@ def axis_index(op: str, axis: Any, ndim: int, argument: str = "axis") -> int:
     try:
         k = operator.index(axis)
     except TypeError:
-        raise ArgumentError("an axis must be an integer", op=op, argument=argument, got=describe(axis)) from None
+        raise ArgumentError(
+            "an axis must be an integer", op=op, argument=argument, expected="an int", got=describe(axis)
+        ) from None
     if not -ndim <= k < ndim:
         raise AxisError(
             "axis out of range",
@@ -39,7 +41,9 @@ def axis_tuple(op: str, axis: Any, ndim: int, argument: str = "axis") -> tuple[i
         return (axis_index(op, axis, ndim, argument),)
     axes = tuple([axis_index(op, k, ndim, argument) for k in axis])
     if len(set(axes)) != len(axes):
-        raise AxisError("an axis is given twice", op=op, argument=argument, got=axis)
+        raise AxisError(
+            "an axis is given twice", op=op, argument=argument, expected=f"distinct axes of a {ndim}-d array", got=axis
+        )
     return axes
 
 

@@ -201,7 +201,13 @@ def _periodic(x: Any, xp: Any, fp: Any, period: Any) -> tuple[Any, Any, Any]:
     """Return points in one period, with one more on either side."""
     if not isinstance(period, Handle):
         if period == 0:
-            raise ArgumentError("the period must not be 0", op="numpy.interp", argument="period", got=period)
+            raise ArgumentError(
+                "the period must not be 0",
+                op="numpy.interp",
+                argument="period",
+                expected="a number other than 0, or None",
+                got=period,
+            )
         period = abs(period)
     x, xp = x % period, xp % period
     order = np.argsort(xp)

@@ -49,7 +49,13 @@ def _diagonal(op: str, a: Tensor, offset: Any, axis1: Any, axis2: Any) -> Tensor
         raise _rank_error(op, "an array of 2 or more axes", a)
     first, second = axis_index(op, axis1, a.ndim, "axis1"), axis_index(op, axis2, a.ndim, "axis2")
     if first == second:
-        raise AxisError("the axes of a diagonal must differ", op=op, argument="axis2", got=axis2)
+        raise AxisError(
+            "the axes of a diagonal must differ",
+            op=op,
+            argument="axis2",
+            expected=f"an axis other than {first}",
+            got=axis2,
+        )
     offset = operator.index(offset)
     others = [k for k in range(a.ndim) if k not in (first, second)]
     last = transpose(a, axes=(*others, first, second))

@@ -178,7 +178,14 @@ def np_select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
     result = default
     for condition, choice in zip(reversed(list(condlist)), reversed(list(choicelist)), strict=True):
         if np.result_type(condition) != np.bool_:
-            raise ArgumentError("a condition is not boolean", op="numpy.select", argument="condlist")
+            raise ArgumentError(
+                "a condition is not boolean",
+                op="numpy.select",
+                argument="condlist",
+                expected="boolean arrays",
+                got=f"dtype {np.result_type(condition)}",
+                remedy="compare, as in x != 0",
+            )
         result = np.where(condition, choice, result)
     return result
 

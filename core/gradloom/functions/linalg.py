@@ -218,7 +218,11 @@ def np_matrix_power(a: Any, n: int) -> Tensor:
     check_square(a.spec)
     if not isinstance(n, (int, np.integer)):
         raise ArgumentError(
-            "the exponent must be an integer", op="numpy.linalg.matrix_power", argument="n", got=repr(n)
+            "the exponent must be an integer",
+            op="numpy.linalg.matrix_power",
+            argument="n",
+            expected="an int",
+            got=repr(n),
         )
     if n == 0:
         return np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape) + np.zeros_like(a)

@@ -92,7 +92,14 @@ def np_digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
         return np_searchsorted(edges, x, side)
     if (steps <= 0).all():
         return len(edges) - np_searchsorted(edges[::-1], x, side)
-    raise ArgumentError("bins must be monotonic", op="numpy.digitize", argument="bins", got=edges)
+    raise ArgumentError(
+        "bins must be monotonic",
+        op="numpy.digitize",
+        argument="bins",
+        expected="ascending or descending edges",
+        got=edges,
+        remedy="sort the bins",
+    )
 
 
 # -- median, quantile ----------------------------------------------------------------------

@@ -329,6 +329,7 @@ def _observation_weights(length: int, fweights: Any, aweights: Any) -> Any:
                 op="numpy.cov",
                 argument=name,
                 expected="non-negative integers" if name == "fweights" else "non-negative numbers",
+                got=array,
             )
         weights = array if weights is None else weights * array
     return weights

@@ -308,7 +308,14 @@ def unused_letters(subscripts: str, count: int) -> str:
     """Return letters that do not occur in subscripts."""
     free = [letter for letter in LETTERS if letter not in subscripts]
     if len(free) < count:
-        raise ArgumentError("more than 52 different axes", op="einsum", argument="subscripts", got=repr(subscripts))
+        raise ArgumentError(
+            "more than 52 different axes",
+            op="einsum",
+            argument="subscripts",
+            expected=f"at most {len(LETTERS) - count} letters",
+            got=repr(subscripts),
+            remedy="join axes with reshape first",
+        )
     return "".join(free[:count])
 
 
