@@ -20,8 +20,9 @@ from gradloom.function import (
 from gradloom.graph import Graph
 from gradloom.program import Program, programs
 from gradloom.pytree import Structure, unflatten
+from gradloom.refusals import describe
 from gradloom.tensor import Tensor
-from gradloom.trace import Trace, describe
+from gradloom.trace import Trace
 
 ArgNums = int | Sequence[int]
 

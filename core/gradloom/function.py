@@ -12,9 +12,10 @@ from gradloom.errors import ArgumentError, DTypeError, GradloomError, OutputErro
 from gradloom.graph import INPUT, LITERAL
 from gradloom.program import Program, choose_backend
 from gradloom.pytree import Structure, flatten, paths, unflatten
+from gradloom.refusals import abstract_value, describe
 from gradloom.spec import PYTHON_SCALARS, Spec
 from gradloom.tensor import Tensor
-from gradloom.trace import Abstract, Handle, Trace, abstract_value, describe
+from gradloom.trace import Abstract, Handle, Trace
 
 _PLAIN = frozenset({np.ndarray, float, int, bool, complex, str, type(None)})
 

@@ -21,9 +21,10 @@ from gradloom.graph import Graph, literal_key
 from gradloom.plan import Plan
 from gradloom.program import Program, choose_backend
 from gradloom.pytree import Structure, flatten, paths, unflatten
+from gradloom.refusals import describe
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
-from gradloom.trace import Abstract, Handle, Trace, describe, innermost
+from gradloom.trace import Abstract, Handle, Trace, innermost
 
 
 class Compiled(NamedTuple):

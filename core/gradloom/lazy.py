@@ -17,10 +17,11 @@ from gradloom.errors import ArgumentError, ConcreteValueError, DTypeError, Gradl
 from gradloom.graph import INPUT, LITERAL
 from gradloom.op import Op, get_op
 from gradloom.program import Program, programs
+from gradloom.refusals import describe, trace_ended
 from gradloom.source import RawSource, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec
 from gradloom.tensor import Tensor
-from gradloom.trace import Abstract, Handle, Trace, describe, trace_ended
+from gradloom.trace import Abstract, Handle, Trace
 
 _SERIALS = itertools.count()
 

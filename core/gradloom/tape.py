@@ -9,8 +9,9 @@ from gradloom.autodiff import backward, ones, zeros
 from gradloom.errors import ArgumentError, DTypeError
 from gradloom.graph import LITERAL
 from gradloom.lazy import LAZY, LazyNode, LazyTensor, compute, to_trace
+from gradloom.refusals import describe
 from gradloom.tensor import Tensor
-from gradloom.trace import Trace, describe
+from gradloom.trace import Trace
 
 
 def gradients(y: Tensor, xs: Tensor | Sequence[Tensor]) -> list[Tensor]:

@@ -11,7 +11,8 @@ import numpy as np
 from gradloom import alias, dispatch
 from gradloom.errors import ArgumentError, LostGradientError
 from gradloom.op import _OPS, Op
-from gradloom.trace import Handle, alias_error, innermost
+from gradloom.refusals import alias_error
+from gradloom.trace import Handle, innermost
 
 #: Types that belong to no other trace.
 _PLAIN = frozenset({float, int, complex, bool, np.ndarray, np.float64})

@@ -15,9 +15,10 @@ from typing import Any, NoReturn, final
 import numpy as np
 
 from gradloom.backend import spec_of
-from gradloom.errors import AliasError, ArgumentError, ConcreteValueError, GradloomError, TraceEndedError
+from gradloom.errors import ArgumentError, GradloomError, TraceEndedError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, literal_key
 from gradloom.op import Op, get_op
+from gradloom.refusals import abstract_value, not_an_array, trace_ended
 from gradloom.source import USER_FILES, RawSource, Source, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
 
@@ -55,15 +56,6 @@ class _Ended(list[Any]):
 
     def append(self, node: Any) -> NoReturn:
         raise trace_ended()
-
-
-def trace_ended() -> TraceEndedError:
-    """Return the error for a tensor used after its trace."""
-    return TraceEndedError(
-        "a tensor was used after the trace that made it had ended",
-        expected="a tensor of a running gradloom function",
-        remedy="return the value from the traced function (has_aux=True returns extras) instead of storing it",
-    )
 
 
 _ENDED = _Ended()
@@ -300,7 +292,7 @@ class Trace:
         if spec is None:
             array = _as_array(value)
             if array is None:
-                raise self._located(_not_an_array(value), op)
+                raise self._located(not_an_array(value), op)
             return self.lift(array, op)
         if type(value) in PYTHON_SCALARS:
             return self.literal(value, spec.dtype)
@@ -404,14 +396,6 @@ class Trace:
         return error
 
 
-def abstract_value(action: str, reason: str) -> ConcreteValueError:
-    """Return the error for a value needed where only a spec is known."""
-    return ConcreteValueError(
-        f"{action} needs a value, but {reason}",
-        remedy="use np.where or np.select, mark the argument with static_argnums, or leave out the transform",
-    )
-
-
 def _as_array(value: Any) -> np.ndarray[Any, Any] | None:
     """Return a list or tuple of numbers as an array, as NumPy does with operands; None for anything else."""
     if not isinstance(value, (list, tuple)):
@@ -421,23 +405,6 @@ def _as_array(value: Any) -> np.ndarray[Any, Any] | None:
     except (TypeError, ValueError):  # tensors inside, or rows of several lengths
         return None
     return None if spec_of(array) is None else array
-
-
-def _not_an_array(value: Any) -> ArgumentError:
-    remedy = "pass arrays of numbers or booleans"
-    if isinstance(value, (list, tuple)):
-        remedy = "use np.stack or np.concatenate to build an array of tensors"
-    return ArgumentError(
-        "cannot take a value of this kind", expected="an array or a number", got=describe(value), remedy=remedy
-    )
-
-
-def describe(value: Any) -> str:
-    """Return a short description of any value for an error."""
-    kind = type(value)
-    dtype = getattr(value, "dtype", None)
-    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    return name if dtype is None else f"{name} of dtype {dtype}"
 
 
 def resume(graph: Graph, handle: type[Handle]) -> Trace:
@@ -462,17 +429,3 @@ def innermost(values: Any) -> Any:
         if isinstance(value, Handle) and (found is None or value._trace.level > found.level):
             found = value._trace
     return found
-
-
-def alias_error(action: str, *, on_view: bool = False) -> AliasError:
-    """Return the error for an in-place change that NumPy would show elsewhere too."""
-    if on_view:
-        return AliasError(
-            f"{action} on a view changes an array that a view shares",
-            expected="a view by slices (x[1:], x[0]), and no other view of the same elements in use",
-            remedy="assign to the array itself (x[1:] = ...), or copy one of the views (x[1:].copy())",
-        )
-    return AliasError(
-        f"{action} changes an array that a view shares",
-        remedy="drop the view before the assignment, or copy it (view = x[...].copy())",
-    )

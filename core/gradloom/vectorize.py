@@ -12,10 +12,10 @@ from gradloom.function import call, new_trace, output_ids, require_callable, wit
 from gradloom.graph import Graph
 from gradloom.program import Program, inline, programs
 from gradloom.pytree import LEAF, Structure, describe, flatten, unflatten
+from gradloom.refusals import describe as describe_value
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
 from gradloom.trace import Abstract, Handle, Trace
-from gradloom.trace import describe as describe_value
 
 _MAPPED = Abstract("vmap maps over it, so it has many")
 

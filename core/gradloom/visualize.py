@@ -11,7 +11,7 @@ from gradloom.graph import INPUT, ITEM, LITERAL, Graph
 from gradloom.jit import make_graph
 from gradloom.layout import BOX_HEIGHT, Layout, Line, Point, drawn_nodes
 from gradloom.pytree import flatten, paths
-from gradloom.trace import describe
+from gradloom.refusals import describe
 
 #: Drawings with more nodes than this are refused.
 MAX_NODES = 1_000

@@ -9,7 +9,8 @@ import numpy as np
 
 from gradloom.errors import ArgumentError, AxisError
 from gradloom.ops.shape import reshape
-from gradloom.trace import Handle, describe, innermost
+from gradloom.refusals import describe
+from gradloom.trace import Handle, innermost
 
 Tensor = Any
 

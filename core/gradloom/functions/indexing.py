@@ -12,8 +12,9 @@ from gradloom.errors import DTypeError, IndexRangeError, ShapeError, TraceEndedE
 from gradloom.functions._arguments import as_array, as_tensor, axis_index, reshaped
 from gradloom.ops.indexing import gather, getitem, index_set, layout, take_along_axis
 from gradloom.ops.shape import broadcast_to, reshape
+from gradloom.refusals import describe
 from gradloom.spec import PYTHON_SCALARS
-from gradloom.trace import Handle, describe, innermost
+from gradloom.trace import Handle, innermost
 
 Tensor = Any
 _KIND_ORDER = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}

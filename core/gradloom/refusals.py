@@ -1,0 +1,56 @@
+"""Refusals: the errors of tracing, and the words for what was refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradloom.errors import AliasError, ArgumentError, ConcreteValueError, TraceEndedError
+
+
+def trace_ended() -> TraceEndedError:
+    """Return the error for a tensor used after its trace."""
+    return TraceEndedError(
+        "a tensor was used after the trace that made it had ended",
+        expected="a tensor of a running gradloom function",
+        remedy="return the value from the traced function (has_aux=True returns extras) instead of storing it",
+    )
+
+
+def abstract_value(action: str, reason: str) -> ConcreteValueError:
+    """Return the error for a value needed where only a spec is known."""
+    return ConcreteValueError(
+        f"{action} needs a value, but {reason}",
+        remedy="use np.where or np.select, mark the argument with static_argnums, or leave out the transform",
+    )
+
+
+def not_an_array(value: Any) -> ArgumentError:
+    """Return the error for a value that cannot become a node."""
+    remedy = "pass arrays of numbers or booleans"
+    if isinstance(value, (list, tuple)):
+        remedy = "use np.stack or np.concatenate to build an array of tensors"
+    return ArgumentError(
+        "cannot take a value of this kind", expected="an array or a number", got=describe(value), remedy=remedy
+    )
+
+
+def describe(value: Any) -> str:
+    """Return a short description of any value for an error."""
+    kind = type(value)
+    dtype = getattr(value, "dtype", None)
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    return name if dtype is None else f"{name} of dtype {dtype}"
+
+
+def alias_error(action: str, *, on_view: bool = False) -> AliasError:
+    """Return the error for an in-place change that NumPy would show elsewhere too."""
+    if on_view:
+        return AliasError(
+            f"{action} on a view changes an array that a view shares",
+            expected="a view by slices (x[1:], x[0]), and no other view of the same elements in use",
+            remedy="assign to the array itself (x[1:] = ...), or copy one of the views (x[1:].copy())",
+        )
+    return AliasError(
+        f"{action} changes an array that a view shares",
+        remedy="drop the view before the assignment, or copy it (view = x[...].copy())",
+    )
