@@ -14,8 +14,9 @@ from gradloom.source import RawSource
 class AbstractExecutor(ABC):
     """Runs plans.
 
-    Law, checked by `gradloom.testing`: ``run`` returns the same bits as `SerialExecutor`,
-    and raises the same exception where a kernel fails.
+    Law, checked by `gradloom.testing`: ``run`` returns the same bits as `SerialExecutor`
+    (where BLAS takes the same number of threads), and raises the same exception where a kernel
+    fails.
     """
 
     #: The executor's name.
