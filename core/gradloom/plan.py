@@ -217,9 +217,8 @@ class _Lowering:
     def _steps(self) -> list[Step]:
         graph = self.graph
         nodes = graph.nodes
-        drops = self._drops()
         steps = []
-        for i, drop in zip(self._order, drops, strict=True):
+        for i, drop in zip(self._order, self._drops(), strict=True):
             op, inputs, attrs = nodes[i]
             kernel, keywords = self._kernel(op, attrs)
             if op.donates and inputs[0] in drop and self._owned[inputs[0]] and inputs[0] not in inputs[1:]:
@@ -235,11 +234,11 @@ class _Lowering:
             for j in self.graph.nodes[i][1]:
                 last[j] = k
         kept = {*self.outputs, *self.constants, *[source for source, _ in self._copies]}
-        drops: list[list[int]] = [[] for _ in self._order]
+        drops: list[tuple[int, ...]] = [()] * len(self._order)
         for j, k in last.items():
             if j not in kept:
-                drops[k].append(j)
-        return [tuple(drop) for drop in drops]
+                drops[k] = (*drops[k], j)
+        return drops
 
 
 def _owned_nodes(graph: Graph) -> bytearray:
