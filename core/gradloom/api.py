@@ -75,12 +75,26 @@ def value_and_grad(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = 
 def grad(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """Return a function that computes the gradient of ``f``.
 
-    Parameters and errors are those of `value_and_grad`.
+    Parameters
+    ----------
+    f : callable
+        A function of arrays, numbers and containers of them that returns a real scalar;
+        written with NumPy.
+    argnums : int or sequence of int, default 0
+        Positions of the arguments to differentiate.
+    has_aux : bool, default False
+        ``f`` returns ``(value, aux)``; ``aux`` (arrays in containers) is passed through.
 
     Returns
     -------
     callable
-        Takes what ``f`` takes; returns the gradient, or ``(gradient, aux)``.
+        Takes what ``f`` takes; returns the gradient, or ``(gradient, aux)``. A gradient has the
+        structure, shapes and dtypes of its argument.
+
+    Raises
+    ------
+    OutputError, DTypeError, ArgumentError
+        As in `value_and_grad`.
 
     Examples
     --------

@@ -20,7 +20,7 @@ from gradloom.function import call, output_ids, require_callable
 from gradloom.graph import Graph, literal_key
 from gradloom.plan import Plan
 from gradloom.program import Program, choose_backend
-from gradloom.pytree import Structure, flatten, paths, unflatten
+from gradloom.pytree import LEAF, Structure, flatten, paths, unflatten
 from gradloom.refusals import describe
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
@@ -120,9 +120,10 @@ def jit(
 
     Parameters
     ----------
-    f : callable
+    f : callable or Graph
         A function of arrays and numbers (in containers), written with NumPy. It must not
-        depend on values: ``if x > 0`` raises.
+        depend on values: ``if x > 0`` raises. A graph (from `make_graph`, or unpickled) becomes
+        a function of one array per input that returns a tuple of its outputs.
     static_argnums : int or sequence of int, default ()
         Positions of arguments that are not traced (flags, sizes, names). They must be
         hashable; each new value is a new trace.
@@ -155,7 +156,11 @@ def jit(
     >>> fast = gl.jit(gl.value_and_grad(lambda x: np.sum(x**2)))
     >>> fast(np.array([1.0, 2.0]))
     (np.float64(5.0), array([2., 4.]))
+    >>> gl.jit(gl.make_graph(np.sin)(0.0))(0.0)
+    (np.float64(0.0),)
     """
+    if isinstance(f, Graph):
+        f = _function_of(f)
     require_callable("jit", f)
     compiled = Jitted(f, (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums))
     if scheduler is None and backend is None:
@@ -172,6 +177,25 @@ def jit(
         return call(*args, **kwargs)
 
     return jitted
+
+
+def _function_of(graph: Graph) -> Callable[..., tuple[Any, ...]]:
+    """Return a graph as a function of its inputs."""
+    specs = graph.input_specs()
+
+    def run(*inputs: Any) -> tuple[Any, ...]:
+        given = leaf_specs("jit", (tuple, None, (LEAF,) * len(inputs)), list(inputs))
+        if [s.strong() for s in given] != [s.strong() for s in specs]:
+            raise ArgumentError(
+                "the inputs do not fit the graph",
+                op="jit",
+                expected=", ".join(map(repr, specs)),
+                got=", ".join(map(repr, given)),
+                remedy="pass one array of that shape and dtype for each input",
+            )
+        return tuple(Program(graph).run(inputs))
+
+    return run
 
 
 def _with_context(compiled: Jitted, scheduler: Any, backend: str | None, args: Any, kwargs: Any) -> Any:

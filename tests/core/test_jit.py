@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -384,3 +385,16 @@ def test_make_graph_of_what_jit_runs() -> None:
     assert [repr(s) for s in graph.input_specs()] == ["float64[3]", "float64[]", "float64[3]"]
     with pytest.raises(ArgumentError, match="cannot trace an argument"):
         gl.make_graph(lambda x: x)("text")
+
+
+def test_a_graph_runs() -> None:
+    """Unpickled, too; the inputs must fit."""
+    graph = pickle.loads(pickle.dumps(gl.make_graph(lambda x, y: (np.sin(x) * y, np.sum(y)))(np.ones(3), 2.0)))
+    first, second = gl.jit(graph)(np.arange(3.0), 4.0)
+    np.testing.assert_allclose(first, np.sin(np.arange(3.0)) * 4.0)
+    assert second == 4.0
+    with pytest.raises(ArgumentError, match=r"expected: float64\[3\], float64\[\]\n  got: float64\[2\], float64\[\]"):
+        gl.jit(graph)(np.ones(2), 4.0)
+    with pytest.raises(ArgumentError, match="do not fit the graph"):
+        gl.jit(graph)(np.ones(3))
+    assert gl.grad(lambda x: np.sum(gl.jit(graph)(x, 2.0)[0]))(np.zeros(3)).tolist() == [2.0, 2.0, 2.0]
