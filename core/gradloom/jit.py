@@ -111,7 +111,7 @@ def make_graph(f: Callable[..., Any]) -> Callable[..., Graph]:
 
 
 def jit(
-    f: Callable[..., Any],
+    f: Callable[..., Any] | Graph,
     static_argnums: int | Sequence[int] = (),
     scheduler: Any = None,
     backend: str | None = None,
