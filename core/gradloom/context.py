@@ -70,7 +70,11 @@ def scheduler(name: Any) -> Iterator[None]:
     ...     gl.grad(np.sin)(0.0)
     np.float64(1.0)
     """
-    token = _EXECUTOR.set(name if isinstance(name, AbstractExecutor) else executors.get(name))
+    executor = name if isinstance(name, AbstractExecutor) else executors.get(name)
+    reason = executor.unavailable()
+    if reason is not None:
+        raise BackendError(f"scheduler {executor.name!r} cannot run here: {reason}")
+    token = _EXECUTOR.set(executor)
     try:
         yield
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from gradloom.backend import AbstractBackend
 from gradloom.backend import backends as registered_backends
 from gradloom.discovery import Status, plugins, reason
 from gradloom.executor import executors as registered_executors
@@ -76,15 +75,11 @@ def kept_out() -> Table:
 def _registered(registry: Registry[Any]) -> Iterator[Row]:
     for name, entry in sorted(registry.entries().items()):
         try:
-            problem = _why_unavailable(registry.get(name))
+            problem = registry.get(name).unavailable()
         except Exception as error:
             yield Row(name, entry.owner, "broken", reason(error))
         else:
             yield Row(name, entry.owner, "unavailable" if problem else "ready", problem or "")
-
-
-def _why_unavailable(plugin: Any) -> str | None:
-    return plugin.unavailable() if isinstance(plugin, AbstractBackend) else None
 
 
 def broken(rows: Iterable[Row]) -> bool:

@@ -22,6 +22,10 @@ class AbstractExecutor(ABC):
     #: The executor's name.
     name: str
 
+    def unavailable(self) -> str | None:
+        """Return why the executor cannot run here, or None if it can."""
+        return None
+
     @abstractmethod
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan.

@@ -6,13 +6,12 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, final
 
 from gradloom.executor import AbstractExecutor
 from gradloom.plan import Plan
 from gradloom.source import RawSource
-from gradloom_dask.blas import one_thread_each
-from gradloom_dask.dask_graph import run_in_threads
 from gradloom_dask.tasks import MAX_STEPS, Task, cut, makespan
 
 #: A plan is run in threads where that is estimated to take at most this part of its serial time.
@@ -49,6 +48,11 @@ class ThreadsExecutor(AbstractExecutor):
         self.always = always
         self._schedules: weakref.WeakKeyDictionary[Plan, _Schedule | None] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
+
+    def unavailable(self) -> str | None:
+        """Return which package is missing, and how to install it."""
+        missing = [name for name in ("dask", "threadpoolctl") if find_spec(name) is None]
+        return f"{' and '.join(missing)} not installed; pip install 'gradloom[dask]'" if missing else None
 
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""
@@ -109,6 +113,10 @@ class _Schedule:
 
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None], workers: int) -> list[Any]:
         """Run all tasks and return the plan's outputs."""
+        # dask and threadpoolctl are optional, and take as long to import as all of gradloom.
+        from gradloom_dask.blas import one_thread_each
+        from gradloom_dask.dask_graph import run_in_threads
+
         values: dict[int, Any] = dict(plan.constants)
         values.update(zip(plan.graph.inputs, inputs, strict=True))
         readers = dict(self._readers)

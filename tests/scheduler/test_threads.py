@@ -10,6 +10,7 @@ import pytest
 
 import gradloom as gl
 from gradloom.cost import node_cost
+from gradloom.errors import BackendError
 from gradloom.testing.executors import ExecutorConformance, numpy_plan, random_graph
 from gradloom_dask.blas import one_thread_each
 from gradloom_dask.tasks import Task, cut, dependencies, makespan
@@ -116,3 +117,13 @@ def test_cost_follows_the_axis_rule() -> None:
     assert by_op["matmul"] == (2 * 3 * 5 * 7, 8 * (3 * 5 + 5 * 7 + 3 * 7))
     assert by_op["sum"] == (3 * 7, 8 * (3 * 7 + 7))
     assert by_op["transpose"] == (0, 0)
+
+
+def test_without_dask_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The executor is unavailable then, not broken."""
+    monkeypatch.setattr("gradloom_dask.threads.find_spec", lambda name: None if name == "dask" else object())
+    with (
+        pytest.raises(BackendError, match=r"cannot run here: dask not installed; pip install 'gradloom\[dask\]'"),
+        gl.scheduler("threads"),
+    ):
+        pass
