@@ -16,7 +16,7 @@ import numpy as np
 from gradloom.backend import backend_of_type, backends
 from gradloom.context import current_backend, current_executor
 from gradloom.errors import BackendError
-from gradloom.graph import INPUT, ITEM, LITERAL, Graph, literal_key
+from gradloom.graph import INPUT, ITEM, LITERAL, Graph
 from gradloom.optimism import optimistic_graph
 from gradloom.plan import Plan
 from gradloom.source import RawSource
@@ -249,7 +249,7 @@ class ProgramCache:
         """
         key = trace.key(), outputs, what
         literals = trace.literals
-        values = tuple([literal_key(v) for v in literals])
+        values = tuple(trace.literal_keys)
         with self._lock:
             family = self._families.get(key)
             if family is None:

@@ -13,6 +13,7 @@ from gradloom.errors import ArgumentError
 #: ``LEAF``, or (kind, static part, children).
 Structure = Any
 LEAF = "*"
+_LEAF_ALONE = frozenset({LEAF})
 _LEAVES = frozenset({np.ndarray, np.float64, float})
 
 
@@ -79,6 +80,8 @@ def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
     if structure is LEAF:
         (leaf,) = leaves
         return leaf
+    if structure is not None and structure[0] is tuple and _LEAF_ALONE.issuperset(structure[2]):
+        return tuple(leaves)
     return _unflatten(structure, iter(leaves))
 
 

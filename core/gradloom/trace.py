@@ -87,6 +87,7 @@ class Trace:
         "input_values",
         "inputs",
         "level",
+        "literal_keys",
         "literals",
         "nodes",
         "origin",
@@ -113,6 +114,8 @@ class Trace:
         #: What each input stands for: an array, a tensor of an outer trace, or `Abstract`.
         self.input_values: dict[int, Any] = {}
         self.literals: list[Any] = []
+        #: What tells each literal's value from others.
+        self.literal_keys: list[Any] = []
         #: Values computed on demand, by node id.
         self.values: dict[int, Any] = {}
         #: When set, nodes are the derivative of the node with this source.
@@ -229,6 +232,7 @@ class Trace:
         spec = recent_spec((), dtype)
         index = self.append(LITERAL, (), (spec, len(self.literals)), spec, None)
         self.literals.append(value)
+        self.literal_keys.append(key[1])
         self._literals[key] = index
         return index
 
@@ -416,6 +420,7 @@ def resume(graph: Graph, handle: type[Handle]) -> Trace:
     trace.inputs = list(graph.inputs)
     trace.input_values = dict.fromkeys(graph.inputs, Abstract("the graph is being transformed"))
     trace.literals = list(graph.literals)
+    trace.literal_keys = [literal_key(value) for value in graph.literals]
     for i, (op, _, attrs) in enumerate(graph.nodes):
         if op is LITERAL:
             trace._literals[attrs[0].dtype.num, literal_key(graph.literals[attrs[1]])] = i
