@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import wraps
@@ -163,18 +162,15 @@ def jit(
         f = _function_of(f)
     require_callable("jit", f)
     compiled = Jitted(f, (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums))
-    if scheduler is None and backend is None:
-        call: Callable[..., Any] = compiled.__call__
-    else:
-        if backend is not None:
-            require_backend(backend)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            return _with_context(compiled, scheduler, backend, args, kwargs)
+    if backend is not None:
+        require_backend(backend)
+    in_context = scheduler is not None or backend is not None
 
     @wraps(f)
     def jitted(*args: Any, **kwargs: Any) -> Any:
-        return call(*args, **kwargs)
+        if in_context:
+            return _with_context(compiled, scheduler, backend, args, kwargs)
+        return compiled(*args, **kwargs)
 
     return jitted
 
@@ -241,7 +237,6 @@ class Jitted:
         self._static = static
         self._traces: dict[Any, Compiled] = {}
         self._last: _Last | None = None
-        self._lock = threading.Lock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the plan for the arguments, traced if their signature is new."""

@@ -236,11 +236,6 @@ class Trace:
         self._literals[key] = index
         return index
 
-    def constant(self, value: Any, like: Spec) -> Handle:
-        """Return a Python scalar as a tensor of a spec's dtype."""
-        index = self.literal(value, like.dtype)
-        return self.tensor(index)
-
     def protect(self, value: Any) -> None:
         """Write-protect an array while the trace lasts."""
         if type(value) is np.ndarray:

@@ -26,7 +26,7 @@ def np_zeros_like(
     a: Tensor, dtype: Any = None, order: Any = "K", subok: Any = True, shape: Any = None, *, device: Any = None
 ) -> Tensor:
     """Return zeros of the shape and dtype of an array."""
-    _honour("numpy.zeros_like", order, subok, device)
+    _honour("numpy.zeros_like", order, device)
     return _filled(a, dtype, shape, 0)
 
 
@@ -42,7 +42,7 @@ def np_empty_like(
     device: Any = None,
 ) -> Tensor:
     """Return zeros of the shape and dtype of an array."""
-    _honour("numpy.empty_like", order, subok, device)
+    _honour("numpy.empty_like", order, device)
     return _filled(prototype, dtype, shape, 0)
 
 
@@ -51,7 +51,7 @@ def np_ones_like(
     a: Tensor, dtype: Any = None, order: Any = "K", subok: Any = True, shape: Any = None, *, device: Any = None
 ) -> Tensor:
     """Return ones of the shape and dtype of an array."""
-    _honour("numpy.ones_like", order, subok, device)
+    _honour("numpy.ones_like", order, device)
     return _filled(a, dtype, shape, 1)
 
 
@@ -67,11 +67,11 @@ def np_full_like(
     device: Any = None,
 ) -> Tensor:
     """Return an array filled with a value, which keeps its gradient."""
-    _honour("numpy.full_like", order, subok, device)
+    _honour("numpy.full_like", order, device)
     return _full(a, fill_value, dtype or a.dtype, a.shape if shape is None else _shape(shape))
 
 
-def _honour(op: str, order: Any, subok: Any, device: Any) -> None:
+def _honour(op: str, order: Any, device: Any) -> None:
     """Refuse what cannot be honoured; memory order and subclasses do not concern tensors."""
     refuse(op, device=(None if device == "cpu" else device, None))
     if order not in ("C", "F", "A", "K", None):
@@ -100,21 +100,21 @@ def _full(like: Tensor, value: Any, dtype: Any, shape: tuple[int, ...]) -> Tenso
 @implements_creation(np.zeros)
 def zeros_for(like: Tensor, shape: Any, dtype: Any = float, order: Any = "C", *, device: Any = None) -> Tensor:
     """Return zeros as a tensor."""
-    _honour("numpy.zeros", order, True, device)
+    _honour("numpy.zeros", order, device)
     return _filled(like, dtype or float, shape, 0)
 
 
 @implements_creation(np.empty)
 def empty_for(like: Tensor, shape: Any, dtype: Any = float, order: Any = "C", *, device: Any = None) -> Tensor:
     """Return zeros as a tensor."""
-    _honour("numpy.empty", order, True, device)
+    _honour("numpy.empty", order, device)
     return _filled(like, dtype or float, shape, 0)
 
 
 @implements_creation(np.ones)
 def ones_for(like: Tensor, shape: Any, dtype: Any = None, order: Any = "C", *, device: Any = None) -> Tensor:
     """Return ones as a tensor."""
-    _honour("numpy.ones", order, True, device)
+    _honour("numpy.ones", order, device)
     return _filled(like, dtype or float, shape, 1)
 
 
@@ -123,7 +123,7 @@ def full_for(
     like: Tensor, shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C", *, device: Any = None
 ) -> Tensor:
     """Return a tensor filled with a value."""
-    _honour("numpy.full", order, True, device)
+    _honour("numpy.full", order, device)
     return _full(like, fill_value, dtype or as_array(fill_value).dtype, _shape(shape))
 
 
@@ -139,7 +139,7 @@ def array_for(
     ndmin: int = 0,
 ) -> Tensor:
     """Return numbers, arrays or nested lists of tensors as a tensor."""
-    _honour("numpy.array", order, subok, None)
+    _honour("numpy.array", order, None)
     out = as_array(object)
     out = as_tensor(out, innermost((like, out)))
     if dtype is not None and np.dtype(dtype) != out.dtype:
@@ -154,7 +154,7 @@ def asarray_for(
     like: Tensor, a: Any, dtype: Any = None, order: Any = None, *, device: Any = None, copy: Any = None
 ) -> Tensor:
     """Return numbers, arrays or nested lists of tensors as a tensor."""
-    _honour("numpy.asarray", order, True, device)
+    _honour("numpy.asarray", order, device)
     return array_for(like, a, dtype, copy=bool(copy))
 
 
@@ -175,7 +175,7 @@ for _function in (np.arange, np.eye, np.identity, np.tri):
 @implements(np.copy)
 def np_copy(a: Tensor, order: Any = "K", subok: Any = False) -> Tensor:
     """Return a tensor that in-place changes of this one leave alone."""
-    _honour("numpy.copy", order, subok, None)
+    _honour("numpy.copy", order, None)
     return a.copy()
 
 

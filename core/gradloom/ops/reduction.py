@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.autodiff import ones
 from gradloom.axes import Axes, Combine, reduction_axes
 from gradloom.errors import AxisError, ShapeError
 from gradloom.op import Op, Rule, define, ops
@@ -85,7 +86,7 @@ def other_factors(x: Tensor, axis: AxisTuple) -> Tensor:
     axis times, for their product, the others along the axes before.
     """
     if not axis:
-        return broadcast_to(x._trace.constant(1.0, x.spec), shape=x.shape)
+        return ones(x._trace, x.spec)
     cumprod = ops["cumprod"]
     *first, last = axis
     before = cumprod(x, axis=last, exclusive=True, reverse=False)
