@@ -15,6 +15,9 @@ _TRANSCENDENTAL = frozenset(
     "log1p logaddexp logaddexp2 power erf erfc gammaln digamma expit".split()
 )
 
+#: Ops that move elements: those along a whole axis do not meet each other.
+_INDEXING = frozenset({"gather", "index_add", "index_set"})
+
 
 @final
 class Cost(NamedTuple):
@@ -44,12 +47,17 @@ def node_cost(graph: Graph, i: int) -> Cost:
     specs = tuple([graph.specs[j] for j in inputs])
     outs: tuple[Spec, ...] = graph.specs[i] if type(graph.specs[i]) is tuple else (graph.specs[i],)
     moved = sum(s.nbytes for s in specs) + sum(s.nbytes for s in outs)
+    if op.name == "gather":
+        # Of the first input it reads no more than it returns.
+        moved += outs[0].nbytes - specs[0].nbytes
     return Cost(_flops(op, specs, op.attr_dict(attrs), outs), float(moved))
 
 
 def _flops(op: Op, specs: tuple[Spec, ...], attrs: dict[str, object], outs: tuple[Spec, ...]) -> float:
     """Count a multiply-add for each combination of labelled axes; a whole axis meets itself."""
     size = float(max([s.size for s in (*specs, *outs)]))
+    if op.name in _INDEXING:
+        return float(outs[0].size if op.name == "gather" else specs[1].size)
     axes = axes_of(op, specs, attrs)
     if axes is None:
         return size

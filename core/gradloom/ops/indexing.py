@@ -96,14 +96,15 @@ def getitem_accumulate(total: Any, cotangent: Tensor, out: Tensor, x: Tensor, *,
 
 
 def getitem_axes(x: Spec, *, index: Index) -> Axes:
-    # An axis may be cut where all of it is taken.
+    kept = _kept_axes(x.shape, index)
     found = layout(x.shape, index, ())
-    entries = [entry for entry in index if entry is not None and entry != "..."]
-    whole = {k for k, (entry, n) in enumerate(zip(entries, x.shape, strict=True)) if entry == ("slice", 0, n, 1)}
-    return Axes(
-        (tuple([k if k in whole else None for k in range(x.ndim)]),),
-        tuple([k if k in whole else None for _, k in found.others]),
-    )
+    return Axes((kept,), tuple([None if k is None else kept[k] for _, k in found.others]))
+
+
+def _kept_axes(shape: Shape, index: Index) -> tuple[int | None, ...]:
+    """Return a label for each axis that is taken whole, and so may be cut; None for the others."""
+    entries = [e for e in index if type(e) is int or e == "array" or (type(e) is tuple and e[0] == "slice")]
+    return tuple([k if e == ("slice", 0, n, 1) else None for k, (e, n) in enumerate(zip(entries, shape, strict=True))])
 
 
 def getitem_batch(size: int, batched: tuple[bool, ...], x: Tensor, *, index: Index) -> Tensor:
@@ -153,6 +154,22 @@ def gather_accumulate(
 ) -> Tensor:
     buffer = zeros(x._trace, x.spec) if total is None else total
     return index_add(buffer, cotangent, *indices, index=index, unique=unique)
+
+
+def gather_axes(x: Spec, *indices: Spec, index: Index, unique: bool) -> Axes:
+    # Axes taken whole may be cut, and so may the axes of the index arrays, which read in any
+    # order; those that they read from stay whole.
+    found = layout(x.shape, index, [spec.shape for spec in indices])
+    kept = _kept_axes(x.shape, index)
+    rank = len(found.joint)
+    arrays = [
+        tuple([None if n == 1 else ("joint", rank - spec.ndim + j) for j, n in enumerate(spec.shape)])
+        for spec in indices
+    ]
+    cuttable = {label for labels in arrays for label in labels}
+    joint = [label if label in cuttable else None for label in [("joint", j) for j in range(rank)]]
+    others = [None if k is None else kept[k] for _, k in found.others]
+    return Axes((kept, *arrays), tuple(found.labels(others, joint)))
 
 
 def gather_batch(
@@ -210,6 +227,7 @@ gather = define(
     spec=gather_spec,
     transpose=(gather_transpose,),
     accumulate=gather_accumulate,
+    axes=gather_axes,
     batch=gather_batch,
 )
 
@@ -238,6 +256,15 @@ def index_add_transpose_v(
     return gather(cotangent, *indices, index=index, unique=unique)
 
 
+def index_change_axes(x: Spec, v: Spec, *indices: Spec, index: Index, unique: bool) -> Axes:
+    # Only axes taken whole may be cut: of the others each piece would change all of ``x``.
+    found = layout(x.shape, index, [spec.shape for spec in indices])
+    kept = _kept_axes(x.shape, index)
+    others = [None if k is None else kept[k] for _, k in found.others]
+    values = tuple(found.labels(others, [None] * len(found.joint)))
+    return Axes((kept, values, *[(None,) * spec.ndim for spec in indices]), kept)
+
+
 def _batch_change(
     size: int, batched: tuple[bool, ...], x: Tensor, v: Tensor, indices: Sequence[Tensor], index: Index
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...], Index]:
@@ -262,6 +289,7 @@ index_add = define(
     spec=index_add_spec,
     transpose=(index_add_transpose_x, index_add_transpose_v),
     linear="jointly",
+    axes=index_change_axes,
     batch=index_add_batch,
     donates=True,
 )
@@ -300,6 +328,7 @@ index_set = define(
     spec=index_add_spec,
     transpose=(index_set_transpose_x, index_set_transpose_v),
     linear="jointly",
+    axes=index_change_axes,
     batch=index_set_batch,
     donates=True,
 )
