@@ -10,6 +10,7 @@ from typing import Any
 from gradloom.backend import backends
 from gradloom.errors import BackendError
 from gradloom.executor import AbstractExecutor, SerialExecutor, executors
+from gradloom.registry import Registry
 
 _BACKEND: ContextVar[str | None] = ContextVar("gradloom_backend", default=None)
 _EXECUTOR: ContextVar[AbstractExecutor | None] = ContextVar("gradloom_executor", default=None)
@@ -50,7 +51,18 @@ def require_backend(name: str) -> None:
     """Raise unless a backend exists and can run here."""
     reason = backends.get(name).unavailable()
     if reason is not None:
-        raise BackendError(f"backend {name!r} cannot run here: {reason}")
+        raise _unavailable("backend", name, reason, backends)
+
+
+def _unavailable(kind: str, name: str, reason: str, registry: Registry[Any]) -> BackendError:
+    ready = sorted([other.name for other in registry if other.unavailable() is None])
+    return BackendError(
+        f"{kind} {name!r} cannot run here: {reason}",
+        argument=kind,
+        expected=f"one that is ready: {', '.join(ready)}",
+        got=repr(name),
+        remedy="see what is ready with gl.backends(), or run `python -m gradloom doctor`",
+    )
 
 
 @contextmanager
@@ -73,7 +85,7 @@ def scheduler(name: Any) -> Iterator[None]:
     executor = name if isinstance(name, AbstractExecutor) else executors.get(name)
     reason = executor.unavailable()
     if reason is not None:
-        raise BackendError(f"scheduler {executor.name!r} cannot run here: {reason}")
+        raise _unavailable("scheduler", executor.name, reason, executors)
     token = _EXECUTOR.set(executor)
     try:
         yield

@@ -47,6 +47,7 @@ class Registry(Generic[T]):
             if taken is not None:
                 raise PluginError(
                     f"the {self.kind} name {name!r} is taken",
+                    argument="name",
                     expected=f"a name other than that of {taken.owner}",
                     got=f"a second registration by {owner}",
                     remedy=f"uninstall {taken.owner} or {owner}, or list only the wanted plugins in GRADLOOM_PLUGINS",
@@ -103,22 +104,34 @@ class Registry(Generic[T]):
         except Exception as error:
             raise BackendError(
                 f"{self.kind} {entry.name!r} of {entry.owner} failed to initialise: {error}",
+                argument=self.kind,
+                expected=f"a {self.kind} that can be built",
+                got=repr(entry.name),
                 remedy="run `python -m gradloom doctor`",
             ) from error
         if not isinstance(new, self._base):
             raise BackendError(
                 f"{self.kind} {entry.name!r} of {entry.owner} is not a {self._base.__name__}",
+                argument=self.kind,
                 expected=f"an instance of {self._base.__module__}.{self._base.__name__}",
                 got=type(new).__name__,
+                remedy=f"derive it from {self._base.__name__}, in {entry.owner}",
             )
         return new
 
     def _unknown(self, name: str) -> BackendError:
         reason = self._refused.get(name)
         if reason is not None:
-            return BackendError(f"{self.kind} {name!r} was kept out: {reason}")
+            return BackendError(
+                f"{self.kind} {name!r} was kept out: {reason}",
+                argument=self.kind,
+                expected=f"one of {sorted(self._entries)}",
+                got=repr(name),
+                remedy="run `python -m gradloom doctor` to see why",
+            )
         return BackendError(
             f"unknown {self.kind} {name!r}",
+            argument=self.kind,
             expected=f"one of {sorted(self._entries)}",
             got=repr(name),
             remedy="run `python -m gradloom doctor` to see what is installed",

@@ -9,17 +9,14 @@ from typing import Any, final
 from gradloom.errors import ArgumentError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph
 from gradloom.jit import make_graph
-from gradloom.layout import BOX_HEIGHT, Layout, Line, Point, drawn_nodes
+from gradloom.layout import BOX_HEIGHT, Layout, Line, drawn_nodes
 from gradloom.pytree import flatten, paths
 from gradloom.refusals import describe
+from gradloom.svg import curve, escape, markers, rectangle, rounded, text
 
 #: Drawings with more nodes than this are refused.
 MAX_NODES = 1_000
 
-_ESCAPES = {38: "&amp;", 60: "&lt;", 62: "&gt;", 34: "&quot;"}
-# What XML cannot hold at all.
-_ESCAPES |= {code: " " for code in range(32) if code != 10}
-_ESCAPES |= dict.fromkeys([*range(0xD800, 0xE000), 0xFFFE, 0xFFFF], "")
 _NAME_WIDTH = 7.3
 _SPEC_WIDTH = 6.1
 _MARGIN = 24.0
@@ -269,12 +266,12 @@ class _Picture:
             [
                 f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
                 f'width="{width:.0f}" height="{height:.0f}" role="img">',
-                f"<title>{_escape(self.title)}</title>",
+                f"<title>{escape(self.title)}</title>",
                 f"<style>{_STYLE}</style>",
-                *_markers(),
+                *markers(),
                 '<rect width="100%" height="100%" fill="#ffffff"/>',
-                f'<text class="title" x="{_MARGIN}" y="34">{_escape(self.title)}</text>',
-                f'<text class="note" x="{_MARGIN}" y="52">{_escape(header)}</text>',
+                f'<text class="title" x="{_MARGIN}" y="34">{escape(self.title)}</text>',
+                f'<text class="note" x="{_MARGIN}" y="52">{escape(header)}</text>',
                 f'<g transform="translate({_MARGIN},{_HEADER + _MARGIN})">',
                 *body,
                 "</g>",
@@ -318,26 +315,26 @@ class _Picture:
         x, radius = box.x - box.width / 2, 20 if self.graph.nodes[i][0] is INPUT else 6
         classes = f"node {self._part(i)}" + (" output" if i in self.tags else "")
         parts = [
-            f'<g class="{classes}" id="x{i}"><title>{_escape(self._tooltip(i))}</title>',
-            _rectangle("box", x, box.y, box.width, BOX_HEIGHT, radius),
-            _text("name", box.x, box.y + 19, self._label(i)),
-            _text("spec", box.x, box.y + 34, self._spec(i)),
+            f'<g class="{classes}" id="x{i}"><title>{escape(self._tooltip(i))}</title>',
+            rectangle("box", x, box.y, box.width, BOX_HEIGHT, radius),
+            text("name", box.x, box.y + 19, self._label(i)),
+            text("spec", box.x, box.y + 34, self._spec(i)),
         ]
         tag = self.tags.get(i)
         if tag is not None:
             # On the side where values leave, away from the lines that come in.
             y = box.y - 11 if box.group in self.upward else box.y + BOX_HEIGHT - 4
             width = len(tag) * _SPEC_WIDTH + 12
-            parts.append(_rectangle("badge", box.x - width / 2, y, width, 15, 7) + _text("tag", box.x, y + 11, tag))
+            parts.append(rectangle("badge", box.x - width / 2, y, width, 15, 7) + text("tag", box.x, y + 11, tag))
         return "".join([*parts, "</g>"])
 
     def _line(self, line: Line) -> str:
         part = self._part(line.source)
-        path = _curve(line.points) if line.curved else _rounded(line.points)
+        path = curve(line.points) if line.curved else rounded(line.points)
         source = f"x{line.source} ({self._label(line.source)}, {self._spec(line.source)})"
         what = f"{source} to x{line.target} ({self._label(line.target)})"
         classes = f"line from-{part}" + ("" if line.curved else " routed")
-        return f'<path class="{classes}" d="{path}" marker-end="url(#{part})"><title>{_escape(what)}</title></path>'
+        return f'<path class="{classes}" d="{path}" marker-end="url(#{part})"><title>{escape(what)}</title></path>'
 
     def _legend(self) -> tuple[str, float]:
         present = {self._part(i) for i in self.layout.boxes}
@@ -351,12 +348,12 @@ class _Picture:
         x = 0.0
         for part, word in words.items():
             if part in present:
-                box = _rectangle("box", x, 0, 26, 16, 8 if part == "input" else 4)
-                parts.append(f'<g class="{part}">{box}</g>{_text("note", x + 33, 12, word)}')
+                box = rectangle("box", x, 0, 26, 16, 8 if part == "input" else 4)
+                parts.append(f'<g class="{part}">{box}</g>{text("note", x + 33, 12, word)}')
                 x += 33 + len(word) * 6.8 + 22
-        parts.append(_rectangle("badge", x, 1, 52, 15, 7) + _text("tag", x + 26, 12, "output"))
+        parts.append(rectangle("badge", x, 1, 52, 15, 7) + text("tag", x + 26, 12, "output"))
         hint = "point at a box or a line for details"
-        parts.append(_text("note", x + 72, 12, hint))
+        parts.append(text("note", x + 72, 12, hint))
         return "".join(parts), x + 72 + len(hint) * 6.8
 
 
@@ -364,52 +361,3 @@ def _short(number: Any) -> str:
     """Return a literal as it is written, long ones rounded; tooltips show it in full."""
     exact = repr(number)
     return exact if len(exact) <= 8 or isinstance(number, complex) else f"{number:.4g}"
-
-
-def _rectangle(kind: str, x: float, y: float, width: float, height: float, radius: float) -> str:
-    return f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{radius:g}"/>'
-
-
-def _text(kind: str, x: float, y: float, words: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{_escape(words)}</text>'
-
-
-def _escape(text: str) -> str:
-    return text.translate(_ESCAPES)
-
-
-def _markers() -> list[str]:
-    colours = {"forward": "#3b6fb6", "backward": "#c2621b", "higher": "#8a3fa0", "input": "#3a8a4d"}
-    heads = [
-        f'<marker id="{part}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6.5" markerHeight="6.5" '
-        f'markerUnits="userSpaceOnUse" orient="auto"><path d="M0,0.5 L8,4 L0,7.5 z" fill="{colour}"/></marker>'
-        for part, colour in colours.items()
-    ]
-    return ["<defs>", *heads, "</defs>"]
-
-
-def _curve(points: list[Point]) -> str:
-    (x1, y1), (x2, y2) = points
-    middle = (y1 + y2) / 2
-    return f"M{x1:.1f},{y1:.1f} C{x1:.1f},{middle:.1f} {x2:.1f},{middle:.1f} {x2:.1f},{y2:.1f}"
-
-
-def _rounded(points: list[Point]) -> str:
-    """Return a path along straight pieces with rounded corners."""
-    kept = [points[0]]
-    for point in points[1:]:
-        if abs(point[0] - kept[-1][0]) + abs(point[1] - kept[-1][1]) > 0.05:
-            kept.append(point)
-    path = [f"M{kept[0][0]:.1f},{kept[0][1]:.1f}"]
-    for before, corner, after in zip(kept, kept[1:], kept[2:], strict=False):
-        a, b = _toward(corner, before), _toward(corner, after)
-        path.append(f"L{a[0]:.1f},{a[1]:.1f} Q{corner[0]:.1f},{corner[1]:.1f} {b[0]:.1f},{b[1]:.1f}")
-    return " ".join([*path, f"L{kept[-1][0]:.1f},{kept[-1][1]:.1f}"])
-
-
-def _toward(corner: Point, other: Point, radius: float = 6.0) -> Point:
-    """Return the point a little way from a corner, at most half way."""
-    dx, dy = other[0] - corner[0], other[1] - corner[1]
-    length = abs(dx) + abs(dy)
-    share = min(radius / length, 0.5)
-    return corner[0] + dx * share, corner[1] + dy * share

@@ -10,11 +10,14 @@ from gradloom.functions import (
     inspection,
     joining,
     linalg,
+    nan,
     norm,
+    padding,
     reduction,
     shape,
     sorting,
     statistics,
+    taking,
 )
 
 __all__ = [
@@ -27,9 +30,12 @@ __all__ = [
     "inspection",
     "joining",
     "linalg",
+    "nan",
     "norm",
+    "padding",
     "reduction",
     "shape",
     "sorting",
     "statistics",
+    "taking",
 ]

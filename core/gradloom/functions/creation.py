@@ -9,9 +9,10 @@ import numpy as np
 
 from gradloom.autodiff import full
 from gradloom.dispatch import implements, implements_creation, refuse
-from gradloom.errors import UnsupportedFunctionError
+from gradloom.errors import ArgumentError, UnsupportedFunctionError
 from gradloom.functions._arguments import as_array, as_tensor
 from gradloom.ops.shape import broadcast_to
+from gradloom.refusals import describe
 from gradloom.spec import Spec
 from gradloom.trace import Handle, innermost
 
@@ -75,7 +76,14 @@ def _honour(op: str, order: Any, device: Any) -> None:
     """Refuse what cannot be honoured; memory order and subclasses do not concern tensors."""
     refuse(op, device=(None if device == "cpu" else device, None))
     if order not in ("C", "F", "A", "K", None):
-        raise ValueError(f"order must be one of 'C', 'F', 'A', or 'K' (got {order!r})")
+        raise ArgumentError(
+            "no such memory order",
+            op=op,
+            argument="order",
+            expected="'C', 'F', 'A', 'K' or None",
+            got=repr(order),
+            remedy="leave order out",
+        )
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
@@ -183,7 +191,10 @@ def np_copy(a: Tensor, order: Any = "K", subok: Any = False) -> Tensor:
 def np_copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> NoReturn:
     """Refuse; tensors are assigned or selected."""
     raise UnsupportedFunctionError(
-        "copyto is not supported on tensors",
+        "copyto is not supported on tensors: it changes an array in place",
         op="numpy.copyto",
+        argument="dst",
+        expected="an array that no tensor is written into",
+        got=describe(dst),
         remedy="assign (dst[...] = src) or select (dst = np.where(mask, src, dst))",
     )

@@ -66,7 +66,14 @@ def _diagonal(op: str, a: Tensor, offset: Any, axis1: Any, axis2: Any) -> Tensor
 
 
 def _rank_error(op: str, expected: str, x: Tensor) -> ShapeError:
-    return ShapeError("wrong number of axes", op=op, expected=expected, got=x.shape)
+    return ShapeError(
+        "wrong number of axes",
+        op=op,
+        argument="argument 0",
+        expected=expected,
+        got=x.shape,
+        remedy="reshape the array, or index it first",
+    )
 
 
 @implements(np.trace)

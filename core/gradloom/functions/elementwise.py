@@ -155,7 +155,14 @@ def np_clip(
     """Limit values; at a limit, value and limit share the derivative evenly."""
     refuse("numpy.clip", out=out, dtype=kwargs.pop("dtype", None), where=(kwargs.pop("where", True), True), **kwargs)
     if (a_min is not _NOT_GIVEN or a_max is not _NOT_GIVEN) and (min is not _NOT_GIVEN or max is not _NOT_GIVEN):
-        raise ArgumentError("limits given twice", op="numpy.clip", expected="a_min and a_max, or min and max")
+        raise ArgumentError(
+            "limits given twice",
+            op="numpy.clip",
+            argument="min, max",
+            expected="a_min and a_max, or min and max",
+            got="both",
+            remedy="leave out min and max",
+        )
     low = a_min if min is _NOT_GIVEN else min
     high = a_max if max is _NOT_GIVEN else max
     if low is not _NOT_GIVEN and low is not None:
@@ -172,8 +179,10 @@ def np_select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
         raise ArgumentError(
             "conditions and choices differ in number, or there are none",
             op="numpy.select",
+            argument="choicelist",
             expected="one choice for each condition",
             got=f"{len(condlist)} and {len(choicelist)}",
+            remedy="pass two lists of the same length, 1 or more; what is left goes into default",
         )
     result = default
     for condition, choice in zip(reversed(list(condlist)), reversed(list(choicelist)), strict=True):
@@ -203,8 +212,10 @@ def np_piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) ->
         raise ArgumentError(
             "conditions and functions differ in number",
             op="numpy.piecewise",
+            argument="funclist",
             expected=f"{len(condlist)} functions, or one more for the rest",
             got=len(functions),
+            remedy="write np.where(condition, a, b) where there is one condition",
         )
     rest = functions.pop() if len(functions) > len(condlist) else 0
     result = _stored_in(x, rest(x, *args, **kw) if callable(rest) else rest)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import operator
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradloom.dispatch import implements, refuse
-from gradloom.errors import DTypeError, IndexRangeError, ShapeError, TraceEndedError, UnsupportedFunctionError
-from gradloom.functions._arguments import as_array, as_tensor, axis_index, reshaped
-from gradloom.ops.indexing import gather, getitem, index_set, layout, take_along_axis
+from gradloom.dispatch import implements
+from gradloom.errors import DTypeError, IndexRangeError, ShapeError, TraceEndedError
+from gradloom.functions._arguments import as_array, as_tensor, reshaped
+from gradloom.ops.indexing import gather, getitem, index_set, layout
 from gradloom.ops.shape import broadcast_to, reshape
 from gradloom.refusals import describe
 from gradloom.spec import PYTHON_SCALARS
@@ -52,10 +52,21 @@ def parse_index(shape: tuple[int, ...], index: Any) -> ParsedIndex:
     ellipses = sum(i is Ellipsis for i in items)
     if sum(used) > len(shape):
         raise IndexRangeError(
-            "too many indices", op="getitem", argument="index", expected=f"at most {len(shape)}", got=sum(used)
+            "too many indices",
+            op="getitem",
+            argument="index",
+            expected=f"at most {len(shape)} for an array of shape {shape}",
+            got=sum(used),
         )
     if ellipses > 1:
-        raise IndexRangeError("an index can only have a single ellipsis", op="getitem", argument="index", got=ellipses)
+        raise IndexRangeError(
+            "an index can only have a single ellipsis",
+            op="getitem",
+            argument="index",
+            expected="at most one ...",
+            got=f"{ellipses} of them",
+            remedy="write : for each axis that one of them stands for",
+        )
     if not ellipses:
         items.append(Ellipsis)
         used.append(0)
@@ -141,7 +152,11 @@ def _position(i: int, shape: tuple[int, ...], axis: int) -> int:
     n = shape[axis]
     if not -n <= i < n:
         raise IndexRangeError(
-            f"index {i} is out of bounds for axis {axis} with size {n}", op="getitem", argument="index"
+            f"index {i} is out of bounds for axis {axis} with size {n}",
+            op="getitem",
+            argument="index",
+            expected=f"{-n} to {n - 1}" if n else "no index (the axis is empty)",
+            got=i,
         )
     return i % n
 
@@ -196,13 +211,22 @@ def np_setitem(x: Tensor, index: Any, value: Any) -> Tensor:
         raise TraceEndedError(
             "a tensor of an inner trace was assigned into one of an outer trace",
             op="setitem",
+            argument="value",
+            expected="a value that does not depend on what the inner function is transformed for",
+            got=v.spec if isinstance(v := value, Handle) else describe(value),
             remedy="copy the outer tensor in the inner function first (x = x.copy() + 0 * y), or return the value",
         )
     v = _values(x, value, trace)
     try:
         shape = layout(x.shape, parsed.entries, [a.shape for a in parsed.arrays]).shape
     except ValueError:
-        raise IndexRangeError("index arrays do not broadcast together", op="setitem", argument="index") from None
+        raise IndexRangeError(
+            "index arrays do not broadcast together",
+            op="setitem",
+            argument="index",
+            expected="index arrays of one shape, or lengths 1",
+            got=" and ".join(str(a.shape) for a in parsed.arrays),
+        ) from None
     if v.shape != shape:
         v = _fitted(v, shape)
     return index_set(x, v, *parsed.arrays, index=parsed.entries, unique=parsed.unique)
@@ -256,166 +280,3 @@ def _fitted(v: Tensor, shape: tuple[int, ...]) -> Tensor:
             got=v.shape,
         )
     return v if v.shape == shape else broadcast_to(v, shape=shape)
-
-
-# -- take and its relatives --------------------------------------------------------------------
-
-
-@implements(np.take)
-def np_take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: Any = "raise") -> Tensor:
-    """Take positions along an axis."""
-    refuse("numpy.take", out=out)
-    a, indices = as_array(a), as_array(indices)
-    trace = innermost((a, indices))
-    a = as_tensor(a, trace)
-    if axis is None:
-        a, axis = reshape(a, shape=(a.size,)), 0
-    axis = axis_index("numpy.take", axis, a.ndim)
-    _require_integers("numpy.take", indices)
-    n = a.shape[axis]
-    if mode == "wrap":
-        indices = indices % n
-    elif mode == "clip":
-        indices = np.clip(indices, 0, max(n - 1, 0))
-    elif mode != "raise":
-        raise ValueError(f"mode must be 'raise', 'wrap' or 'clip', not {mode!r}")
-    index = tuple(["array" if k == axis else ("slice", 0, m, 1) for k, m in enumerate(a.shape)])
-    return gather(a, indices, index=index)
-
-
-def _require_integers(op: str, indices: Any) -> None:
-    if indices.dtype.kind not in "iu":
-        raise DTypeError(
-            "indices must be integers", op=op, argument="indices", expected="an integer dtype", got=indices.dtype
-        )
-
-
-@implements(np.take_along_axis)
-def np_take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Tensor:
-    """Take positions along an axis, the other axes in step."""
-    arr, indices = as_array(arr), as_array(indices)
-    _require_integers("numpy.take_along_axis", indices)
-    trace = innermost((arr, indices))
-    arr = as_tensor(arr, trace)
-    if axis is None:
-        if indices.ndim != 1:
-            raise ShapeError("with axis=None indices have one axis", op="numpy.take_along_axis", got=indices.shape)
-        arr, axis = reshape(arr, shape=(arr.size,)), 0
-    axis = axis_index("numpy.take_along_axis", axis, arr.ndim)
-    if indices.ndim != arr.ndim:
-        raise ShapeError(
-            "indices and array must have as many axes",
-            op="numpy.take_along_axis",
-            argument="indices",
-            expected=f"{arr.ndim} axes",
-            got=indices.shape,
-        )
-    if all(k == axis or m == n for k, (m, n) in enumerate(zip(indices.shape, arr.shape, strict=True))):
-        return take_along_axis(arr, indices, axis=axis)
-    shape = list(np.broadcast_shapes(_without(arr.shape, axis), _without(indices.shape, axis)))
-    wide = [(*shape[:axis], x.shape[axis], *shape[axis:]) for x in (arr, indices)]
-    return take_along_axis(np.broadcast_to(arr, wide[0]), np.broadcast_to(indices, wide[1]), axis=axis)
-
-
-def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    return shape[:axis] + shape[axis + 1 :]
-
-
-@implements(np.compress)
-def np_compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Tensor:
-    """Take the positions along an axis where a condition holds."""
-    refuse("numpy.compress", out=out)
-    condition = value_of(as_array(condition), "numpy.compress").astype(bool)
-    return np.take(a, np.flatnonzero(condition), axis=axis)
-
-
-@implements(np.extract)
-def np_extract(condition: Any, arr: Any) -> Tensor:
-    """Take the elements where a condition holds."""
-    condition = value_of(as_array(condition), "numpy.extract").astype(bool)
-    return np.take(arr, np.flatnonzero(condition))
-
-
-@implements(np.choose)
-def np_choose(a: Any, choices: Any, out: Any = None, mode: Any = "raise") -> Tensor:
-    """Choose elements from several arrays by number."""
-    refuse("numpy.choose", out=out)
-    table = np.stack(np.broadcast_arrays(*[as_array(c) for c in choices]))
-    picks = as_array(a)
-    shape = np.broadcast_shapes(picks.shape, table.shape[1:])
-    table, picks = np.broadcast_to(table, (len(table), *shape)), np.broadcast_to(picks, shape)
-    n = len(table)
-    if mode == "wrap":
-        picks = picks % n
-    elif mode == "clip":
-        picks = np.clip(picks, 0, n - 1)
-    return np.take_along_axis(table, picks[None], axis=0)[0]
-
-
-# -- where elements are -------------------------------------------------------------------------
-
-
-@implements(np.nonzero)
-def np_nonzero(a: Tensor) -> tuple[Any, ...]:
-    """Return the positions of nonzero elements, evaluated on the spot."""
-    if a.ndim == 0:
-        raise ShapeError("nonzero of a 0-d array", op="numpy.nonzero", remedy="use np.atleast_1d(x).nonzero()")
-    return np.nonzero(value_of(a, "numpy.nonzero"))
-
-
-@implements(np.flatnonzero)
-def np_flatnonzero(a: Tensor) -> Any:
-    """Return the flat positions of nonzero elements, evaluated on the spot."""
-    return np.flatnonzero(value_of(a, "numpy.flatnonzero"))
-
-
-@implements(np.argwhere)
-def np_argwhere(a: Tensor) -> Any:
-    """Return the positions of nonzero elements as rows, evaluated on the spot."""
-    return np.argwhere(value_of(a, "numpy.argwhere"))
-
-
-@implements(np.ix_)
-def np_ix_(*args: Any) -> tuple[Any, ...]:
-    """Return index arrays that select a grid."""
-    grids = []
-    for k, sequence in enumerate(args):
-        x = as_array(sequence)
-        if x.ndim != 1:
-            raise ShapeError("index sequences have one axis", op="numpy.ix_", argument=f"argument {k}", got=x.shape)
-        if x.dtype.kind == "b":
-            x = np.flatnonzero(x)
-        grids.append(reshaped(x, (1,) * k + x.shape + (1,) * (len(args) - 1 - k)))
-    return tuple(grids)
-
-
-@implements(np.unravel_index)
-def np_unravel_index(indices: Tensor, shape: Any, order: Any = "C") -> tuple[Tensor, ...]:
-    """Return flat positions as one position per axis."""
-    _require_integers("numpy.unravel_index", indices)
-    lengths = [operator.index(n) for n in shape] if np.iterable(shape) else [operator.index(shape)]
-    parts = []
-    rest = indices
-    for n in lengths if order == "F" else reversed(lengths):
-        parts.append(rest % n)
-        rest = rest // n
-    return tuple(parts if order == "F" else parts[::-1])
-
-
-# -- what only makes sense in place ----------------------------------------------------------------
-
-
-def _refused(function: Any, remedy: str) -> None:
-    name = f"numpy.{function.__name__}"
-
-    def refused(*args: Any, **kwargs: Any) -> NoReturn:
-        raise UnsupportedFunctionError("this function changes an array in place", op=name, remedy=remedy)
-
-    implements(function)(refused)
-
-
-_refused(np.put_along_axis, "assign (x[tuple(np.indices(...))] = v), or select with np.where")
-_refused(np.put, "assign: x[np.unravel_index(i, x.shape)] = v")
-_refused(np.place, "assign: x[mask] = v")
-_refused(np.putmask, "assign or select: x = np.where(mask, v, x)")
-_refused(np.fill_diagonal, "assign: i = np.arange(n); x[i, i] = v")

@@ -27,6 +27,7 @@ from gradloom.ops.linalg import (
     solve,
     svd,
 )
+from gradloom.refusals import describe
 
 Tensor = Any
 
@@ -97,6 +98,7 @@ def np_lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Tensor, Tensor, int, Te
         raise UnsupportedFunctionError(
             "no least squares with a rank-deficient matrix",
             op="numpy.linalg.lstsq",
+            argument="a",
             expected=f"rank {min(a.shape)}",
             got=f"rank {rank}",
             remedy="use np.linalg.pinv(a) @ b",
@@ -199,7 +201,12 @@ def _refuse_function(function: Any, remedy: str) -> None:
 
     def refused(*args: Any, **kwargs: Any) -> NoReturn:
         raise UnsupportedFunctionError(
-            f"{name_of(function)} has no traced counterpart", op=name_of(function), remedy=remedy
+            "this function has no traced counterpart",
+            op=name_of(function),
+            argument="argument 0",
+            expected="an array outside traced functions",
+            got=describe(args[0]) if args else None,
+            remedy=remedy,
         )
 
     implements(function)(refused)
@@ -247,8 +254,10 @@ def np_multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Tensor:
         raise ShapeError(
             "not a chain of matrices",
             op="numpy.linalg.multi_dot",
+            argument="arrays",
             expected="two or more matrices; the first and last may be vectors",
             got=[x.shape for x in factors],
+            remedy="multiply stacks of matrices with @",
         )
     sizes = [1 if factors[0].ndim == 1 else factors[0].shape[0], *[x.shape[0] for x in factors[1:]]]
     sizes.append(1 if factors[-1].ndim == 1 else factors[-1].shape[1])
@@ -291,7 +300,12 @@ def np_linalg_outer(x1: Any, x2: Any, /) -> Tensor:
     x1, x2 = as_array(x1), as_array(x2)
     if x1.ndim != 1 or x2.ndim != 1:
         raise ShapeError(
-            "not vectors", op="numpy.linalg.outer", expected="two 1-d arrays", got=f"shapes {x1.shape} and {x2.shape}"
+            "not vectors",
+            op="numpy.linalg.outer",
+            argument="x1, x2",
+            expected="two 1-d arrays",
+            got=f"shapes {x1.shape} and {x2.shape}",
+            remedy="use np.outer, which flattens",
         )
     return np_outer(x1, x2)
 

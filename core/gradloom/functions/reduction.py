@@ -95,7 +95,7 @@ def np_sum(
     """Add up along axes."""
     if dtype is None and out is None and initial is NoValue and where is True and isinstance(a, Handle):
         return _plain("numpy.sum", reduction.sum, a, axis, keepdims)
-    return _folded("numpy.sum", reduction.sum, np.add, a, axis, dtype, out, keepdims, initial, where)
+    return folded("numpy.sum", reduction.sum, np.add, a, axis, dtype, out, keepdims, initial, where)
 
 
 def _plain(name: str, op: Op, a: Tensor, axis: Any, keepdims: Any) -> Tensor:
@@ -116,10 +116,10 @@ def np_prod(
     where: Any = True,
 ) -> Tensor:
     """Multiply along axes."""
-    return _folded("numpy.prod", reduction.prod, np.multiply, a, axis, dtype, out, keepdims, initial, where)
+    return folded("numpy.prod", reduction.prod, np.multiply, a, axis, dtype, out, keepdims, initial, where)
 
 
-def _folded(
+def folded(
     name: str,
     op: Op,
     ufunc: np.ufunc,
@@ -147,13 +147,13 @@ def _folded(
 @implements(np.any)
 def np_any(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = True) -> Tensor:
     """Return whether any element along axes is true."""
-    return _folded("numpy.any", reduction.any, np.logical_or, a, axis, None, out, keepdims, None, where)
+    return folded("numpy.any", reduction.any, np.logical_or, a, axis, None, out, keepdims, None, where)
 
 
 @implements(np.all)
 def np_all(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = True) -> Tensor:
     """Return whether all elements along axes are true."""
-    return _folded("numpy.all", reduction.all, np.logical_and, a, axis, None, out, keepdims, None, where)
+    return folded("numpy.all", reduction.all, np.logical_and, a, axis, None, out, keepdims, None, where)
 
 
 @implements(np.count_nonzero)
@@ -172,7 +172,7 @@ def np_max(
     """Return the maximum along axes; at ties its gradient is shared evenly."""
     if out is None and initial is NoValue and where is True and isinstance(a, Handle):
         return _plain("numpy.max", reduction.max, a, axis, keepdims)
-    return _extremum("numpy.max", reduction.max, np.maximum, a, axis, out, keepdims, initial, where)
+    return extremum("numpy.max", reduction.max, np.maximum, a, axis, out, keepdims, initial, where)
 
 
 @implements(np.min, np.amin)
@@ -182,10 +182,10 @@ def np_min(
     """Return the minimum along axes; at ties its gradient is shared evenly."""
     if out is None and initial is NoValue and where is True and isinstance(a, Handle):
         return _plain("numpy.min", reduction.min, a, axis, keepdims)
-    return _extremum("numpy.min", reduction.min, np.minimum, a, axis, out, keepdims, initial, where)
+    return extremum("numpy.min", reduction.min, np.minimum, a, axis, out, keepdims, initial, where)
 
 
-def _extremum(
+def extremum(
     name: str,
     op: Op,
     ufunc: np.ufunc,
@@ -196,6 +196,7 @@ def _extremum(
     initial: Any,
     where: Any,
 ) -> Tensor:
+    """Return a maximum or minimum along axes."""
     refuse(name, out=out)
     a = tensor_among(a, initial, where)
     axes = reduced_axes(name, axis, a.ndim)
@@ -271,16 +272,17 @@ def flat(a: Tensor) -> Tensor:
 @implements(np.cumsum)
 def np_cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Tensor:
     """Add up step by step."""
-    return _cumulative("numpy.cumsum", cumulative.cumsum, a, axis, dtype, out)
+    return cumulated("numpy.cumsum", cumulative.cumsum, a, axis, dtype, out)
 
 
 @implements(np.cumprod)
 def np_cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Tensor:
     """Multiply step by step."""
-    return _cumulative("numpy.cumprod", cumulative.cumprod, a, axis, dtype, out)
+    return cumulated("numpy.cumprod", cumulative.cumprod, a, axis, dtype, out)
 
 
-def _cumulative(name: str, op: Op, a: Tensor, axis: Any, dtype: Any, out: Any) -> Tensor:
+def cumulated(name: str, op: Op, a: Tensor, axis: Any, dtype: Any, out: Any) -> Tensor:
+    """Add up or multiply step by step."""
     refuse(name, out=out)
     if dtype is not None:
         a = cast(a, dtype)
@@ -321,92 +323,3 @@ def _cumulative_standard(
         return result
     start = np.full((*x.shape[:axis], 1, *x.shape[axis + 1 :]), first, result.dtype)
     return np.concatenate([start, result], axis)
-
-
-# -- NaN left out --------------------------------------------------------------------------
-
-
-def without_nan(a: Any, fill: float) -> Any:
-    """Return an array with another number in place of NaN."""
-    return np.where(np.isnan(a), a.dtype.type(fill), a) if a.dtype.kind in "fc" else a
-
-
-@implements(np.nansum)
-def np_nansum(
-    a: Any,
-    axis: Any = None,
-    dtype: Any = None,
-    out: Any = None,
-    keepdims: Any = False,
-    initial: Any = NoValue,
-    where: Any = True,
-) -> Tensor:
-    """Add up what is not NaN."""
-    a = tensor_among(a, initial, where)
-    return _folded("numpy.nansum", reduction.sum, np.add, without_nan(a, 0), axis, dtype, out, keepdims, initial, where)
-
-
-@implements(np.nanprod)
-def np_nanprod(
-    a: Any,
-    axis: Any = None,
-    dtype: Any = None,
-    out: Any = None,
-    keepdims: Any = False,
-    initial: Any = NoValue,
-    where: Any = True,
-) -> Tensor:
-    """Multiply what is not NaN."""
-    a = without_nan(tensor_among(a, initial, where), 1)
-    return _folded("numpy.nanprod", reduction.prod, np.multiply, a, axis, dtype, out, keepdims, initial, where)
-
-
-@implements(np.nancumsum)
-def np_nancumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Tensor:
-    """Add up step by step what is not NaN."""
-    return _cumulative("numpy.nancumsum", cumulative.cumsum, without_nan(a, 0), axis, dtype, out)
-
-
-@implements(np.nancumprod)
-def np_nancumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Tensor:
-    """Multiply step by step what is not NaN."""
-    return _cumulative("numpy.nancumprod", cumulative.cumprod, without_nan(a, 1), axis, dtype, out)
-
-
-@implements(np.nanmax)
-def np_nanmax(
-    a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = NoValue, where: Any = True
-) -> Tensor:
-    """Return the maximum of what is not NaN."""
-    return _nan_extremum("numpy.nanmax", reduction.max, np.maximum, a, axis, out, keepdims, initial, where)
-
-
-@implements(np.nanmin)
-def np_nanmin(
-    a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = NoValue, where: Any = True
-) -> Tensor:
-    """Return the minimum of what is not NaN."""
-    return _nan_extremum("numpy.nanmin", reduction.min, np.minimum, a, axis, out, keepdims, initial, where)
-
-
-def _nan_extremum(
-    name: str,
-    op: Op,
-    ufunc: np.ufunc,
-    a: Any,
-    axis: Any,
-    out: Any,
-    keepdims: Any,
-    initial: Any,
-    where: Any,
-) -> Tensor:
-    a = tensor_among(a, initial, where)
-    if a.dtype.kind not in "fc":
-        return _extremum(name, op, ufunc, a, axis, out, keepdims, initial, where)
-    missing = np.isnan(a)
-    filled = np.where(missing, worst(ufunc, a.dtype), a)
-    result = _extremum(name, op, ufunc, filled, axis, out, keepdims, initial, where)
-    if given(initial):
-        return result
-    # Where there is nothing but NaN, so is the result.
-    return np.where(np_all(missing, axis, keepdims=keepdims), a.dtype.type(np.nan), result)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from gradloom.dispatch import implements, refuse
-from gradloom.errors import AxisError, ShapeError, UnsupportedFunctionError
+from gradloom.errors import ArgumentError, AxisError, ShapeError, UnsupportedFunctionError
 from gradloom.functions._arguments import as_array, axis_index, axis_tuple, reshaped
 from gradloom.ops.shape import broadcast_to, flip, reshape, transpose
 
@@ -126,6 +126,9 @@ def np_resize(a: Tensor, new_shape: Any) -> NoReturn:
     raise UnsupportedFunctionError(
         "resize is not supported on tensors",
         op="numpy.resize",
+        argument="new_shape",
+        expected=f"a shape of {a.size} elements, for np.reshape",
+        got=new_shape,
         remedy="use np.tile and np.reshape",
     )
 
@@ -152,8 +155,10 @@ def np_broadcast_arrays(*args: Any, subok: Any = False) -> tuple[Any, ...]:
         raise ShapeError(
             "shapes do not broadcast",
             op="numpy.broadcast_arrays",
+            argument="args",
             expected="equal lengths, or 1, on every axis from the last",
             got=" and ".join(str(x.shape) for x in arrays),
+            remedy="give a missing axis with x[:, None]",
         ) from None
     return tuple([x if x.shape == shape else np.broadcast_to(x, shape) for x in arrays])
 
@@ -162,7 +167,14 @@ def np_broadcast_arrays(*args: Any, subok: Any = False) -> tuple[Any, ...]:
 def np_meshgrid(*xi: Any, copy: Any = True, sparse: Any = False, indexing: Any = "xy") -> tuple[Any, ...]:
     """Return coordinate arrays of a grid."""
     if indexing not in ("xy", "ij"):
-        raise ValueError("Valid values for `indexing` are 'xy' and 'ij'.")
+        raise ArgumentError(
+            "no such indexing",
+            op="numpy.meshgrid",
+            argument="indexing",
+            expected="'xy' or 'ij'",
+            got=repr(indexing),
+            remedy="leave indexing out for 'xy'",
+        )
     n = len(xi)
     order = [1, 0, *range(2, n)] if indexing == "xy" and n > 1 else list(range(n))
     flat = [as_array(x) for x in xi]
@@ -197,8 +209,10 @@ def np_matrix_transpose(x: Tensor, /) -> Tensor:
         raise ShapeError(
             "a matrix has 2 or more axes",
             op="numpy.matrix_transpose",
+            argument="x",
             expected="shape (..., m, n)",
             got=x.shape,
+            remedy="use np.atleast_2d",
         )
     return np.swapaxes(x, -1, -2)
 
@@ -266,7 +280,14 @@ def np_flipud(m: Tensor) -> Tensor:
 
 def _at_least(op: str, m: Tensor, ndim: int) -> None:
     if m.ndim < ndim:
-        raise ShapeError("too few axes", op=op, expected=f"an array of {ndim} or more axes", got=m.shape)
+        raise ShapeError(
+            "too few axes",
+            op=op,
+            argument="m",
+            expected=f"an array of {ndim} or more axes",
+            got=m.shape,
+            remedy="use np.flip",
+        )
 
 
 @implements(np.rot90)

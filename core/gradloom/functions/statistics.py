@@ -19,7 +19,6 @@ from gradloom.functions.reduction import (
     np_sum,
     reduced_axes,
     tensor_among,
-    without_nan,
 )
 from gradloom.ops import reduction
 from gradloom.ops.arithmetic import divide
@@ -126,7 +125,7 @@ def np_var(
     correction: Any = NoValue,
 ) -> Tensor:
     """Return the mean squared distance from the mean."""
-    return _variance("numpy.var", a, axis, dtype, out, ddof, keepdims, where, mean, correction)
+    return variance("numpy.var", a, axis, dtype, out, ddof, keepdims, where, mean, correction)
 
 
 @implements(np.std)
@@ -143,7 +142,7 @@ def np_std(
     correction: Any = NoValue,
 ) -> Tensor:
     """Return the root of the variance; its gradient is zero where all elements are equal."""
-    return root(_variance("numpy.std", a, axis, dtype, out, ddof, keepdims, where, mean, correction))
+    return root(variance("numpy.std", a, axis, dtype, out, ddof, keepdims, where, mean, correction))
 
 
 def root(x: Tensor) -> Tensor:
@@ -152,7 +151,7 @@ def root(x: Tensor) -> Tensor:
     return np.where(zero, x.dtype.type(0), np.sqrt(np.where(zero, x.dtype.type(1), x)))
 
 
-def _variance(
+def variance(
     name: str,
     a: Any,
     axis: Any,
@@ -164,6 +163,7 @@ def _variance(
     mean: Any,
     correction: Any,
 ) -> Tensor:
+    """Return the mean squared distance from the mean, by the arguments of `numpy.var`."""
     refuse(name, out=out)
     a = tensor_among(a, where, mean)
     axes = reduced_axes(name, axis, a.ndim)
@@ -175,7 +175,7 @@ def _variance(
     if dtype is not None:
         square = cast(square, real_dtype(np.dtype(dtype)))
     total = np_sum(square, axes, keepdims=keepdims, where=where)
-    return cast(total / _degrees(name, a, axes, keepdims, where, _correction(name, ddof, correction)), total.dtype)
+    return cast(total / _degrees(name, a, axes, keepdims, where, degrees_removed(name, ddof, correction)), total.dtype)
 
 
 def _plain_mean(name: str, a: Tensor, axes: tuple[int, ...], where: Any) -> Tensor:
@@ -188,11 +188,19 @@ def _squared(x: Tensor) -> Tensor:
     return np.square(x) if x.dtype.kind != "c" else np.square(np.real(x)) + np.square(np.imag(x))
 
 
-def _correction(name: str, ddof: Any, correction: Any) -> Any:
+def degrees_removed(name: str, ddof: Any, correction: Any) -> Any:
+    """Return what is subtracted from the number of elements; NumPy has two names for it."""
     if correction is NoValue:
         return ddof
     if ddof != 0:
-        raise ArgumentError("ddof and correction are the same", op=name, expected="one of them", got="both")
+        raise ArgumentError(
+            "ddof and correction are the same",
+            op=name,
+            argument="correction",
+            expected="one of them",
+            got="both",
+            remedy="leave ddof out",
+        )
     return correction
 
 
@@ -202,68 +210,6 @@ def _degrees(name: str, a: Tensor, axes: tuple[int, ...], keepdims: Any, where: 
         return float(max(math.prod([a.shape[k] for k in axes]) - ddof, 0))
     count = np.astype(_count(name, a, axes, where, keepdims), real_dtype(a.dtype))
     return np.maximum(count - ddof, 0)
-
-
-# -- NaN left out --------------------------------------------------------------------------
-
-
-def _present(a: Tensor, where: Any) -> Any:
-    """Return the mask of the elements that are not NaN, among those that ``where`` selects."""
-    present = ~np.isnan(a)
-    return present & where if has_where(where) else present
-
-
-@implements(np.nanmean)
-def np_nanmean(
-    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = True
-) -> Tensor:
-    """Return the mean of what is not NaN."""
-    a = tensor_among(a, where)
-    if a.dtype.kind not in "fc":
-        return np_mean(a, axis, dtype, out, keepdims, where=where)
-    return np_mean(without_nan(a, 0), axis, dtype, out, keepdims, where=_present(a, where))
-
-
-@implements(np.nanvar)
-def np_nanvar(
-    a: Any,
-    axis: Any = None,
-    dtype: Any = None,
-    out: Any = None,
-    ddof: Any = 0,
-    keepdims: Any = False,
-    *,
-    where: Any = True,
-    mean: Any = NoValue,
-    correction: Any = NoValue,
-) -> Tensor:
-    """Return the variance of what is not NaN."""
-    a = tensor_among(a, where, mean)
-    if a.dtype.kind not in "fc":
-        return _variance("numpy.nanvar", a, axis, dtype, out, ddof, keepdims, where, mean, correction)
-    present = _present(a, where)
-    a = without_nan(a, 0)
-    result = _variance("numpy.nanvar", a, axis, dtype, out, ddof, keepdims, present, mean, correction)
-    # NumPy gives NaN, not inf, where ddof leaves no degrees of freedom.
-    count = np_sum(present, reduced_axes("numpy.nanvar", axis, a.ndim), keepdims=keepdims)
-    return np.where(count <= _correction("numpy.nanvar", ddof, correction), result.dtype.type(np.nan), result)
-
-
-@implements(np.nanstd)
-def np_nanstd(
-    a: Any,
-    axis: Any = None,
-    dtype: Any = None,
-    out: Any = None,
-    ddof: Any = 0,
-    keepdims: Any = False,
-    *,
-    where: Any = True,
-    mean: Any = NoValue,
-    correction: Any = NoValue,
-) -> Tensor:
-    """Return the root of the variance of what is not NaN."""
-    return root(np_nanvar(a, axis, dtype, out, ddof, keepdims, where=where, mean=mean, correction=correction))
 
 
 # -- cov, corrcoef -------------------------------------------------------------------------

@@ -22,8 +22,10 @@ def broadcast_shape(op: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
         raise ShapeError(
             "shapes do not broadcast",
             op=op,
+            argument="shapes",
             expected="equal lengths, or 1, on every axis from the last",
             got=" and ".join(map(str, shapes)),
+            remedy="give a missing axis with x[:, None], or transpose an argument",
         ) from None
 
 
@@ -36,8 +38,10 @@ def resolve_dtypes(ufunc: np.ufunc, op: str, specs: tuple[Spec, ...]) -> tuple[n
         raise DTypeError(
             "no loop for these dtypes",
             op=op,
+            argument="dtypes",
             expected="dtypes NumPy takes here",
             got=", ".join(str(s.dtype) for s in specs),
+            remedy="convert an argument with astype",
         ) from None
 
 
@@ -47,7 +51,12 @@ def result_dtype(op: str, *specs: Spec) -> np.dtype[Any]:
         return np.result_type(*[_WEAK[s.dtype.kind](0) if s.weak else s.dtype for s in specs])
     except TypeError:
         raise DTypeError(
-            "no common dtype", op=op, expected="dtypes that NumPy joins", got=", ".join(str(s.dtype) for s in specs)
+            "no common dtype",
+            op=op,
+            argument="dtypes",
+            expected="dtypes that NumPy joins",
+            got=", ".join(str(s.dtype) for s in specs),
+            remedy="convert an argument with astype",
         ) from None
 
 

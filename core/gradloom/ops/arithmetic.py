@@ -177,7 +177,9 @@ round = define("round", spec=round_spec, zero_derivative=True, elementwise=True)
 
 def sign_spec(x: Spec) -> Spec:
     if x.dtype.kind in "bc":
-        raise DTypeError("takes real numbers", expected="integers or floats", got=str(x.dtype), remedy="use np.sign")
+        raise DTypeError(
+            "takes real numbers", argument="x", expected="integers or floats", got=str(x.dtype), remedy="use np.sign"
+        )
     return x
 
 
@@ -233,7 +235,9 @@ ldexp = elementwise("ldexp", np.ldexp, transpose=(ldexp_transpose, None))
 
 def binary_exponent_spec(x: Spec) -> Spec:
     if x.dtype.kind != "f":
-        raise DTypeError("takes floats", expected="a float dtype", got=str(x.dtype))
+        raise DTypeError(
+            "takes floats", argument="x", expected="a float dtype", got=str(x.dtype), remedy="use np.frexp, or astype"
+        )
     return x.with_dtype(np.intc)
 
 

@@ -45,6 +45,7 @@ def matmul_spec(a: Spec, b: Spec) -> Spec:
         raise ShapeError(
             "matmul takes no 0-d arrays",
             op="matmul",
+            argument="a, b",
             expected="arrays with at least one axis",
             got=f"{a.shape} and {b.shape}",
             remedy="multiply with *",
@@ -54,6 +55,7 @@ def matmul_spec(a: Spec, b: Spec) -> Spec:
         raise ShapeError(
             "inner axes differ",
             op="matmul",
+            argument="b",
             expected=f"a second array with {a.shape[-1]} {'rows' if b.ndim > 1 else 'elements'}",
             got=f"{a.shape} @ {b.shape}",
             remedy=_matmul_remedy(a, b),
@@ -64,8 +66,10 @@ def matmul_spec(a: Spec, b: Spec) -> Spec:
         raise ShapeError(
             "leading axes do not broadcast",
             op="matmul",
+            argument="a, b",
             expected="equal lengths, or 1, on every axis before the last two",
             got=f"{a.shape} @ {b.shape}",
+            remedy="give a missing leading axis with x[:, None]",
         ) from None
     return Spec(loops + a.shape[-2:-1] + (b.shape[-1:] if b.ndim > 1 else ()), np.result_type(a.dtype, b.dtype))
 

@@ -10,7 +10,7 @@ from gradloom.axes import Axes, along_axis
 from gradloom.errors import ShapeError
 from gradloom.op import define
 from gradloom.ops.arithmetic import annihilating_multiply
-from gradloom.ops.reduction import checked_axes
+from gradloom.ops.shape import checked_axes
 from gradloom.spec import Spec
 
 Tensor = Any

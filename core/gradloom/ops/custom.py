@@ -58,6 +58,9 @@ def closed_over() -> LostGradientError:
     return LostGradientError(
         "the function closes over a tensor that is being differentiated",
         op="custom_gradient",
+        argument="f",
+        expected="a function that gets what is differentiated as an argument",
+        got="one that closes over it",
         remedy="pass it as an argument, or wrap it in gl.stop_gradient",
     )
 

@@ -41,6 +41,7 @@ def promote(*specs: Spec) -> Dtypes:
     if dtype.char not in "fdFD":
         raise DTypeError(
             "no linear algebra in this precision",
+            argument="a",
             expected="float32, float64, complex64 or complex128",
             got=dtype,
             remedy="convert the matrix with astype",

@@ -8,12 +8,12 @@ import numpy as np
 
 from gradloom.autodiff import ones
 from gradloom.axes import Axes, Combine, reduction_axes
-from gradloom.errors import AxisError, ShapeError
+from gradloom.errors import ShapeError
 from gradloom.op import Op, Rule, define, ops
 from gradloom.ops.arithmetic import annihilating_multiply
 from gradloom.ops.cast import astype
 from gradloom.ops.selection import where
-from gradloom.ops.shape import broadcast_to, reshape
+from gradloom.ops.shape import broadcast_to, checked_axes, reshape
 from gradloom.spec import Spec
 
 Tensor = Any
@@ -32,12 +32,6 @@ def expanded(reduced: Tensor, x: Tensor, axis: AxisTuple, keepdims: bool) -> Ten
     if keepdims or not reduced.shape:
         return reduced
     return reshape(reduced, shape=reduced_shape(x.shape, axis, True))
-
-
-def checked_axes(axis: AxisTuple, ndim: int) -> None:
-    """Raise unless axes are those of an array of some rank, each once."""
-    if len(set(axis)) < len(axis) or not set(axis) <= set(range(ndim)):
-        raise AxisError("axis out of range", argument="axis", expected=f"distinct axes of a {ndim}-d array", got=axis)
 
 
 def checked_nonempty(x: Spec, axis: AxisTuple, out: Spec) -> None:

@@ -16,13 +16,25 @@ Tensor = Any
 Shape = tuple[int, ...]
 
 
+def checked_axes(axis: Shape, ndim: int) -> None:
+    """Raise unless axes are those of an array of some rank, each once."""
+    if len(set(axis)) < len(axis) or not set(axis) <= set(range(ndim)):
+        raise AxisError("axis out of range", argument="axis", expected=f"distinct axes of a {ndim}-d array", got=axis)
+
+
 # -- reshape -------------------------------------------------------------------------------
 
 
 def reshape_spec(x: Spec, *, shape: Shape) -> Spec:
     out = Spec(shape, x.dtype)
     if out.size != x.size:
-        raise ShapeError("cannot reshape", expected=f"a shape of {x.size} elements", got=shape)
+        raise ShapeError(
+            "cannot reshape",
+            argument="shape",
+            expected=f"a shape of {x.size} elements",
+            got=shape,
+            remedy="write -1 for the length that follows from the others",
+        )
     return out
 
 
@@ -66,7 +78,13 @@ def broadcast_to_spec(x: Spec, *, shape: Shape) -> Spec:
     except ValueError:
         fits = False
     if not fits:
-        raise ShapeError("cannot broadcast", expected=f"a shape that {x.shape} broadcasts to", got=shape)
+        raise ShapeError(
+            "cannot broadcast",
+            argument="shape",
+            expected=f"a shape that {x.shape} broadcasts to",
+            got=shape,
+            remedy="give a missing axis with x[:, None]",
+        )
     return Spec(shape, x.dtype)
 
 
@@ -146,8 +164,7 @@ def concatenate_promote(*specs: Spec) -> tuple[np.dtype[Any], ...]:
 
 def concatenate_spec(*specs: Spec, axis: int) -> Spec:
     first = specs[0]
-    if not 0 <= axis < first.ndim:
-        raise AxisError("axis out of range", argument="axis", expected=f"an axis of a {first.ndim}-d array", got=axis)
+    checked_axes((axis,), first.ndim)
     for k, spec in enumerate(specs):
         if spec.shape[:axis] + spec.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :] or (
             spec.ndim != first.ndim
@@ -203,6 +220,7 @@ concatenate = define(
 
 
 def flip_spec(x: Spec, *, axis: Shape) -> Spec:
+    checked_axes(axis, x.ndim)
     return x
 
 

@@ -11,7 +11,7 @@ from gradloom.errors import ShapeError
 from gradloom.op import define
 from gradloom.ops._elementwise import broadcast_shape
 from gradloom.ops.indexing import take_along_axis
-from gradloom.ops.reduction import checked_axes
+from gradloom.ops.shape import checked_axes
 from gradloom.spec import Spec
 
 Tensor = Any
@@ -41,7 +41,13 @@ argsort = define("argsort", spec=argsort_spec, zero_derivative=True, axes=along_
 
 def searchsorted_spec(a: Spec, v: Spec, *, side: str = "left") -> Spec:
     if not a.ndim or not v.ndim:
-        raise ShapeError("0-d arguments", expected="rows along the last axes of a and v", got=(a.shape, v.shape))
+        raise ShapeError(
+            "0-d arguments",
+            argument="a, v",
+            expected="rows along the last axes of a and v",
+            got=(a.shape, v.shape),
+            remedy="use np.atleast_1d",
+        )
     rows = broadcast_shape("searchsorted", a.shape[:-1], v.shape[:-1])
     return Spec((*rows, v.shape[-1]), np.intp)
 

@@ -34,7 +34,14 @@ def special(name: str, *partials: Rule | None, takes_complex: bool = False) -> O
     def dtype(specs: tuple[Spec, ...]) -> np.dtype[Any]:
         joint = result_dtype(name, *specs)
         if joint.kind not in "biufc" or (joint.kind == "c" and not takes_complex):
-            raise DTypeError("no loop for this dtype", op=name, expected="real numbers", got=str(joint))
+            raise DTypeError(
+                "no loop for this dtype",
+                op=name,
+                argument="dtypes",
+                expected="numbers" if takes_complex else "real numbers",
+                got=str(joint),
+                remedy="convert the arguments with astype, or take np.real",
+            )
         if joint in _SINGLE:
             return joint
         return np.dtype(np.complex128 if joint.kind == "c" else np.float64)
