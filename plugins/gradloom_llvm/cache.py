@@ -56,8 +56,8 @@ _OPEN_FLAGS: Final = (
 def user_folder() -> Path | None:
     """Return the folder of the user's cache, or None where caching is off.
 
-    ``GRADLOOM_CACHE_DIR`` names it (``off`` or an empty value: no cache); otherwise it is ``gradloom`` in the platform's
-    folder for caches, which ``XDG_CACHE_HOME`` overrules.
+    ``GRADLOOM_CACHE_DIR`` names it (``off`` or an empty value: no cache); otherwise it is ``gradloom`` in the
+    platform's folder for caches, which ``XDG_CACHE_HOME`` overrules.
     """
     chosen = os.environ.get("GRADLOOM_CACHE_DIR")
     if chosen is not None:

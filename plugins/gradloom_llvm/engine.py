@@ -5,14 +5,14 @@
     library = load(ir)                   # compiled once for each text, in this process and (disk cache) on this machine
     address = library.address("kernel")  # of any function that `ir` defines without `internal` or `private`
 
-- ``load(ir: str) -> Library`` is thread-safe. The code stays in memory as long as the `Library` lives. IR that LLVM does
-  not accept raises `CompileError` with LLVM's message.
+- ``load(ir: str) -> Library`` is thread-safe. The code stays in memory as long as the `Library` lives. IR that LLVM
+  does not accept raises `CompileError` with LLVM's message.
 - ``host() -> Host`` describes the target: ``triple``, ``cpu``, ``features``, ``vector_bytes``; ``host_vector_bytes()``
   is 64, 32 or 16.
 - ``assembly(ir, target=None) -> str`` shows the machine code, for other processors too (``Host("aarch64-linux-gnu")``).
 
-What IR may rely on. Functions marked ``alwaysinline`` are inlined, and that is the only change made to the IR before the
-code generator: write SSA (no ``alloca``), fold and share what can be shared, one loop as one block if possible.
+What IR may rely on. Functions marked ``alwaysinline`` are inlined, and that is the only change made to the IR before
+the code generator: write SSA (no ``alloca``), fold and share what can be shared, one loop as one block if possible.
 Floating-point operations are done as written: nothing is contracted or reassociated. Vectors of ``vector_bytes`` are
 one register. Symbols that `ir` declares are found in Python itself (``PyErr_SetString``, ``PyExc_ValueError``, ...; a
 variable is declared ``@PyExc_ValueError = external global ptr``), the C library and its mathematical part. Mark
@@ -37,12 +37,16 @@ from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+import numpy as np
+
 from gradloom_llvm.cache import FORMAT, ObjectCache, user_folder
 
 __all__ = ["CompileError", "Host", "Library", "assembly", "host", "host_vector_bytes", "load"]
 
 #: Changes with anything below that changes the code made of the same IR.
 _PIPELINE: Final = "1"
+#: NumPy's types by the names they have in C; NumPy's library does not export them.
+_NUMPY_TYPES: Final = {"PyArray_Type": "ndarray", "PyDoubleArrType_Type": "float64", "PyFloatArrType_Type": "float32"}
 #: Libraries kept although nobody else holds them.
 _KEEP: Final = 512
 #: A module longer than this many lines is compiled without optimisation: the code generator's time is not linear.
@@ -274,7 +278,9 @@ def _linked(key: str, ir: str, content: bytes) -> Library:
 
 @cache
 def _resolve(name: str) -> int | None:
-    """Return the address of a symbol of Python or of the C library."""
+    """Return the address of a symbol of Python, of NumPy's types, or of the C library."""
+    if name in _NUMPY_TYPES:
+        return id(getattr(np, _NUMPY_TYPES[name]))
     for library in _libraries():
         with suppress(AttributeError):
             return ctypes.cast(library[name], ctypes.c_void_p).value
