@@ -1,0 +1,53 @@
+"""AbstractCompiler: what turns a region, a fusible part of a graph, into one kernel."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from gradloom.backend import Kernel
+from gradloom.graph import Graph
+from gradloom.op import Op
+from gradloom.registry import Registry
+from gradloom.spec import Spec
+
+
+class AbstractCompiler(ABC):
+    """Compiles regions for one backend.
+
+    Laws, checked by `gradloom.testing`:
+
+    - The kernel of a region returns, for any inputs of its specs, what the backend's own
+      kernels return one after the other, within the stated bound of each op; NaN, inf and the
+      sign of zero are those of the backend's kernels. Layout does not matter: strided, Fortran
+      ordered, unaligned and read-only arrays give the values of their C-ordered copies.
+    - It changes none of its arguments, and its results share memory with nothing else.
+    - It gives the same bits for every number of threads.
+    """
+
+    #: The compiler's name.
+    name: str
+    #: The name of the backend whose arrays its kernels take and return.
+    backend: str
+
+    def unavailable(self) -> str | None:
+        """Return why the compiler cannot run here, or None if it can."""
+        return None
+
+    @abstractmethod
+    def accepts(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> bool:
+        """Return whether a region may hold a node: an op of inputs of some specs."""
+
+    @abstractmethod
+    def compile(self, region: Graph) -> Kernel:
+        """Return a kernel that takes the region's inputs and returns its output, a tuple if it has several.
+
+        Raises
+        ------
+        Exception
+            Of any kind: then the region runs by the backend's own kernels, with one warning.
+        """
+
+
+#: All compilers, by name.
+compilers: Registry[AbstractCompiler] = Registry("compiler", AbstractCompiler)  # type: ignore[type-abstract]

@@ -1,0 +1,311 @@
+"""Partition: cut a graph into regions, each of which a compiler makes one kernel.
+
+A region is a connected set of nodes that a compiler accepts, with no other node between them.
+Fusion goes along dependencies: what only meets in a scalar at the end stays apart, and so can
+run at the same time.
+
+Each fusible node has a depth: that of its inputs, one more behind anything that is not in its
+own region. Nodes of one depth that are joined by edges make a region. No path leaves a region
+and comes back, since it would come back at a greater depth.
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from gradloom.compiler import AbstractCompiler
+from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, live_nodes
+from gradloom.labels import AxisLabels, label_axes
+from gradloom.op import define
+from gradloom.spec import Spec
+
+#: Values of at least this many elements count as heavy: their loops are worth running apart.
+HEAVY = 4096
+#: Ops that compute nothing: each region that needs one holds its own copy.
+_VIEWS = frozenset("broadcast_to reshape transpose positive stop_gradient".split())
+
+
+def _region_spec(*inputs: Spec, graph: Graph) -> Any:
+    specs = graph.output_specs()
+    return specs if len(specs) > 1 else specs[0]
+
+
+#: A region as one node; its attr is the region's graph. With several outputs, items follow it.
+REGION = define("region", spec=_region_spec)
+
+
+@final
+class _Cluster:
+    """Nodes that will be one region, and the labels of the heavy loops among them."""
+
+    __slots__ = ("labels", "parent")
+
+    def __init__(self, labels: frozenset[int]) -> None:
+        self.labels = labels
+        self.parent: _Cluster | None = None
+
+    def root(self) -> _Cluster:
+        cluster = self
+        while cluster.parent is not None:
+            if cluster.parent.parent is not None:
+                cluster.parent = cluster.parent.parent
+            cluster = cluster.parent
+        return cluster
+
+
+def partition(graph: Graph, compiler: AbstractCompiler) -> Graph:
+    """Return the graph with its regions as single nodes.
+
+    Parameters
+    ----------
+    graph : Graph
+    compiler : AbstractCompiler
+        Says which nodes a region may hold.
+
+    Returns
+    -------
+    Graph
+        The same inputs and outputs; each region is a node of the op `REGION`.
+
+    Notes
+    -----
+    Cost: linear in the number of nodes. Equal graphs give equal regions, and so do repeated
+    parts of one graph, such as the steps of an unrolled loop.
+    """
+    partition = _Partition(graph, compiler)
+    regions = partition.regions()
+    return _Rewriter(graph, regions, partition.sources).graph() if regions else graph
+
+
+@final
+class _Partition:
+    def __init__(self, graph: Graph, compiler: AbstractCompiler) -> None:
+        self.graph = graph
+        self.live = live_nodes(graph.nodes, graph.outputs)
+        self.fusible = self._fusible(compiler)
+        self.labels = label_axes(graph, self.fusible)
+        self.loops = [self._loop(i) for i in range(len(graph.nodes))]
+        #: Of nodes that cost nothing (views, what depends on literals alone): what they stand for.
+        self.sources: dict[int, tuple[int, ...]] = {}
+        self.depth = [-1] * len(graph.nodes)
+        self.clusters: list[_Cluster | None] = [None] * len(graph.nodes)
+
+    def regions(self) -> list[list[int]]:
+        """Return the nodes of each region, in order."""
+        self._assign()
+        found: dict[_Cluster, list[int]] = {}
+        for i, cluster in enumerate(self.clusters):
+            if cluster is not None:
+                found.setdefault(cluster.root(), []).append(i)
+        return [members for members in found.values() if len(members) > 1]
+
+    def _fusible(self, compiler: AbstractCompiler) -> bytearray:
+        graph = self.graph
+        specs = graph.specs
+        fusible = bytearray(len(graph.nodes))
+        for i, (op, inputs, attrs) in enumerate(graph.nodes):
+            if self.live[i] and inputs and op is not ITEM and type(specs[i]) is not tuple:
+                given = tuple([specs[j] for j in inputs])
+                fusible[i] = tuple not in map(type, given) and compiler.accepts(op, given, attrs, specs[i])
+        return fusible
+
+    def _loop(self, i: int) -> frozenset[int] | None:
+        """Return the labels of a node's loop; None where an axis would run twice."""
+        if not self.fusible[i]:
+            return None
+        labels = self.labels
+        loop: set[int] = set()
+        for own in (labels[i], *[labels[j] for j in self.graph.nodes[i][1]]):
+            there = [a for a in own if a is not None]
+            if len(set(there)) < len(there):
+                return None
+            loop.update(there)
+        return frozenset(loop)
+
+    def _heavy(self, i: int) -> frozenset[int]:
+        """Return the labels of a node's loop if it is long."""
+        loop = self.loops[i] or frozenset()
+        specs = self.graph.specs
+        size = max([specs[i].size, *[specs[j].size for j in self.graph.nodes[i][1]]])
+        return loop if size >= HEAVY else frozenset()
+
+    def _assign(self) -> None:
+        """Give each node a depth, and each fusible one that computes something a cluster."""
+        nodes = self.graph.nodes
+        sources = self.sources
+        for i, (op, inputs, _) in enumerate(nodes):
+            if op is LITERAL:
+                sources[i] = ()
+            if op is INPUT or op is LITERAL or not self.live[i]:
+                continue
+            stands_for = tuple(dict.fromkeys([k for j in inputs for k in sources.get(j, (j,))]))
+            inside = self.loops[i] is not None
+            if inside and (not stands_for or op.name in _VIEWS):
+                sources[i] = stands_for
+                continue
+            clusters = self.clusters
+            depth = max([self.depth[j] + (not inside or clusters[j] is None) for j in stands_for], default=0)
+            if inside:
+                depth, clusters[i] = self._join(i, stands_for, max(depth, 0))
+            self.depth[i] = depth
+
+    def _join(self, i: int, inputs: tuple[int, ...], depth: int) -> tuple[int, _Cluster]:
+        """Join a node to the clusters of its inputs at its depth, or start a new one behind them."""
+        heavy = self._heavy(i)
+        near: list[_Cluster] = []
+        for j in inputs:
+            cluster = self.clusters[j]
+            if cluster is not None and self.depth[j] == depth:
+                cluster = cluster.root()
+                if cluster not in near:
+                    near.append(cluster)
+        if not near:
+            return depth, _Cluster(heavy)
+        joined = heavy
+        for cluster in near:
+            if joined and cluster.labels and not joined & cluster.labels:
+                return depth + 1, _Cluster(heavy)
+            joined = joined | cluster.labels
+        first = near[0]
+        first.labels = joined
+        for other in near[1:]:
+            other.parent = first
+        return depth, first
+
+
+@final
+class _Rewriter:
+    """Builds the graph in which each region is one node; without recursion."""
+
+    def __init__(self, graph: Graph, regions: list[list[int]], free: dict[int, tuple[int, ...]]) -> None:
+        self.old = graph
+        self.regions = regions
+        self.free = free
+        self.region_of = {i: k for k, members in enumerate(regions) for i in members}
+        self.bodies = [_Body(graph, members, free) for members in regions]
+        self.nodes: list[RawNode] = []
+        self.specs: list[Any] = []
+        self.sources: list[Any] = []
+        self.new_ids: dict[int, int] = {}
+
+    def graph(self) -> Graph:
+        """Return the new graph."""
+        old = self.old
+        self._find_outputs()
+        for i in (*old.inputs, *old.outputs):
+            self._emit(i)
+        ids = self.new_ids
+        inputs, outputs = tuple([ids[i] for i in old.inputs]), tuple([ids[i] for i in old.outputs])
+        return Graph(tuple(self.nodes), tuple(self.specs), inputs, outputs, old.literals, tuple(self.sources))
+
+    def _needs(self, i: int) -> tuple[int, ...]:
+        k = self.region_of.get(i)
+        return self.old.nodes[i][1] if k is None else tuple(self.bodies[k].inputs)
+
+    def _find_outputs(self) -> None:
+        """Tell each region which of its nodes others ask for."""
+        asked: set[int] = set()
+        stack = list(self.old.outputs)
+        while stack:
+            i = stack.pop()
+            if i not in asked:
+                asked.add(i)
+                stack += self._needs(i)
+        for k, members in enumerate(self.regions):
+            self.bodies[k].outputs = [i for i in members if i in asked]
+
+    def _emit(self, i: int) -> None:
+        """Append a node, or its region, after everything it needs."""
+        stack = [i]
+        while stack:
+            i = stack[-1]
+            missing = [] if i in self.new_ids else [j for j in self._needs(i) if j not in self.new_ids]
+            if missing:
+                stack += missing
+                continue
+            stack.pop()
+            if i in self.new_ids:
+                continue
+            k = self.region_of.get(i)
+            if k is None:
+                op, inputs, attrs = self.old.nodes[i]
+                node = (op, tuple([self.new_ids[j] for j in inputs]), attrs)
+                self._append(node, self.old.specs[i], i)
+            else:
+                self._append_region(self.bodies[k])
+
+    def _append(self, node: RawNode, spec: Any, old: int) -> int:
+        source = self.old.sources[old]
+        if source is not None and source[2] >= 0:
+            source = (source[0], source[1], self.new_ids.get(source[2], -1))
+        self.nodes.append(node)
+        self.specs.append(spec)
+        self.sources.append(source)
+        self.new_ids[old] = len(self.nodes) - 1
+        return len(self.nodes) - 1
+
+    def _append_region(self, body: _Body) -> None:
+        region = body.graph()
+        specs = region.output_specs()
+        node: RawNode = (REGION, tuple([self.new_ids[j] for j in body.inputs]), (region,))
+        parent = self._append(node, specs if len(specs) > 1 else specs[0], body.outputs[-1])
+        if len(specs) > 1:
+            for item, i in enumerate(body.outputs):
+                self._append((ITEM, (parent,), (item,)), specs[item], i)
+
+
+@final
+class _Body:
+    """One region as a graph of its own."""
+
+    def __init__(self, old: Graph, members: list[int], free: dict[int, tuple[int, ...]]) -> None:
+        self.old = old
+        #: Ids in the old graph.
+        self.outputs: list[int] = []
+        self._order = self._with_free(members, free)
+        inside = set(self._order)
+        self.inputs = [
+            j
+            for j in dict.fromkeys([j for i in self._order for j in old.nodes[i][1]])
+            if j not in inside and old.nodes[j][0] is not LITERAL
+        ]
+
+    def _with_free(self, members: list[int], free: dict[int, tuple[int, ...]]) -> list[int]:
+        """Return the members and, of nodes that cost nothing, those that they need; in order."""
+        nodes = self.old.nodes
+        found = set(members)
+        stack = list(members)
+        while stack:
+            for j in nodes[stack.pop()][1]:
+                if j in free and j not in found and nodes[j][0] is not LITERAL:
+                    found.add(j)
+                    stack.append(j)
+        return sorted(found)
+
+    def graph(self) -> Graph:
+        """Return the region's graph."""
+        old = self.old
+        ids: dict[int, int] = {}
+        nodes: list[RawNode] = []
+        literals: list[Any] = []
+        for j in self.inputs:
+            ids[j] = len(nodes)
+            nodes.append((INPUT, (), (old.specs[j].strong(),)))
+        for i in self._order:
+            op, inputs, attrs = old.nodes[i]
+            for j in inputs:
+                if j not in ids:  # a literal
+                    spec, slot = old.nodes[j][2]
+                    ids[j] = len(nodes)
+                    nodes.append((LITERAL, (), (spec, len(literals))))
+                    literals.append(old.literals[slot])
+            ids[i] = len(nodes)
+            nodes.append((op, tuple([ids[j] for j in inputs]), attrs))
+        specs = {k: old.specs[i] for i, k in ids.items()}
+        return Graph(
+            tuple(nodes),
+            tuple([specs[k] for k in range(len(nodes))]),
+            tuple([ids[j] for j in self.inputs]),
+            tuple([ids[i] for i in self.outputs]),
+            tuple(literals),
+        )

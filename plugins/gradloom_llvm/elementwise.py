@@ -1,0 +1,321 @@
+"""Elementwise ops as LLVM IR on vectors: arithmetic and logic; the rest calls vector math.
+
+Each emitter takes a `Body`, the dtypes of the arguments and of the result, and the names of the
+arguments' IR values; it returns the name of the result's. Booleans are vectors of ``i1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, final
+
+import numpy as np
+
+from gradloom_llvm import vectormath
+
+DType = np.dtype[Any]
+
+#: IR type of a dtype in a register, and in memory.
+TYPES: Mapping[str, tuple[str, str]] = {
+    "float64": ("double", "double"),
+    "float32": ("float", "float"),
+    "int64": ("i64", "i64"),
+    "int32": ("i32", "i32"),
+    "bool": ("i1", "i8"),
+}
+
+
+@lru_cache(maxsize=1024)
+def constant(value: Any, dtype: DType) -> str:
+    """Return a scalar as an IR constant."""
+    if dtype.kind == "f":
+        # A float is written as the double that equals it, in hexadecimal digits of its bits.
+        return f"0x{np.float64(dtype.type(value)).view(np.uint64):016X}"
+    return str(int(dtype.type(value)))
+
+
+@final
+class Body:
+    """Straight-line code on vectors of a number of lanes."""
+
+    def __init__(self, lanes: int, prefix: str) -> None:
+        self.lanes = lanes
+        self.lines: list[str] = []
+        self.requests: set[tuple[str, str, int]] = set()
+        self.declares: set[str] = set()
+        self._prefix = prefix
+
+    def emit(self, text: str) -> str:
+        """Append an instruction and return the name of its value."""
+        name = f"%{self._prefix}{len(self.lines)}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def do(self, text: str) -> None:
+        """Append an instruction without a value."""
+        self.lines.append("  " + text)
+
+    def type(self, dtype: DType) -> str:
+        """Return the vector type of a dtype."""
+        return f"<{self.lanes} x {TYPES[dtype.name][0]}>"
+
+    def splat(self, value: Any, dtype: DType) -> str:
+        """Return a constant vector."""
+        word = f"{TYPES[dtype.name][0]} {constant(value, dtype)}"
+        return f"<{', '.join([word] * self.lanes)}>"
+
+    def intrinsic(self, name: str, dtype: DType, *args: str) -> str:
+        """Call an LLVM intrinsic on vectors of one type."""
+        kind = self.type(dtype)
+        suffix = f"v{self.lanes}" + {"f": "f", "i": "i"}[dtype.kind] + str(8 * dtype.itemsize)
+        self.declares.add(f"declare {kind} @llvm.{name}.{suffix}({', '.join([kind] * len(args))})")
+        return self.emit(f"call {kind} @llvm.{name}.{suffix}({', '.join(f'{kind} {a}' for a in args)})")
+
+    def math(self, op: str, dtype: DType, *args: str) -> str:
+        """Call a function of vector math."""
+        kind = self.type(dtype)
+        self.requests.add((op, dtype.name, self.lanes))
+        name = vectormath.function_name(op, dtype.name, self.lanes)
+        return self.emit(f'call {kind} @"{name}"({", ".join(f"{kind} {a}" for a in args)})')
+
+    def compare(self, condition: str, dtype: DType, a: str, b: str) -> str:
+        """Compare two vectors; float conditions are ordered or unordered, integer ones signed."""
+        word = "fcmp" if dtype.kind == "f" else "icmp"
+        return self.emit(f"{word} {condition} {self.type(dtype)} {a}, {b}")
+
+    def select(self, condition: str, dtype: DType, a: str, b: str) -> str:
+        """Choose between two vectors lane by lane."""
+        kind = self.type(dtype)
+        return self.emit(f"select <{self.lanes} x i1> {condition}, {kind} {a}, {kind} {b}")
+
+    def logic(self, word: str, a: str, b: str) -> str:
+        """Join two vectors of booleans."""
+        return self.emit(f"{word} <{self.lanes} x i1> {a}, {b}")
+
+
+Emitter = Callable[..., str]
+
+_BOOL = np.dtype(bool)
+
+
+def _infix(of_float: str | None, of_int: str | None) -> Emitter:
+    def emit(body: Body, out: DType, dtypes: list[DType], a: str, b: str) -> str:
+        return body.emit(f"{of_float if out.kind == 'f' else of_int} {body.type(out)} {a}, {b}")
+
+    return emit
+
+
+def _comparison(of_float: str, of_int: str) -> Emitter:
+    def emit(body: Body, out: DType, dtypes: list[DType], a: str, b: str) -> str:
+        return body.compare(of_float if dtypes[0].kind == "f" else of_int, dtypes[0], a, b)
+
+    return emit
+
+
+def _logical(word: str) -> Emitter:
+    def emit(body: Body, out: DType, dtypes: list[DType], a: str, b: str) -> str:
+        return body.logic(word, _truth(body, dtypes[0], a), _truth(body, dtypes[1], b))
+
+    return emit
+
+
+def _intrinsic(name: str) -> Emitter:
+    def emit(body: Body, out: DType, dtypes: list[DType], *args: str) -> str:
+        return body.intrinsic(name, out, *args)
+
+    return emit
+
+
+def _truth(body: Body, dtype: DType, a: str) -> str:
+    """Return whether values are not zero; NaN is not."""
+    if dtype.kind == "b":
+        return a
+    return body.compare("une" if dtype.kind == "f" else "ne", dtype, a, body.splat(0, dtype))
+
+
+def _negative(body: Body, out: DType, dtypes: list[DType], a: str) -> str:
+    if out.kind == "f":
+        return body.emit(f"fneg {body.type(out)} {a}")
+    return body.emit(f"sub {body.type(out)} {body.splat(0, out)}, {a}")
+
+
+def _square(body: Body, out: DType, dtypes: list[DType], a: str) -> str:
+    return body.emit(f"{'fmul' if out.kind == 'f' else 'mul'} {body.type(out)} {a}, {a}")
+
+
+def _reciprocal(body: Body, out: DType, dtypes: list[DType], a: str) -> str:
+    return body.emit(f"fdiv {body.type(out)} {body.splat(1, out)}, {a}")
+
+
+def _annihilating_multiply(body: Body, out: DType, dtypes: list[DType], a: str, b: str) -> str:
+    if out.kind != "f":
+        return body.emit(f"mul {body.type(out)} {a}, {b}")
+    return annihilating(body, out, body.emit(f"fmul {body.type(out)} {a}, {b}"), [a, b])
+
+
+def annihilating(body: Body, dtype: DType, product: str, zeros: list[str]) -> str:
+    """Return a product, but zero where it is NaN and a factor is exactly zero."""
+    zero = body.splat(0, dtype)
+    is_zero = [body.compare("oeq", dtype, factor, zero) for factor in zeros]
+    any_zero = is_zero[0] if len(is_zero) == 1 else body.logic("or", *is_zero)
+    is_nan = body.compare("uno", dtype, product, product)
+    return body.select(body.logic("and", is_nan, any_zero), dtype, zero, product)
+
+
+def _extremum(of_float: str, of_int: str, nan_wins: bool) -> Emitter:
+    # maximum takes a where a > b or a is NaN, else b, which may be NaN; fmax takes b where a is
+    # NaN and a where b is.
+    def emit(body: Body, out: DType, dtypes: list[DType], a: str, b: str) -> str:
+        if out.kind == "b":
+            return body.logic("or" if of_int == "sgt" else "and", a, b)
+        if out.kind != "f":
+            return body.select(body.compare(of_int, out, a, b), out, a, b)
+        better = body.compare(of_float, out, a, b)
+        other = a if nan_wins else b
+        return body.select(body.logic("or", better, body.compare("uno", out, other, other)), out, a, b)
+
+    return emit
+
+
+def _where(body: Body, out: DType, dtypes: list[DType], condition: str, a: str, b: str) -> str:
+    return body.select(condition, out, a, b)
+
+
+def _sign(body: Body, out: DType, dtypes: list[DType], a: str) -> str:
+    # The sign of a zero or NaN is itself, zeros without their sign.
+    zero = body.splat(0, out)
+    of_float = out.kind == "f"
+    positive = body.compare("ogt" if of_float else "sgt", out, a, zero)
+    negative = body.compare("olt" if of_float else "slt", out, a, zero)
+    rest = body.select(body.compare("uno", out, a, a), out, a, zero) if of_float else zero
+    signed = body.select(negative, out, body.splat(-1, out), rest)
+    return body.select(positive, out, body.splat(1, out), signed)
+
+
+def _absolute(body: Body, out: DType, dtypes: list[DType], a: str) -> str:
+    if out.kind == "f":
+        return body.intrinsic("fabs", out, a)
+    return body.select(body.compare("slt", out, a, body.splat(0, out)), out, _negative(body, out, dtypes, a), a)
+
+
+def _isnan(body: Body, out: DType, dtypes: list[DType], a: str) -> str:
+    return body.compare("uno", dtypes[0], a, a)
+
+
+def _magnitude_is_inf(condition: str) -> Emitter:
+    def emit(body: Body, out: DType, dtypes: list[DType], a: str) -> str:
+        magnitude = body.intrinsic("fabs", dtypes[0], a)
+        return body.compare(condition, dtypes[0], magnitude, body.splat(np.inf, dtypes[0]))
+
+    return emit
+
+
+def _signbit(body: Body, out: DType, dtypes: list[DType], a: str) -> str:
+    bits = f"<{body.lanes} x i{8 * dtypes[0].itemsize}>"
+    pattern = body.emit(f"bitcast {body.type(dtypes[0])} {a} to {bits}")
+    return body.emit(f"icmp slt {bits} {pattern}, zeroinitializer")
+
+
+def _logical_not(body: Body, out: DType, dtypes: list[DType], a: str) -> str:
+    return body.logic("xor", _truth(body, dtypes[0], a), body.splat(True, _BOOL))
+
+
+def _invert(body: Body, out: DType, dtypes: list[DType], a: str) -> str:
+    return body.emit(f"xor {body.type(out)} {a}, {body.splat(-1 if out.kind == 'i' else True, out)}")
+
+
+def _astype(body: Body, out: DType, dtypes: list[DType], a: str) -> str:
+    return cast(body, a, dtypes[0], out)
+
+
+def cast(body: Body, a: str, dtype: DType, out: DType) -> str:
+    """Return a vector in another dtype, as NumPy casts."""
+    if dtype == out:
+        return a
+    if out.kind == "b":
+        return _truth(body, dtype, a)
+    if dtype.kind == "f" and out.kind == "f":
+        word = "fpext" if out.itemsize > dtype.itemsize else "fptrunc"
+    elif out.kind == "f":
+        word = "uitofp" if dtype.kind == "b" else "sitofp"
+    elif dtype.kind == "b":
+        word = "zext"
+    else:
+        word = "sext" if out.itemsize > dtype.itemsize else "trunc"
+    return body.emit(f"{word} {body.type(dtype)} {a} to {body.type(out)}")
+
+
+def can_cast(dtype: DType, out: DType) -> bool:
+    """Return whether `cast` does it: all but float to integer, which NumPy leaves to the machine."""
+    return dtype.name in TYPES and out.name in TYPES and not (dtype.kind == "f" and out.kind == "i")
+
+
+#: Emitters by op name: of float and integer arguments, unless `FLOAT_ONLY` or `BOOL_TOO` says else.
+EMITTERS: Mapping[str, Emitter] = {
+    "add": _infix("fadd", "add"),
+    "subtract": _infix("fsub", "sub"),
+    "multiply": _infix("fmul", "mul"),
+    "annihilating_multiply": _annihilating_multiply,
+    "divide": _infix("fdiv", None),
+    "negative": _negative,
+    "square": _square,
+    "reciprocal": _reciprocal,
+    "sqrt": _intrinsic("sqrt"),
+    "absolute": _absolute,
+    "sign": _sign,
+    "copysign": _intrinsic("copysign"),
+    "floor": _intrinsic("floor"),
+    "ceil": _intrinsic("ceil"),
+    "trunc": _intrinsic("trunc"),
+    "rint": _intrinsic("rint"),
+    "maximum": _extremum("ogt", "sgt", True),
+    "minimum": _extremum("olt", "slt", True),
+    "fmax": _extremum("oge", "sgt", False),
+    "fmin": _extremum("ole", "slt", False),
+    "where": _where,
+    "equal": _comparison("oeq", "eq"),
+    "not_equal": _comparison("une", "ne"),
+    "less": _comparison("olt", "slt"),
+    "less_equal": _comparison("ole", "sle"),
+    "greater": _comparison("ogt", "sgt"),
+    "greater_equal": _comparison("oge", "sge"),
+    "logical_and": _logical("and"),
+    "logical_or": _logical("or"),
+    "logical_xor": _logical("xor"),
+    "logical_not": _logical_not,
+    "bitwise_and": _infix(None, "and"),
+    "bitwise_or": _infix(None, "or"),
+    "bitwise_xor": _infix(None, "xor"),
+    "invert": _invert,
+    "isnan": _isnan,
+    "isinf": _magnitude_is_inf("oeq"),
+    "isfinite": _magnitude_is_inf("olt"),
+    "signbit": _signbit,
+    "astype": _astype,
+}
+#: Ops of floats alone.
+FLOAT_ONLY = frozenset(
+    "divide reciprocal sqrt copysign floor ceil trunc rint isnan isinf isfinite signbit".split()
+)
+#: Ops that take booleans as well.
+BOOL_TOO = frozenset(
+    "where equal not_equal logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor invert "
+    "maximum minimum astype".split()
+)
+
+
+# -- powers with a literal exponent ----------------------------------------------------------
+
+
+def integer_power(body: Body, dtype: DType, a: str, exponent: int) -> str:
+    """Return a small integer power by products, exact to one unit in the last place a product."""
+    kind = body.type(dtype)
+    if exponent < 0:
+        a = body.emit(f"fdiv {kind} {body.splat(1, dtype)}, {a}")
+    result = a
+    for digit in bin(abs(exponent))[3:]:
+        result = body.emit(f"fmul {kind} {result}, {result}")
+        if digit == "1":
+            result = body.emit(f"fmul {kind} {result}, {a}")
+    return result

@@ -1,0 +1,125 @@
+"""Layout: the numbers that a kernel needs for arrays of given sizes, and its workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, final
+
+import numpy as np
+
+from gradloom_llvm.codegen import Parameter
+from gradloom_llvm.loops import Loops
+
+#: What one block of rows may take of the cache, in bytes.
+BLOCK_BYTES = 64 * 1024
+#: Rows of a block, at most and at least.
+MAX_BLOCK = 2048
+MIN_BLOCK = 16
+#: Points of the loops that one chunk of rows has, roughly: a chunk is what a thread takes at once.
+CHUNK_POINTS = 32 * 1024
+
+
+class Layout(NamedTuple):
+    """Numbers in the order of a kernel's parameters, and the bytes of its workspaces."""
+
+    numbers: np.ndarray[Any, Any]
+    workspace: int
+    block: int
+    chunks: int
+
+
+def lay_out(loops: Loops, parameters: Sequence[Parameter], strides: dict[tuple[int, int], int]) -> Layout:
+    """Return the layout of a kernel's loops.
+
+    Parameters
+    ----------
+    loops : Loops
+    parameters : sequence
+        What the kernel's code asks for.
+    strides : dict
+        Steps, in elements, of inputs that are not C-contiguous, by (value, label).
+    """
+    return _Layout(loops, strides).layout(parameters)
+
+
+@final
+class _Layout:
+    def __init__(self, loops: Loops, strides: dict[tuple[int, int], int]) -> None:
+        self.loops = loops
+        self.strides = strides
+        self.rows = 1 if loops.row is None else loops.length(loops.row)
+        self.block = self._block_rows()
+        self.chunk = self._chunk_rows()
+        self.chunks = -(-self.rows // self.chunk)
+        self.offsets: dict[tuple[str, int], int] = {}
+        self.sizes = {"workspace": 0, "block": 0}
+        for i, place in loops.places.items():
+            if loops.is_row_sum(i):
+                self._reserve("workspace", "partial", i, self.chunks * self._width(i))
+            if place == "workspace":
+                self._reserve("workspace", "offset", i, loops.points(loops.values[i].labels))
+            elif place == "block":
+                self._reserve("block", "offset", i, self._width(i) * self.block)
+
+    def layout(self, parameters: Sequence[Parameter]) -> Layout:
+        numbers = np.array([self._number(*p) for p in parameters], np.int64)
+        return Layout(numbers, self.sizes["workspace"], self.sizes["block"], self.chunks)
+
+    def _row_phases(self) -> list[Any]:
+        return [phase for phase in self.loops.phases if phase.row]
+
+    def _block_rows(self) -> int:
+        loops = self.loops
+        touched = set()
+        for phase in self._row_phases():
+            for nest in phase.nests:
+                for s in nest.statements:
+                    touched |= {s.id, *s.inputs} & loops.values.keys()
+        row_bytes = sum([loops.values[i].dtype.itemsize * self._width(i) for i in touched if self._has_rows(i)])
+        rows = BLOCK_BYTES // max(row_bytes, 1) // MIN_BLOCK * MIN_BLOCK
+        return max(MIN_BLOCK, min(rows, MAX_BLOCK))
+
+    def _chunk_rows(self) -> int:
+        points = [
+            loops_points // self.rows
+            for phase in self._row_phases()
+            for loops_points in [max([self.loops.points(nest.loop) for nest in phase.nests], default=1)]
+        ]
+        blocks = CHUNK_POINTS // (max(points, default=1) * self.block)
+        return self.block * max(1, blocks)
+
+    def _has_rows(self, i: int) -> bool:
+        return self.loops.row in self.loops.values[i].labels
+
+    def _width(self, i: int) -> int:
+        """Return how many elements of a value one row has."""
+        return self.loops.points([a for a in self.loops.values[i].labels if a != self.loops.row])
+
+    def _reserve(self, area: str, word: str, i: int, elements: int) -> None:
+        self.offsets[word, i] = self.sizes[area]
+        size = elements * self.loops.values[i].dtype.itemsize
+        self.sizes[area] += -(-size // 64) * 64
+
+    def _number(self, word: str, *key: int) -> int:
+        if word == "chunks":
+            return self.chunks
+        if word in ("rows", "chunk", "block"):
+            return int(getattr(self, word))
+        if word == "size":
+            return self.loops.length(*key)
+        if word == "width":
+            return self._width(*key)
+        if word == "stride":
+            return self._stride(*key)
+        return self.offsets[word, key[0]]
+
+    def _stride(self, i: int, label: int) -> int:
+        if (i, label) in self.strides:
+            return self.strides[i, label]
+        loops = self.loops
+        labels = loops.values[i].labels
+        in_block = loops.places[i] == "block"
+        step = 1
+        for other in labels[labels.index(label) + 1 :]:
+            step *= self.block if in_block and other == loops.row else loops.length(other)
+        return step

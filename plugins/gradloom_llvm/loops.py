@@ -1,0 +1,317 @@
+"""Loops: from a region to the loops that compute it, as data.
+
+One label of the region, the row label, is cut into blocks. A *row phase* runs over the blocks:
+for each block a sequence of *nests*, loops over the block and the other labels, so that what
+one nest stores the next finds in the cache. What is reduced over the rows is known only after
+the phase; a *single phase*, without rows, combines the partial results and computes what
+depends on them and on no row. Phases alternate: single, row, single, row, ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple, final
+
+import numpy as np
+
+from gradloom.axes import Combine
+from gradloom.graph import INPUT, LITERAL, Graph
+from gradloom.labels import known_axes, label_axes
+from gradloom.op import Op
+
+DType = np.dtype[Any]
+Labels = tuple[int, ...]
+
+#: Ops that give another view of their input's values.
+ALIASES = frozenset("broadcast_to transpose reshape positive stop_gradient".split())
+REDUCTIONS = frozenset("sum prod max min any all".split())
+PRODUCTS = frozenset("matmul annihilating_matmul".split())
+
+
+class Statement(NamedTuple):
+    """One value to compute for every point of a loop, or to reduce over it."""
+
+    id: int
+    op: Op | None  # None: a copy
+    inputs: tuple[int, ...]
+    attrs: tuple[Any, ...]
+    loop: frozenset[int]
+    combine: Combine | None  # of a reduction
+
+
+class Value(NamedTuple):
+    """What the loops read or write: its dtype, and its labels in the order of its axes."""
+
+    dtype: DType
+    labels: Labels
+
+
+@final
+class Nest:
+    """Statements that share a loop."""
+
+    __slots__ = ("labels", "loop", "statements")
+
+    def __init__(self, loop: frozenset[int], labels: Labels) -> None:
+        self.loop = loop
+        #: The loop's labels, outermost first.
+        self.labels = labels
+        self.statements: list[Statement] = []
+
+
+@final
+class Phase:
+    """Nests that run one after the other, for each block of rows or once."""
+
+    __slots__ = ("nests", "row")
+
+    def __init__(self, row: bool) -> None:
+        self.row = row
+        self.nests: list[Nest] = []
+
+
+#: Where a value is kept: in an argument, an output array, the workspace, one block of rows, a
+#: register, or, of what is reduced over rows, in partial results that end in one of these.
+Place = Literal["input", "output", "workspace", "block", "register"]
+
+
+@final
+class Loops:
+    """The loops of a region.
+
+    Parameters
+    ----------
+    region : Graph
+        Elementwise ops, reductions, products with a vector, and other views.
+    merge : bool
+        Make one loop of axes that always run together; only for arrays without gaps.
+    """
+
+    def __init__(self, region: Graph, merge: bool) -> None:
+        self.region = region
+        self.values: dict[int, Value] = {}
+        self.literals: dict[int, tuple[Any, DType]] = {}
+        #: Of each label: the axes ``(node, axis)`` whose lengths it multiplies.
+        self.lengths: dict[int, list[int]] = {}
+        self._base: dict[int, int] = {}
+        self._labels = self._node_labels()
+        self.statements = self._lower()
+        self.outputs = self._outputs()
+        if merge:
+            self._merge_labels()
+        self.row = self._row_label()
+        self._rank = self._order()
+        self.phases = self._phases()
+        self.places = self._places()
+        self._row_sums = frozenset(
+            [s.id for s in self.statements if s.combine and self.row in s.loop - set(self.values[s.id].labels)]
+        )
+
+    # -- labels and statements -----------------------------------------------------------
+
+    def _node_labels(self) -> list[Labels]:
+        labels: list[Labels] = []
+        for i, own in enumerate(label_axes(self.region)):
+            for axis, label in enumerate(own):
+                if label is not None and label not in self.lengths:
+                    self.lengths[label] = [self.region.specs[i].shape[axis]]
+            labels.append(tuple([a for a in own if a is not None]))
+        return labels
+
+    def _lower(self) -> list[Statement]:
+        region = self.region
+        statements = []
+        for i, (op, inputs, attrs) in enumerate(region.nodes):
+            dtype = region.specs[i].dtype
+            if op is LITERAL:
+                self.literals[i] = (region.literals[attrs[1]], dtype)
+            elif op is INPUT:
+                self.values[i] = Value(dtype, self._labels[i])
+            elif op.name in ALIASES:
+                self._base[i] = self.base(inputs[0])
+            else:
+                loop = frozenset(self._labels[i]).union(*[self._labels[j] for j in inputs])
+                self.values[i] = Value(dtype, self._labels[i])
+                statements.append(Statement(i, op, self._bases(inputs), attrs, loop, self._combine(i)))
+        return statements
+
+    def base(self, i: int) -> int:
+        """Return the value that a node is another view of, or the node itself."""
+        return self._base.get(i, i)
+
+    def _bases(self, inputs: Iterable[int]) -> tuple[int, ...]:
+        return tuple([self.base(j) for j in inputs])
+
+    def _combine(self, i: int) -> Combine | None:
+        op, inputs, attrs = self.region.nodes[i]
+        if op.name in REDUCTIONS or op.name in PRODUCTS:
+            axes = known_axes(op, tuple([self.region.specs[j] for j in inputs]), attrs)
+            return None if axes is None else axes.combine
+        return None
+
+    def _outputs(self) -> list[int]:
+        """Return the values of the outputs; other views and inputs are copied."""
+        outputs = []
+        computed = {s.id for s in self.statements}
+        for k, i in enumerate(self.region.outputs):
+            if i in computed and i not in outputs:
+                outputs.append(i)
+                continue
+            copy = len(self.region.nodes) + k
+            self.values[copy] = Value(self.region.specs[i].dtype, self._labels[i])
+            self.statements.append(Statement(copy, None, (self.base(i),), (), frozenset(self._labels[i]), None))
+            outputs.append(copy)
+        return outputs
+
+    def _merge_labels(self) -> None:
+        """Make one label of each run of labels that stand side by side wherever they stand."""
+        after: dict[int, int | None] = {}
+        before: dict[int, int | None] = {}
+        for value in self.values.values():
+            for k, label in enumerate(value.labels):
+                right = value.labels[k + 1] if k + 1 < len(value.labels) else None
+                left = value.labels[k - 1] if k else None
+                if after.setdefault(label, right) != right:
+                    after[label] = None
+                if before.setdefault(label, left) != left:
+                    before[label] = None
+        # Labels that a statement loops over without a value that holds both cannot merge apart.
+        merged: dict[int, int] = {}
+        for label, right in after.items():
+            if right is not None and before.get(right) == label:
+                merged[right] = label
+        if not merged:
+            return
+        heads = {}
+        for label in merged:
+            head = label
+            while head in merged:
+                head = merged[head]
+            heads[label] = head
+        for label in sorted(heads, key=list(after).index):
+            self.lengths[heads[label]] = self.lengths[heads[label]] + self.lengths[label]
+        gone = frozenset(heads)
+        self.values = {
+            i: Value(v.dtype, tuple([a for a in v.labels if a not in gone])) for i, v in self.values.items()
+        }
+        self.statements = [s._replace(loop=s.loop - gone) for s in self.statements]
+
+    # -- rows, order ---------------------------------------------------------------------
+
+    def length(self, label: int) -> int:
+        """Return how long a label's loop is."""
+        n = 1
+        for m in self.lengths[label]:
+            n *= m
+        return n
+
+    def points(self, labels: Iterable[int]) -> int:
+        """Return how often a loop over labels runs."""
+        n = 1
+        for label in labels:
+            n *= self.length(label)
+        return n
+
+    def _row_label(self) -> int | None:
+        """Return the label under which most work stands, of equals the longest."""
+        work: dict[int, int] = {}
+        for s in self.statements:
+            for label in s.loop:
+                work[label] = work.get(label, 0) + self.points(s.loop)
+        return max(work, key=lambda a: (work[a], self.length(a), -a), default=None)
+
+    def _order(self) -> dict[int, int]:
+        """Return the rank of each label: as on the axes of the largest values, outermost first."""
+        order: list[int] = []
+        by_size = sorted(self.values.values(), key=lambda v: -self.points(v.labels) * max(len(v.labels), 1))
+        for value in by_size:
+            position = 0
+            for label in value.labels:
+                if label in order:
+                    position = order.index(label) + 1
+                else:
+                    order.insert(position, label)
+                    position += 1
+        return {label: k for k, label in enumerate(order)}
+
+    def ordered(self, labels: Iterable[int]) -> Labels:
+        """Return labels outermost first."""
+        return tuple(sorted(labels, key=self._rank.__getitem__))
+
+    # -- phases and nests ----------------------------------------------------------------
+
+    def _phases(self) -> list[Phase]:
+        """Assign each statement the earliest phase in which its inputs are known."""
+        times: dict[int, int] = {}
+        by_time: dict[int, list[Statement]] = {}
+        for s in self.statements:
+            is_row = self.row in s.loop
+            time = 1 if is_row else 0
+            for j in s.inputs:
+                if j in times:
+                    known = times[j]  # odd: a row phase
+                    if known % 2 and self.row not in self.values[j].labels:
+                        known += 1
+                    time = max(time, known + (known % 2 != is_row))
+            times[s.id] = time
+            by_time.setdefault(time, []).append(s)
+        self.times = times
+        last = max(by_time, default=0)
+        # Sums over the rows of the last phase are combined in a single phase after it.
+        if last % 2 and any([self.row not in self.values[s.id].labels for s in by_time[last]]):
+            last += 1
+        return [self._phase(t, by_time.get(t, [])) for t in range(last + 1)]
+
+    def _phase(self, time: int, statements: Sequence[Statement]) -> Phase:
+        phase = Phase(bool(time % 2))
+        nest_of: dict[int, int] = {}
+        reduced = set()
+        for s in statements:
+            earliest = 0
+            for j in s.inputs:
+                if j in nest_of:
+                    same = phase.nests[nest_of[j]].loop == s.loop and j not in reduced
+                    earliest = max(earliest, nest_of[j] + (not same))
+            for k in range(earliest, len(phase.nests)):
+                if phase.nests[k].loop == s.loop:
+                    break
+            else:
+                k = len(phase.nests)
+                phase.nests.append(Nest(s.loop, self.ordered(s.loop)))
+            phase.nests[k].statements.append(s)
+            nest_of[s.id] = k
+            if s.combine:
+                reduced.add(s.id)
+        return phase
+
+    def _places(self) -> dict[int, Place]:
+        """Decide where each value is kept."""
+        places: dict[int, Place] = {i: "input" for i in self.values}
+        where: dict[int, tuple[int, int]] = {}
+        for t, phase in enumerate(self.phases):
+            for k, nest in enumerate(phase.nests):
+                for s in nest.statements:
+                    where[s.id] = t, k
+                    places[s.id] = "register"
+        for t, phase in enumerate(self.phases):
+            for k, nest in enumerate(phase.nests):
+                for s in nest.statements:
+                    for j in s.inputs:
+                        if j in where and where[j] != (t, k):
+                            self._keep(places, j, where[j][0] == t and phase.row)
+                    if s.combine:
+                        self._keep(places, s.id, phase.row and self.row in self.values[s.id].labels)
+        for i in self.outputs:
+            places[i] = "output"
+        return places
+
+    @staticmethod
+    def _keep(places: dict[int, Place], i: int, in_block: bool) -> None:
+        if not in_block:
+            places[i] = "workspace"
+        elif places[i] == "register":
+            places[i] = "block"
+
+    def is_row_sum(self, i: int) -> bool:
+        """Return whether a value is reduced over the rows."""
+        return i in self._row_sums
