@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -9,10 +10,11 @@ from typing import Any
 
 #: A batch is long enough for a call to find its own data in the caches, as in a loop.
 BATCH_SECONDS = 0.005
+LEAST_ROUNDS = 5
 
 
-def medians(calls: Mapping[str, Callable[[], Any]], seconds: float = 2.0, warm_up: int = 5) -> dict[str, float]:
-    """Return the median seconds per call of each, warmed up, in short batches that take turns.
+def medians(calls: Mapping[str, Callable[[], Any]], seconds: float = 2.0, warm_up: int = 3) -> dict[str, float]:
+    """Return the median seconds per call of each, warmed up, in short batches in random order.
 
     Parameters
     ----------
@@ -27,16 +29,27 @@ def medians(calls: Mapping[str, Callable[[], Any]], seconds: float = 2.0, warm_u
     for name, call in calls.items():
         for _ in range(warm_up):
             call()
-        sizes[name] = max(1, int(BATCH_SECONDS / max(_batch(call, 1), 1e-7)))
+        sizes[name] = max(1, int(BATCH_SECONDS / max(batch(call, 1), 1e-7)))
     times: dict[str, list[float]] = {name: [] for name in calls}
+    order = list(calls)
+    shuffle = random.Random(0).shuffle
     deadline = time.perf_counter() + seconds
-    while time.perf_counter() < deadline or len(next(iter(times.values()))) < 5:
-        for name, call in calls.items():
-            times[name].append(_batch(call, sizes[name]))
+    rounds = 0
+    while rounds < LEAST_ROUNDS or time.perf_counter() < deadline:
+        shuffle(order)
+        for name in order:
+            times[name].append(batch(calls[name], sizes[name]))
+        rounds += 1
     return {name: statistics.median(t) for name, t in times.items()}
 
 
-def _batch(call: Callable[[], Any], count: int) -> float:
+def least(call: Callable[[], Any], repeats: int = 20, count: int = 1) -> float:
+    """Return the least seconds per call, of several batches of ``count`` calls."""
+    return min(batch(call, count) for _ in range(repeats))
+
+
+def batch(call: Callable[[], Any], count: int) -> float:
+    """Return the seconds per call of ``count`` calls in a row."""
     start = time.perf_counter()
     for _ in range(count):
         call()

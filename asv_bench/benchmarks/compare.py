@@ -1,0 +1,113 @@
+"""Gradloom beside its peers: seconds per call of each workload, as a table and as a plot."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.interleaved import medians
+from benchmarks.libraries import LIBRARIES, PEERS
+from benchmarks.workloads import WORKLOADS
+
+
+class Row(NamedTuple):
+    """What was measured of one workload: an amount per library, the smaller the better."""
+
+    workload: str
+    amounts: dict[str, float]
+    target: float | None
+
+    @property
+    def best_peer(self) -> float | None:
+        """The least amount of a peer, if any is installed."""
+        return min((amount for name, amount in self.amounts.items() if name != "gradloom"), default=None)
+
+    def ratio(self, library: str = "gradloom") -> float | None:
+        """Return a library's amount over that of the best peer; None if either is not known."""
+        best = self.best_peer
+        return self.amounts[library] / best if best and library in self.amounts else None
+
+
+def steady_state(names: Iterable[str], seconds: float) -> Iterator[Row]:
+    """Yield the median seconds of value and gradient, interleaved in this process."""
+    for name in names:
+        workload = WORKLOADS[name]
+        yield Row(name, medians(workload.calls(), seconds), workload.target)
+
+
+def machine() -> str:
+    """Return the machine and the versions, on one line."""
+    versions = [f"NumPy {version('numpy')}"]
+    for name in ("llvmlite", *PEERS):
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            versions.append(f"no {name}")
+    return f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {', '.join(versions)}"
+
+
+def table(rows: Iterable[Row], title: str, unit: float, digits: int) -> Any:
+    """Return a rich table: amounts over ``unit`` per library, and the ratio to the best peer."""
+    from rich.table import Table
+
+    result = Table("workload", title=title, caption=machine())
+    for heading in (*LIBRARIES, "ratio to best peer", "target"):
+        result.add_column(heading, justify="right")
+    for row in rows:
+        amounts = [f"{row.amounts[name] / unit:,.{digits}f}" if name in row.amounts else "" for name in LIBRARIES]
+        ratio = row.ratio()
+        met = row.target is None or ratio is None or ratio <= row.target
+        style = "" if row.target is None or ratio is None else "[green]" if met else "[red]"
+        result.add_row(
+            row.workload,
+            *amounts,
+            f"{style}{ratio:.2f}" if ratio is not None else "",
+            f"{row.target:.2f}" if row.target is not None else "",
+        )
+    return result
+
+
+COLOURS = {"gradloom": "#d1495b", "jax": "#30638e", "torch": "#edae49", "autograd": "#8d99ae"}
+MARKERS = {"gradloom": "D", "jax": "o", "torch": "s", "autograd": "^"}
+
+
+def plot(rows: list[Row], path: Path, what: str) -> None:
+    """Save the ratios to the best peer, one line per workload, on a logarithmic axis."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    rows = [row for row in rows if row.best_peer is not None][::-1]
+    figure, axes = plt.subplots(figsize=(8.0, 1.4 + 0.36 * len(rows)), layout="constrained")
+    axes.axvline(1.0, color="0.3", linewidth=1.0, zorder=1)
+    for y, row in enumerate(rows):
+        axes.axhline(y, color="0.92", linewidth=1.0, zorder=0)
+        own = row.ratio()
+        if own is not None:
+            axes.plot([own, 1.0], [y, y], color=COLOURS["gradloom"], linewidth=2.5, alpha=0.45, zorder=2)
+        if row.target is not None:
+            axes.plot(row.target, y, marker="|", markersize=13, markeredgewidth=2, color="0.2", zorder=3)
+    for library, colour in COLOURS.items():
+        points = [(ratio, y) for y, row in enumerate(rows) if (ratio := row.ratio(library)) is not None]
+        if points:
+            size = 55 if library == "gradloom" else 28
+            axes.scatter(*zip(*points, strict=True), s=size, c=colour, marker=MARKERS[library], label=library, zorder=4)
+    if any(row.target is not None for row in rows):
+        axes.plot([], [], marker="|", markersize=11, markeredgewidth=2, color="0.2", linestyle="", label="target")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_yticks(range(len(rows)), [row.workload.replace("_", " ") for row in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_xlabel(f"{what}, relative to the best peer (left is better)")
+    figure.legend(loc="outside upper center", ncols=5, frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

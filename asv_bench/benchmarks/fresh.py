@@ -1,0 +1,110 @@
+"""What only a fresh process shows: the first call, peak memory, the time of imports.
+
+``python -m benchmarks.fresh first_call|memory WORKLOAD LIBRARY`` measures once and prints a number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from benchmarks.compare import Row
+from benchmarks.libraries import LIBRARIES
+from benchmarks.workloads import WORKLOADS
+
+FOLDER = Path(__file__).parents[1]
+#: First call of gradloom over that of jax.jit, at most.
+FIRST_CALL_TARGET = 0.3
+
+
+def first_call(workload: str, library: str) -> float:
+    """Return the seconds of the first value and gradient: trace, compile, run.
+
+    Modules are imported and arrays converted before; LLVM starts within.
+    """
+    for module in LIBRARIES[library].modules:
+        importlib.import_module(module)
+    if library == "gradloom" and importlib.util.find_spec("llvmlite"):
+        importlib.import_module("llvmlite.binding")
+    call = WORKLOADS[workload].call(library)
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def memory(workload: str, library: str, calls: int = 3) -> float:
+    """Return the bytes by which a few calls raise the peak of resident memory, compilation included."""
+    call = WORKLOADS[workload].call(library)
+    forget_peak()
+    before = peak_bytes()
+    for _ in range(calls):
+        call()
+    return peak_bytes() - before
+
+
+def forget_peak() -> None:
+    """Let the peak start at what is resident now, where the system can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes() -> float:
+    """Return the largest resident memory so far.
+
+    ``ru_maxrss`` includes the peak of the process that started this one, so that Linux is asked otherwise.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024.0 * int(line.split()[1])
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+MEASURES = {"first_call": first_call, "memory": memory}
+
+
+def in_fresh_process(measure: str, workload: str, library: str) -> float:
+    """Return what ``measure`` finds in a process of its own, with nothing in gradloom's cache."""
+    with tempfile.TemporaryDirectory() as cache:
+        command = [sys.executable, "-m", "benchmarks.fresh", measure, workload, library]
+        environment = os.environ | {"GRADLOOM_CACHE_DIR": cache}
+        done = subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[1:])} failed:\n{done.stderr}")
+    return float(done.stdout.split()[-1])
+
+
+def fresh_rows(measure: str, names: Iterable[str], repeats: int = 3) -> Iterator[Row]:
+    """Yield the medians over fresh processes, the libraries taking turns."""
+    for name in names:
+        workload = WORKLOADS[name]
+        found: dict[str, list[float]] = {library: [] for library in workload.libraries()}
+        for _ in range(repeats):
+            for library in found:
+                found[library].append(in_fresh_process(measure, name, library))
+        yield Row(name, {library: statistics.median(values) for library, values in found.items()}, None)
+
+
+def import_seconds(module: str, repeats: int = 5) -> float:
+    """Return the least seconds that importing a module takes in a fresh interpreter."""
+    code = f"import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(repeats)
+    ]
+    return min(float(run.stdout) for run in runs)
+
+
+if __name__ == "__main__":
+    print(MEASURES[sys.argv[1]](*sys.argv[2:4]))
