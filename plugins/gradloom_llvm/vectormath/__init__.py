@@ -1,0 +1,101 @@
+"""Mathematical functions on vectors, as LLVM IR that inlines into loops.
+
+`build` returns the functions asked for, such as `gl.exp.f64x8` from and to `<8 x double>`. They are
+straight-line code without tables: selects instead of branches, polynomials instead of look-ups (sin
+and cos of huge numbers, in a branch almost never taken, excepted). Special values are NumPy's, no
+fast-math flag is set, and each result depends on its own lane only. Fused multiply-add is written
+where accuracy needs it; a processor without it calls libm for it, which is slow but no less exact.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from inspect import signature
+from typing import Final
+
+from gradloom_llvm.vectormath import error_function, exponential, logarithmic, trigonometric
+from gradloom_llvm.vectormath._text import Body, Function, function_name, vector_type
+
+__all__ = ["bound", "build", "function_name", "libm_symbols", "names"]
+
+Request = tuple[str, str, int]
+
+_FAMILIES: Final = (exponential, logarithmic, trigonometric, error_function)
+_FUNCTIONS: Final[dict[str, Function]] = {
+    name: function for family in _FAMILIES for name, function in family.FUNCTIONS.items()
+}
+_WIDE: Final[frozenset[str]] = frozenset[str]().union(*(getattr(family, "WIDE", ()) for family in _FAMILIES))
+
+_LIBM: Final = ("sin", "cos")
+
+
+def names() -> frozenset[str]:
+    """Return the names of the ops there are vector functions for."""
+    return frozenset(_FUNCTIONS)
+
+
+def bound(op: str, dtype: str) -> float:
+    """Return the largest error in units in the last place of the result."""
+    return 2.0 if dtype == "float64" else 4.0
+
+
+def build(requests: Iterable[Request]) -> tuple[str, frozenset[str]]:
+    """Return definitions of the requested functions and of all they call, and the declarations these need.
+
+    Parameters
+    ----------
+    requests : iterable of (op, dtype, lanes)
+        Ops from `names`; dtypes "float64" and "float32"; lanes a power of two.
+
+    Returns
+    -------
+    definitions : str
+        LLVM IR; the order depends on the set of requests only.
+    declarations : frozenset of str
+        One `declare` line for each intrinsic and each function of libm; none is in the definitions.
+    """
+    waiting, found = sorted(set(requests)), dict[Request, str]()
+    declarations: set[str] = set()
+    while waiting:
+        request = waiting.pop()
+        if request not in found:
+            found[request], declares, calls = _definition(*request)
+            declarations |= declares
+            waiting += calls
+    return "\n".join([found[request] for request in sorted(found)]), frozenset(declarations)
+
+
+@lru_cache(maxsize=1024)
+def _definition(op: str, dtype: str, lanes: int) -> tuple[str, frozenset[str], tuple[Request, ...]]:
+    """Return the text of one function, its declarations and the functions that it calls."""
+    rare = op in trigonometric.RARE
+    function = trigonometric.RARE[op] if rare else _FUNCTIONS[op]
+    body, type = Body(dtype, lanes), vector_type(dtype, lanes)
+    parameters = [body.parameter(f"%{name}") for name in signature(function).parameters]
+    if dtype == "float32" and op in _WIDE:
+        wide = body.call(op, *[x.astype("float64") for x in parameters], dtype="float64")
+        result = wide.astype("float32")
+    else:
+        result = function(*parameters)
+    head = ", ".join([f"{type} {x.name}" for x in parameters])
+    attributes = "noinline cold nounwind" if rare else "alwaysinline nounwind"
+    lines = [
+        f'define internal {type} @"{function_name(op, dtype, lanes)}"({head}) {attributes} {{',
+        "entry:",
+        *body.lines,
+        f"  ret {type} {result.name}",
+        "}",
+        "",
+    ]
+    return "\n".join(lines), frozenset(body.declares), tuple(sorted(body.calls))
+
+
+@cache
+def libm_symbols() -> dict[str, int]:
+    """Return the addresses of the functions of libm that definitions may call, fma included."""
+    library = ctypes.CDLL(ctypes.util.find_library("m"))
+    symbols = ("fma", "fmaf", *_LIBM)
+    return {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in symbols}

@@ -1,0 +1,138 @@
+"""Logarithms: x = 2**k (1 + f) with 1 + f between sqrt(1/2) and sqrt(2), and a polynomial in f, without division."""
+
+from __future__ import annotations
+
+from math import inf, nan
+from typing import Final, NamedTuple
+
+from gradloom_llvm.vectormath._text import Function, Vector, copysign, estrin, fma, select, two_sum
+from gradloom_llvm.vectormath.coefficients import LOG
+from gradloom_llvm.vectormath.exponential import format_of, reduced, scaled
+
+#: The bits of sqrt(1/2).
+SQRT_HALF: Final = {"float64": 0x3FE6A09E667F3BCD, "float32": 0x3F3504F3}
+SMALLEST_NORMAL: Final = {"float64": 2.0**-1022, "float32": 2.0**-126}
+
+#: log2(e), log10(e) and log10(2), and what rounding them left out.
+LOG2_E: Final = {
+    "float64": (1.4426950408889634, 2.0355273740931033e-17),
+    "float32": (1.4426950216293335, 1.925963033500011e-08),
+}
+LOG10_E: Final = {
+    "float64": (0.4342944819032518, 1.098319650216765e-17),
+    "float32": (0.4342944920063019, -1.0103049952192578e-08),
+}
+LOG10_2: Final = {
+    "float64": (0.3010299956639812, -2.8037281277851704e-18),
+    "float32": (0.3010300099849701, -1.432098883924482e-08),
+}
+
+
+class Split(NamedTuple):
+    """x as 2**k (1 + f), k a whole float."""
+
+    k: Vector
+    f: Vector
+
+
+def split(x: Vector) -> Split:
+    """Return the parts of a positive x; subnormals are scaled first."""
+    form, dtype = format_of(x), x.body.dtype
+    tiny = x < SMALLEST_NORMAL[dtype]
+    lift = form.mantissa + 2
+    bits = select(tiny, x * 2.0**lift, x).as_bits().integer("sub", SQRT_HALF[dtype])
+    k = bits.integer("ashr", form.mantissa).integer("add", magic_bits(x)).as_floats()
+    k = k - select(tiny, form.magic + lift, form.magic)
+    one_plus_f = bits.integer("and", (1 << form.mantissa) - 1).integer("add", SQRT_HALF[dtype]).as_floats()
+    return Split(k, one_plus_f - 1.0)
+
+
+def magic_bits(x: Vector) -> int:
+    """Return the bits of the number that turns small integers into floats."""
+    form = format_of(x)
+    return form.one + (form.mantissa << form.mantissa) + (1 << (form.mantissa - 1))
+
+
+def log1p_rest(f: Vector) -> Vector:
+    """Return log(1 + f) - f."""
+    return f * f * estrin(f, (-0.5, *LOG[f.body.dtype]), 3)
+
+
+def joined(k: Vector, f: Vector) -> Vector:
+    """Return k ln(2) + log(1 + f)."""
+    form = format_of(f)
+    return fma(k, form.ln2, f) + fma(k, form.ln2_rest, log1p_rest(f))
+
+
+def with_limits(value: Vector, x: Vector) -> Vector:
+    """Return a logarithm's value with those of zero (-inf), inf, NaN and negative numbers (NaN) put in."""
+    finite = select(x < inf, value, x)
+    return select(x > 0.0, finite, select(x.equals(0.0), -inf, nan))
+
+
+def log(x: Vector) -> Vector:
+    """Return the natural logarithm."""
+    return with_limits(joined(*split(x)), x)
+
+
+def log2(x: Vector) -> Vector:
+    """Return the logarithm to base 2, whole for whole powers."""
+    k, f = split(x)
+    factor, factor_rest = LOG2_E[x.body.dtype]
+    lead = f * factor
+    rest = fma(f, factor_rest, fma(log1p_rest(f), factor, fma(f, factor, -lead)))
+    total = k + lead
+    return with_limits(total + (lead - (total - k) + rest), x)
+
+
+def log10(x: Vector) -> Vector:
+    """Return the logarithm to base 10."""
+    k, f = split(x)
+    (factor, factor_rest), (per_k, per_k_rest) = LOG10_E[x.body.dtype], LOG10_2[x.body.dtype]
+    lead = f * factor
+    rest = fma(f, factor_rest, fma(log1p_rest(f), factor, fma(f, factor, -lead)))
+    whole = k * per_k
+    rest = fma(k, per_k_rest, rest) + fma(k, per_k, -whole)
+    total, left = two_sum(whole, lead)
+    return with_limits(total + (left + rest), x)
+
+
+def log1p_finite(total: Vector, left: Vector, dropped: Vector | None = None) -> Vector:
+    """Return log(total + left) of a positive normal total, left what rounding it left out; dropped where a mask is set."""
+    form, dtype = format_of(total), total.body.dtype
+    bits = total.as_bits()
+    shifted = bits.integer("sub", SQRT_HALF[dtype])
+    k = shifted.integer("ashr", form.mantissa).integer("add", magic_bits(total)).as_floats() - form.magic
+    exponent = shifted.integer("and", -1 << form.mantissa)
+    f = bits.integer("sub", exponent).as_floats() - 1.0
+    scale = exponent.integer_from(form.one).as_floats()  # 2**-k
+    return joined(k, fma(left, scale if dropped is None else select(dropped, 0.0, scale), f))
+
+
+def log1p(x: Vector) -> Vector:
+    """Return log(1 + x); what 1 + x drops of x is carried into f, which for k = 0 is x itself."""
+    total, left = two_sum(1.0, x)
+    value = log1p_finite(total, left, x > 2.0**64)
+    value = select(x > -1.0, select(x < inf, value, x), select(x.equals(-1.0), -inf, nan))
+    return copysign(value, x)
+
+
+def softplus_of_negative(x: Vector) -> Vector:
+    """Return log(1 + e**x) of x <= 0."""
+    form = format_of(x)
+    parts = reduced(select(x < form.lowest, form.lowest, x))
+    power = scaled((parts.r + parts.rest) + 1.0, parts.shifted)
+    total = power + 1.0
+    return log1p_finite(total, power - (total - 1.0))
+
+
+def logaddexp(x: Vector, y: Vector) -> Vector:
+    """Return log(e**x + e**y): the larger one plus log(1 + e**-|x - y|)."""
+    largest = select(x > y, x, y)
+    distance = select(x.equals(y), 0.0, abs(x - y))  # inf - inf would be NaN
+    return largest + softplus_of_negative(-distance)
+
+
+FUNCTIONS: Final[dict[str, Function]] = {
+    "log": log, "log2": log2, "log10": log10, "log1p": log1p, "logaddexp": logaddexp,
+}  # fmt: skip
