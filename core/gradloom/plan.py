@@ -47,6 +47,8 @@ class Plan:
         self.steps = lowering.steps
         self.outputs = lowering.outputs
         self.has_run = False
+        #: How executors cut the plan into tasks; found once, by `gradloom.tasks`.
+        self.schedule: Any = None
         self._compiled: StraightLine | None = None
         self._lock = threading.Lock()
 
@@ -74,7 +76,7 @@ class Plan:
         try:
             result: list[Any] = compiled.run(*inputs)
         except Exception as error:
-            self._explain(error, compiled.failed_step(error), sources)
+            self.explain_error(error, compiled.failed_step(error), sources)
             raise
         return result
 
@@ -92,7 +94,7 @@ class Plan:
                         for i in drop:
                             del values[i]
         except Exception as error:
-            self._explain(error, k, sources)
+            self.explain_error(error, k, sources)
             raise
         return [values[i] for i in self.outputs]
 
@@ -103,7 +105,7 @@ class Plan:
             with self.backend.quiet() if step.quiet else _LOUD:
                 values[step.out] = step.kernel(*[values[i] for i in step.inputs], **step.attrs)
         except Exception as error:
-            self._explain(error, k, sources)
+            self.explain_error(error, k, sources)
             raise
 
     def compile(self) -> StraightLine:
@@ -122,7 +124,7 @@ class Plan:
 
         return StraightLine(self.steps, self.graph.inputs, self.outputs, self.constants, self.backend, is_scalar)
 
-    def _explain(self, error: Exception, k: int | None, sources: Sequence[RawSource | None]) -> None:
+    def explain_error(self, error: Exception, k: int | None, sources: Sequence[RawSource | None]) -> None:
         """Add op and user's line to an error that a kernel raised."""
         if k is None or not 0 <= k < len(self.steps) or isinstance(error, GradloomError):
             return
