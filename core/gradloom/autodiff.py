@@ -158,6 +158,11 @@ def _pull_back(trace: Trace, i: int, total: Tensor, active: set[int], totals: di
     out, total = _output(trace, i, total)
     args = [trace.tensor(j) for j in inputs]
     keywords = op.attr_dict(attrs)
+    if op.pullbacks is not None:
+        wanted = [k for k, j in enumerate(inputs) if j in active]
+        for k, pulled in zip(wanted, op.pullbacks(wanted, total, out, *args, **keywords), strict=True):
+            _accumulate(totals, inputs[k], pulled)
+        return
     # Argument 0 comes last: its rule may then overwrite the cotangent, if the kernel can.
     for argument in reversed(range(len(inputs))):
         j = inputs[argument]
@@ -249,6 +254,9 @@ def _push_forward(trace: Trace, i: int, found: dict[int, Any]) -> Any:
     out = tuple([item(trace, i, k) for k in range(len(specs))]) if several else trace.tensor(i)
     args = [trace.tensor(j) for j in inputs]
     keywords = op.attr_dict(attrs)
+    if op.pullbacks is not None:
+        wanted = [k for k, j in enumerate(inputs) if j in found]
+        return _transpose_pullback(trace, op.pullbacks, wanted, [found[inputs[k]] for k in wanted], out, args, keywords)
     if op.transpose is not None and op.linear == "jointly":
         return op(*_joint_tangents(trace, op, inputs, found), **keywords)
     terms = [
@@ -291,19 +299,30 @@ def _pushforward(
     rule = op.rule_for("pullback", argument)
     if rule is None:
         raise trace._located(op.missing_rule(argument, "gradient"), op)
-    return _transpose_pullback(trace, rule, tangent, out, args, keywords)
+
+    def pullbacks(arguments: Any, cotangent: Any, *rest: Any, **keywords: Any) -> tuple[Any, ...]:
+        return (rule(cotangent, *rest, **keywords),)
+
+    return _transpose_pullback(trace, pullbacks, [argument], [tangent], out, args, keywords)
 
 
 def _transpose_pullback(
-    trace: Trace, rule: Any, tangent: Any, out: Any, args: list[Any], keywords: dict[str, Any]
+    trace: Trace,
+    rule: Any,
+    arguments: list[int],
+    tangents: list[Any],
+    out: Any,
+    args: list[Any],
+    keywords: dict[str, Any],
 ) -> Any:
-    """Push forward through an op that has only a pullback, by transposing that."""
+    """Push forward through an op that has only pullbacks, by transposing those of some arguments."""
     start = len(trace.nodes)
     outs = out if isinstance(out, tuple) else (out,)
     places = [trace.append(INPUT, (), (o.spec.strong(),), o.spec.strong(), trace.origin) for o in outs]
     cotangents = [trace.tensor(p) for p in places]
-    pulled = rule(tuple(cotangents) if isinstance(out, tuple) else cotangents[0], out, *args, **keywords)
-    found = backward(trace, [pulled._index], [tangent], places, start)
+    seeds = tuple(cotangents) if isinstance(out, tuple) else cotangents[0]
+    pulled = rule(arguments, seeds, out, *args, **keywords)
+    found = backward(trace, [p._index for p in pulled], tangents, places, start)
     results = [zeros(trace, o.spec) if t is None else t for o, t in zip(outs, found, strict=True)]
     return tuple(results) if isinstance(out, tuple) else results[0]
 

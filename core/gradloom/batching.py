@@ -11,10 +11,11 @@ from collections.abc import Collection
 from typing import Any
 
 from gradloom.axes import core_ranks
-from gradloom.graph import INPUT, ITEM, LITERAL, Graph
+from gradloom.graph import Graph
 from gradloom.op import Op, ops
+from gradloom.replay import replay
 from gradloom.spec import Spec
-from gradloom.trace import Abstract, Handle, Trace
+from gradloom.trace import Handle, Trace
 
 Tensor = Any
 
@@ -40,43 +41,21 @@ def batched_graph(
     flags : tuple of bool
         Which outputs are batches; the others do not depend on a batched input.
     """
-    trace = Trace(handle)
-    values: list[Any] = []
     flags: list[bool] = []
-    new_ids: list[int] = []
-    inputs = set(graph.inputs)
-    for i, (op, args, attrs) in enumerate(graph.nodes):
-        source = graph.sources[i]
-        if source is not None:
-            origin = source[2]
-            trace.origin = (source[0], source[1], new_ids[origin] if 0 <= origin < i else -1)
-        flag = i in batched or any([flags[j] for j in args])
-        if op is INPUT:
-            spec = graph.specs[i]
-            if i in inputs:
-                value = trace.add_input(Spec((size, *spec.shape), spec.dtype) if flag else spec, _UNKNOWN)
-            else:
-                value = trace.tensor(trace.append(INPUT, (), (spec,), spec, None))
-        elif op is LITERAL:
-            value = trace.tensor(trace.literal(graph.literals[attrs[1]], attrs[0].dtype))
-        elif op is ITEM:
-            value = values[args[0]][attrs[0]]
-        elif flag:
-            value = _batch(trace, op, [values[j] for j in args], [flags[j] for j in args], op.attr_dict(attrs), size)
-        else:
-            value = trace.bind(op, [values[j] for j in args], attrs)
-        values.append(value)
-        flags.append(flag)
-        new_ids.append(len(trace.nodes) - 1)
-    trace.origin = None
-    # Inputs keep their order: they were added in the order of node ids.
-    order = {i: k for k, i in enumerate(sorted(graph.inputs))}
-    trace.inputs = [trace.inputs[order[i]] for i in graph.inputs]
-    outputs = tuple([values[i]._index for i in graph.outputs])
-    return trace.graph(outputs), tuple([flags[i] for i in graph.outputs])
+    for i, (_, args, _) in enumerate(graph.nodes):
+        flags.append(i in batched or any([flags[j] for j in args]))
 
+    def record(trace: Trace, i: int, values: list[Any]) -> Any:
+        op, args, attrs = graph.nodes[i]
+        if flags[i]:
+            return _batch(trace, op, values, [flags[j] for j in args], op.attr_dict(attrs), size)
+        return trace.bind(op, values, attrs)
 
-_UNKNOWN = Abstract("the graph is being transformed")
+    def input_spec(i: int) -> Spec:
+        spec = graph.specs[i]
+        return Spec((size, *spec.shape), spec.dtype) if flags[i] else spec
+
+    return replay(graph, handle, record, input_spec), tuple([flags[i] for i in graph.outputs])
 
 
 def _batch(trace: Trace, op: Op, args: list[Tensor], flags: list[bool], attrs: dict[str, Any], size: int) -> Any:

@@ -57,6 +57,10 @@ class Op:
     pullback : tuple of callables, or one callable
         Overrides the derived pullback where that is faster:
         ``pullback(cotangent, out, *inputs, **attrs)`` for each argument.
+    pullbacks : callable, optional
+        Overrides those of all arguments, where they share work:
+        ``pullbacks(arguments, cotangent, out, *inputs, **attrs)`` returns one result for each
+        of the positions ``arguments``.
     accumulate : callable, optional
         ``accumulate(total, cotangent, out, *inputs, **attrs)``: adds the pullback of argument 0 to a
         running total without building the addend (scatter-adds).
@@ -90,6 +94,7 @@ class Op:
         "partials",
         "promote",
         "pullback",
+        "pullbacks",
         "pushforward",
         "shape_attrs",
         "spec",
@@ -109,6 +114,7 @@ class Op:
         linear: Linearity = "each",
         pushforward: Rules | None = None,
         pullback: Rules | None = None,
+        pullbacks: Rule | None = None,
         accumulate: Rule | None = None,
         zero_derivative: bool = False,
         elementwise: bool = False,
@@ -127,6 +133,7 @@ class Op:
         self.linear = linear
         self.pushforward = pushforward
         self.pullback = pullback
+        self.pullbacks = pullbacks
         self.accumulate = accumulate
         self.zero_derivative = zero_derivative
         self.elementwise = elementwise

@@ -16,9 +16,10 @@ import numpy as np
 from gradloom.backend import backend_of_type, backends
 from gradloom.context import current_backend, current_executor
 from gradloom.errors import BackendError
-from gradloom.graph import INPUT, ITEM, LITERAL, Graph
+from gradloom.graph import INPUT, LITERAL, Graph
 from gradloom.optimism import optimistic_graph
 from gradloom.plan import Plan
+from gradloom.replay import replay
 from gradloom.source import RawSource
 from gradloom.trace import Handle, Trace, innermost
 
@@ -156,29 +157,12 @@ def expand_calls(graph: Graph, handle: type[Handle]) -> Graph:
     """Return a graph in which functions with an own pullback are inlined."""
     if not any(op.name == "call" for op, _, _ in graph.nodes):
         return graph
-    trace = Trace(handle)
-    values: list[Any] = []
-    value: Any
-    for i, (op, args, attrs) in enumerate(graph.nodes):
-        trace.origin = graph.sources[i]
-        if op is INPUT:
-            value = trace.add_input(graph.specs[i], None)
-        elif op is LITERAL:
-            value = trace.tensor(trace.literal(graph.literals[attrs[1]], attrs[0].dtype))
-        elif op is ITEM:
-            value = values[args[0]][attrs[0]]
-        elif op.name == "call":
-            value = tuple(inline(trace, attrs[0], [values[j] for j in args]))
-        else:
-            value = trace.bind(op, [values[j] for j in args], attrs)
-        values.append(value)
-    order = dict(zip(_input_nodes(graph), trace.inputs, strict=True))
-    trace.inputs = [order[i] for i in graph.inputs]
-    return expand_calls(trace.graph(tuple([values[i]._index for i in graph.outputs])), handle)
 
+    def record(trace: Trace, i: int, args: list[Any]) -> Any:
+        op, _, attrs = graph.nodes[i]
+        return tuple(inline(trace, attrs[0], args)) if op.name == "call" else trace.bind(op, args, attrs)
 
-def _input_nodes(graph: Graph) -> list[int]:
-    return [i for i, node in enumerate(graph.nodes) if node[0] is INPUT]
+    return expand_calls(replay(graph, handle, record), handle)
 
 
 def inline(trace: Any, graph: Graph, values: Sequence[Any]) -> list[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gradloom as gl
-from gradloom.errors import ArgumentError, LostGradientError, OutputError, ShapeError
+from gradloom.errors import ArgumentError, GradloomError, LostGradientError, OutputError, ShapeError
 
 X = np.array([0.5, 1.25, 2.0])
 
@@ -185,6 +185,35 @@ def test_batches_with_whole_arguments_and_constant_results() -> None:
     assert gu == 10.0
     mapped = gl.vmap(gl.grad(lambda x, w: np.sum(scaled(x, w, 0.0)[0] ** 2), 1))(x, np.array([2.0, 3.0]))
     np.testing.assert_allclose(mapped, [4 * np.sum(X**2), 6 * np.sum(X**2)], rtol=1e-14)
+
+
+def test_the_pullback_stands_once_in_the_graph() -> None:
+    """What the results for several arguments share is not computed for each, in either mode."""
+
+    @gl.custom_gradient
+    def f(x: Any, y: Any, z: Any) -> Any:
+        def pullback(g: Any) -> Any:
+            shared = -g * np.sin(x * y * z)
+            return shared * y * z, shared * x * z, shared * x * y
+
+        return np.cos(x * y * z), pullback
+
+    def count(graph: Any) -> int:
+        return [node.op.name for node in graph].count("negative")
+
+    assert count(gl.make_graph(gl.grad(f, (0, 1, 2)))(0.5, 2.0, 3.0)) == 1
+    assert count(gl.make_graph(lambda *x: gl.jvp(f, x, (1.0, 2.0, 3.0)))(0.5, 2.0, 3.0)) <= 3
+    np.testing.assert_allclose(gl.grad(f, (0, 1, 2))(0.5, 2.0, 3.0), -np.sin(3.0) * np.array([6.0, 1.5, 1.0]))
+    np.testing.assert_allclose(gl.jvp(f, (0.5, 2.0, 3.0), (1.0, 2.0, 3.0))[1], -np.sin(3.0) * 12.0)
+    np.testing.assert_allclose(gl.grad(lambda x: f(x, x, 1.0))(0.5), -np.sin(0.25))
+    gl.check_grads(f, (0.5, 2.0, 3.0), order=2)
+
+
+def test_errors_that_numpy_replaced_come_out_again() -> None:
+    """NumPy turns what a nested list of tensors raises into an error of its own."""
+    for f in (lambda x: (np.array([x, 1.0]), lambda g: g), lambda x: (x, lambda g: np.array([g, 1.0]))):
+        with pytest.raises(GradloomError):
+            gl.grad(lambda x, f=f: np.sum(gl.custom_gradient(f)(x)))(2.0)
 
 
 def test_third_order_and_hvp() -> None:

@@ -28,19 +28,19 @@ def call_spec(*args: Spec, forward: Graph, pullback: Graph, count: int) -> tuple
     return forward.output_specs()
 
 
-def call_pullback(
-    argument: int, cotangents: Any, outs: Any, *args: Tensor, forward: Graph, pullback: Graph, count: int
-) -> Tensor:
+def call_pullbacks(
+    arguments: list[int], cotangents: Any, outs: Any, *args: Tensor, forward: Graph, pullback: Graph, count: int
+) -> list[Tensor]:
     # ``forward`` returns the user's outputs followed by the residuals that ``pullback`` takes
     # before the cotangents. Residuals are computed by ordinary ops: what reaches them (in
     # higher orders, where the pullback itself is differentiated) goes back through these.
     trace = args[0]._trace
     results = inline(trace, pullback, [*outs[count:], *cotangents[:count]])
-    if argument >= len(results):
+    if arguments[-1] >= len(results):
         raise closed_over()
     live = [k for k in range(count, len(outs)) if outs[k].spec.inexact and not _is_zero(cotangents[k])]
     if not live:
-        return results[argument]
+        return [results[k] for k in arguments]
     residuals = Graph(
         forward.nodes,
         forward.specs,
@@ -49,8 +49,9 @@ def call_pullback(
         forward.literals,
         forward.sources,
     )
-    derived = pullback_graph(residuals, (forward.inputs[argument],), type(args[0]))
-    return results[argument] + inline(trace, derived, [*args, *[cotangents[k] for k in live]])[len(live)]
+    derived = pullback_graph(residuals, [forward.inputs[k] for k in arguments], type(args[0]))
+    more = inline(trace, derived, [*args, *[cotangents[k] for k in live]])[len(live) :]
+    return [results[k] + part for k, part in zip(arguments, more, strict=True)]
 
 
 def closed_over() -> LostGradientError:
@@ -96,4 +97,4 @@ def call_batch(
 
 
 #: A function with an own pullback, as two graphs; inlined before it runs.
-call = define("call", spec=call_spec, pullback=call_pullback, batch=call_batch)
+call = define("call", spec=call_spec, pullbacks=call_pullbacks, batch=call_batch)
