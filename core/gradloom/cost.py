@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, final
 
 from gradloom.axes import axes_of
+from gradloom.calibration import Rates
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph
 from gradloom.op import Op
 from gradloom.spec import Spec
@@ -19,22 +20,30 @@ _TRANSCENDENTAL = frozenset(
 _INDEXING = frozenset({"gather", "index_add", "index_set"})
 
 
+#: Ops that BLAS and LAPACK do: products that several threads share well, and decompositions.
+PRODUCTS = frozenset({"matmul", "einsum"})
+DECOMPOSITIONS = frozenset("inv det cofactors slogdet cholesky eigh qr svd pinv".split())
+#: Products of fewer operations take one thread, whatever BLAS is allowed.
+SMALL_PRODUCT = 2.0 * 64**3
+
+
 @final
 class Cost(NamedTuple):
-    """Floating-point operations, and bytes read and written."""
+    """Floating-point operations, bytes read and written, and whether BLAS does it."""
 
     flops: float
     bytes: float
+    blas: bool = False
 
-    def seconds(self) -> float:
+    def seconds(self, rates: Rates = Rates()) -> float:  # noqa: B008  (immutable)
         """Return a rough time on one core: a kernel call, then arithmetic or memory, whichever is longer."""
-        return CALL_SECONDS + max(self.flops / FLOPS_PER_SECOND, self.bytes / BYTES_PER_SECOND)
+        return rates.call + max(self.flops / (rates.blas if self.blas else rates.flops), self.bytes / rates.bytes)
 
+    @property
+    def threaded(self) -> bool:
+        """Whether BLAS uses several threads for it where it may."""
+        return self.blas and self.flops > SMALL_PRODUCT
 
-#: Of one core of a current machine, to within a factor of a few.
-CALL_SECONDS = 1e-6
-FLOPS_PER_SECOND = 4e9
-BYTES_PER_SECOND = 8e9
 
 _FREE = Cost(0.0, 0.0)
 
@@ -50,7 +59,8 @@ def node_cost(graph: Graph, i: int) -> Cost:
     if op.name == "gather":
         # Of the first input it reads no more than it returns.
         moved += outs[0].nbytes - specs[0].nbytes
-    return Cost(_flops(op, specs, op.attr_dict(attrs), outs), float(moved))
+    blas = op.name in PRODUCTS or op.name in DECOMPOSITIONS
+    return Cost(_flops(op, specs, op.attr_dict(attrs), outs), float(moved), blas)
 
 
 def _flops(op: Op, specs: tuple[Spec, ...], attrs: dict[str, object], outs: tuple[Spec, ...]) -> float:

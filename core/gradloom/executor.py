@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, final
 
+from gradloom.blas import one_thread_each
+from gradloom.errors import ArgumentError
 from gradloom.plan import Plan
 from gradloom.registry import Registry
 from gradloom.source import RawSource
+from gradloom.tasks import decide
 
 
 class AbstractExecutor(ABC):
     """Runs plans.
 
-    Law, checked by `gradloom.testing`: ``run`` returns the same bits as `SerialExecutor`
-    (where BLAS takes the same number of threads), and raises the same exception where a kernel
-    fails.
+    Law, checked by `gradloom.testing`: ``run`` returns the same bits as `SerialExecutor`, and
+    raises the same exception where a kernel fails. The bits of matrix products depend on how
+    many threads BLAS takes, so that is decided for each plan, by `gradloom.tasks.decide`, and every
+    executor follows it.
     """
 
     #: The executor's name.
@@ -25,6 +30,14 @@ class AbstractExecutor(ABC):
     def unavailable(self) -> str | None:
         """Return why the executor cannot run here, or None if it can."""
         return None
+
+    def adapt(self, value: Any) -> AbstractExecutor | None:
+        """Return an executor for something else that `gradloom.scheduler` was given (a client), or None."""
+        return None
+
+    def start(self, **options: Any) -> AbstractContextManager[AbstractExecutor]:
+        """Start workers; return a context manager that gives an executor on them and ends them."""
+        raise ArgumentError("this scheduler has no workers to start", op="cluster", got=self.name)
 
     @abstractmethod
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
@@ -54,9 +67,36 @@ class SerialExecutor(AbstractExecutor):
 
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""
+        if decide(plan).one_thread:
+            with one_thread_each():
+                return plan.run(inputs, sources)
         return plan.run(inputs, sources)
+
+
+@final
+class AutoExecutor(AbstractExecutor):
+    """Runs branches in threads where an estimate says that it pays, and all else serially.
+
+    Notes
+    -----
+    The decision is made once for each plan.
+    """
+
+    name = "auto"
+
+    def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
+        """Run a plan; see `AbstractExecutor.run`."""
+        decision = decide(plan)
+        if decision.schedule is None:
+            return plan.run(inputs, sources)
+        threads = executors.get("threads")
+        return (_SERIAL if threads.unavailable() else threads).run(plan, inputs, sources)
+
+
+_SERIAL = SerialExecutor()
 
 
 #: All executors, by name.
 executors: Registry[AbstractExecutor] = Registry("scheduler", AbstractExecutor)  # type: ignore[type-abstract]
 executors.add("serial", SerialExecutor, "gradloom")
+executors.add("auto", AutoExecutor, "gradloom")

@@ -11,9 +11,9 @@ import pytest
 import gradloom as gl
 from gradloom.cost import node_cost
 from gradloom.errors import BackendError
+from gradloom.plan import Plan
+from gradloom.tasks import Task, cut, decide, dependencies, makespan, step_costs
 from gradloom.testing.executors import ExecutorConformance, numpy_plan, random_graph
-from gradloom_dask.blas import one_thread_each
-from gradloom_dask.tasks import Task, cut, dependencies, makespan
 from gradloom_dask.threads import ThreadsExecutor
 
 
@@ -33,11 +33,15 @@ def two_branches(x: Any, w: Any) -> Any:
     return np.sum(a * b)
 
 
+def tasks_of(plan: Plan) -> list[Task]:
+    return cut(plan, [cost.seconds() for cost in step_costs(plan)])
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_tasks_keep_every_order(seed: int) -> None:
     """Every step is in one task; what it depends on stands before it there, or in a task that ends first."""
     plan = numpy_plan(random_graph(seed)[0])
-    tasks = cut(plan)
+    tasks = tasks_of(plan)
     assert sorted(k for task in tasks for k in task.steps) == list(range(len(plan.steps)))
     place = {k: (t, n) for t, task in enumerate(tasks) for n, k in enumerate(task.steps)}
     for k, before in enumerate(dependencies(plan)):
@@ -56,7 +60,7 @@ def test_independent_branches_run_at_the_same_time() -> None:
     meeting = threading.Barrier(2, timeout=20)
     x, w = np.ones((200, 200)), np.ones((200, 200)) / 200
     plan = numpy_plan(gl.make_graph(two_branches)(x, w))
-    first = {task.steps[0] for task in cut(plan) if len(task.steps) > 3}
+    first = {task.steps[0] for task in tasks_of(plan) if len(task.steps) > 3}
     assert len(first) >= 2
 
     def meet(kernel: Any) -> Any:
@@ -73,14 +77,15 @@ def test_independent_branches_run_at_the_same_time() -> None:
     assert not meeting.broken
 
 
-def test_gradient_has_the_bits_of_serial() -> None:
-    """Forward and backward of two branches of products; BLAS takes one thread a call in both runs."""
+@pytest.mark.parametrize("scheduler", ["threads", "auto"])
+def test_gradient_has_the_bits_of_serial(scheduler: str) -> None:
+    """Forward and backward of two branches of products; BLAS takes as many threads in each run."""
     generator = np.random.default_rng(0)
     x, w = generator.normal(size=(300, 300)), generator.normal(size=(300, 300)) / 20
     gradient = gl.value_and_grad(two_branches, argnums=(0, 1))
-    with one_thread_each():
+    with gl.scheduler("serial"):
         value, grads = gradient(x, w)
-    with gl.scheduler("threads"):
+    with gl.scheduler(scheduler):
         for _ in range(2):
             other, others = gradient(x, w)
             assert other == value
@@ -91,14 +96,12 @@ def test_gradient_has_the_bits_of_serial() -> None:
 def test_small_plans_run_serially() -> None:
     """Tasks would cost more than they save."""
     plan = numpy_plan(gl.make_graph(two_branches)(np.ones((3, 3)), np.ones((3, 3))))
-    assert ThreadsExecutor(workers=2).schedule(plan) is None
+    assert decide(plan).schedule is None
 
 
 def test_large_branches_are_cut() -> None:
     plan = numpy_plan(gl.make_graph(two_branches)(np.ones((900, 900)), np.ones((900, 900))))
-    schedule = ThreadsExecutor(workers=2).schedule(plan)
-    assert schedule is not None
-    assert 2 <= len(schedule.tasks) <= 6
+    assert 2 <= len(tasks_of(plan)) <= 6
 
 
 def test_makespan() -> None:
@@ -114,9 +117,9 @@ def test_cost_follows_the_axis_rule() -> None:
     """A product costs two flops for each combination of its axes; a view nothing."""
     graph = gl.make_graph(lambda a, b: np.sum(a @ b.T, axis=0))(np.ones((3, 5)), np.ones((7, 5)))
     by_op = {graph.nodes[i][0].name: node_cost(graph, i) for i in range(len(graph))}
-    assert by_op["matmul"] == (2 * 3 * 5 * 7, 8 * (3 * 5 + 5 * 7 + 3 * 7))
-    assert by_op["sum"] == (3 * 7, 8 * (3 * 7 + 7))
-    assert by_op["transpose"] == (0, 0)
+    assert by_op["matmul"][:2] == (2 * 3 * 5 * 7, 8 * (3 * 5 + 5 * 7 + 3 * 7))
+    assert by_op["sum"][:2] == (3 * 7, 8 * (3 * 7 + 7))
+    assert by_op["transpose"][:2] == (0, 0)
 
 
 def test_without_dask_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

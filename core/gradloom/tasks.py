@@ -1,0 +1,266 @@
+"""Tasks: a plan cut into runs of kernels that can go on side by side.
+
+An executor takes the schedule of a plan, and hands its tasks to threads or workers.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from gradloom.blas import blas_threads, can_limit
+from gradloom.calibration import Rates, rates
+from gradloom.cost import PRODUCTS, Cost, node_cost
+from gradloom.plan import Plan
+from gradloom.source import RawSource
+
+#: Seconds that handing a task to a thread costs.
+TASK_SECONDS = 100e-6
+#: Steps that take less than this times the cost of a task join one beside them instead of starting one.
+SMALL = 2.0
+#: Plans with more steps are not cut.
+MAX_STEPS = 20_000
+#: A plan is cut where that is estimated to take at most this part of the time of running it step by step.
+WORTHWHILE = 0.85
+#: Plans estimated to take less are not worth a closer look.
+TINY_SECONDS = 2 * TASK_SECONDS
+#: What each further thread adds to the speed of a matrix product.
+BLAS_EFFICIENCY = 0.8
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run of steps that one thread takes.
+
+    Attributes
+    ----------
+    steps : tuple of int
+        Positions in ``plan.steps``, in order.
+    after : tuple of int
+        Positions of the tasks that must end first.
+    seconds : float
+        Estimated time.
+    """
+
+    steps: tuple[int, ...]
+    after: tuple[int, ...]
+    seconds: float
+
+
+def step_costs(plan: Plan) -> list[Cost]:
+    """Return the estimated cost of each step of a plan."""
+    count = len(plan.graph.nodes)
+    costs = []
+    for step in plan.steps:
+        if step.out < count:
+            costs.append(node_cost(plan.graph, step.out))
+        else:  # the copy of an output
+            spec = plan.graph.specs[step.inputs[0]]
+            costs.append(Cost(0.0, 2.0 * spec.nbytes))
+    return costs
+
+
+def dependencies(plan: Plan) -> list[set[int]]:
+    """Return, for each step, the steps that must run before it.
+
+    A step that may overwrite its first argument also waits for all others that read it.
+    """
+    made: dict[int, int] = {}
+    readers: dict[int, list[int]] = {}
+    needed = []
+    for k, step in enumerate(plan.steps):
+        before = {made[i] for i in step.inputs if i in made}
+        if step.attrs.get("donate"):
+            before.update(readers.get(step.inputs[0], ()))
+        for i in step.inputs:
+            readers.setdefault(i, []).append(k)
+        made[step.out] = k
+        needed.append(before)
+    return needed
+
+
+def cut(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS) -> list[Task]:
+    """Cut a plan into tasks: chains stay together, independent branches apart.
+
+    Parameters
+    ----------
+    plan : Plan
+    seconds : sequence of float
+        Estimated time of each step.
+    task_seconds : float
+        What handing a task to a worker costs.
+
+    Notes
+    -----
+    A step continues the task of a step it depends on, if that one came last there (a chain) or
+    if the step is small, but only where the task has not to wait for anything new: a task
+    starts when all it waits for has ended. So tasks never wait for each other in a circle.
+    """
+    needed = dependencies(plan)
+    small = SMALL * task_seconds
+    steps: list[list[int]] = []
+    known: list[int] = []  # for each task, itself and all that end before it starts, as a bit set
+    task_of: list[int] = []
+    for k, before in enumerate(needed):
+        found = sorted({task_of[j] for j in before}, reverse=True)
+        needs = 0
+        for t in found:
+            needs |= known[t]
+        chosen = None
+        for t in found:
+            if needs & ~known[t] == 0 and (steps[t][-1] in before or seconds[k] < small):
+                chosen = t
+                break
+        if chosen is None:
+            chosen = len(steps)
+            steps.append([])
+            known.append(needs | 1 << chosen)
+        steps[chosen].append(k)
+        task_of.append(chosen)
+    waits: list[set[int]] = [set() for _ in steps]
+    for k, before in enumerate(needed):
+        waits[task_of[k]].update(task_of[j] for j in before)
+    return [
+        Task(tuple(own), tuple(sorted(waits[t] - {t})), sum(seconds[k] for k in own)) for t, own in enumerate(steps)
+    ]
+
+
+def makespan(tasks: Sequence[Task], workers: int, task_seconds: float = TASK_SECONDS) -> float:
+    """Return the estimated time of tasks on some workers, started as soon as they can be."""
+    followers: list[list[int]] = [[] for _ in tasks]
+    waiting = [len(task.after) for task in tasks]
+    for t, task in enumerate(tasks):
+        for other in task.after:
+            followers[other].append(t)
+    ready = [(0.0, t) for t, n in enumerate(waiting) if n == 0]
+    heapq.heapify(ready)
+    free = [0.0] * workers
+    possible = [0.0] * len(tasks)
+    end = 0.0
+    while ready:
+        start, t = heapq.heappop(ready)
+        finish = max(start, heapq.heappop(free)) + tasks[t].seconds + task_seconds
+        heapq.heappush(free, finish)
+        end = max(end, finish)
+        for other in followers[t]:
+            possible[other] = max(possible[other], finish)
+            waiting[other] -= 1
+            if waiting[other] == 0:
+                heapq.heappush(ready, (possible[other], other))
+    return end
+
+
+@final
+class Schedule:
+    """The tasks of a plan, and which values pass from one to another.
+
+    Attributes
+    ----------
+    tasks : sequence of Task
+    imports, exports : list of tuple of int
+        For each task, the values it takes from inputs, constants and other tasks, and those it
+        gives to other tasks or out of the plan.
+    readers : dict
+        For each value that passes between tasks, how many tasks take it.
+    """
+
+    def __init__(self, plan: Plan, tasks: Sequence[Task]) -> None:
+        self.tasks = tasks
+        self.imports: list[tuple[int, ...]] = []
+        self.exports: list[tuple[int, ...]] = []
+        self.readers: dict[int, int] = {}
+        made = [{plan.steps[k].out for k in task.steps} for task in tasks]
+        used = [{i for k in task.steps for i in plan.steps[k].inputs} for task in tasks]
+        kept = {*plan.outputs, *plan.constants, *plan.graph.inputs}
+        for own, read in zip(made, used, strict=True):
+            self.imports.append(tuple(sorted(read - own)))
+            for i in read - own - kept:
+                self.readers[i] = self.readers.get(i, 0) + 1
+        for own in made:
+            self.exports.append(tuple(sorted(i for i in own if i in self.readers or i in kept)))
+        self._drops = [self._local_drops(plan, t) for t in range(len(tasks))]
+
+    def _local_drops(self, plan: Plan, t: int) -> list[tuple[int, ...]]:
+        """Return, for each step of a task, the values that the task does not need after it."""
+        steps = self.tasks[t].steps
+        last = {i: n for n, k in enumerate(steps) for i in plan.steps[k].inputs}
+        drops: list[list[int]] = [[] for _ in steps]
+        for i, n in last.items():
+            if i not in self.exports[t]:
+                drops[n].append(i)
+        return [tuple(drop) for drop in drops]
+
+    def run_task(
+        self, plan: Plan, t: int, local: dict[int, Any], sources: Sequence[RawSource | None] = ()
+    ) -> dict[int, Any]:
+        """Run a task on the values of its imports, which are used up; return those of its exports."""
+        for k, drop in zip(self.tasks[t].steps, self._drops[t], strict=True):
+            plan.run_step(k, local, sources)
+            for i in drop:
+                del local[i]
+        return {i: local[i] for i in self.exports[t]}
+
+
+@final
+@dataclass(frozen=True)
+class Decision:
+    """How a plan is best run on this machine; the same for every executor, as its bits depend on it.
+
+    Attributes
+    ----------
+    schedule : Schedule or None
+        Tasks to run side by side; None where that does not pay.
+    one_thread : bool
+        Whether BLAS takes one thread a call while the plan runs. It does where branches run
+        side by side, and under the serial executor too.
+    """
+
+    schedule: Schedule | None
+    one_thread: bool
+
+
+_AS_IT_IS = Decision(None, False)
+
+
+def decide(plan: Plan) -> Decision:
+    """Return how to run a plan: in branches, with BLAS at one thread, or step by step; found once."""
+    found: Decision | None = plan.schedule
+    if found is None:
+        found = plan.schedule = _decide(plan)
+    return found
+
+
+def _decide(plan: Plan) -> Decision:
+    cores = available_cores()
+    if not 2 <= len(plan.steps) <= MAX_STEPS or cores < 2 or not can_limit():
+        return _AS_IT_IS
+    costs = step_costs(plan)
+    if sum([cost.seconds() for cost in costs]) < TINY_SECONDS:
+        return _AS_IT_IS
+    speed = rates()
+    seconds = [cost.seconds(speed) for cost in costs]
+    tasks = cut(plan, seconds)
+    apart = makespan(tasks, cores)
+    if apart > WORTHWHILE * sum(seconds) or apart > WORTHWHILE * _with_threaded_blas(plan, costs, speed):
+        return _AS_IT_IS
+    return Decision(Schedule(plan, tasks), any(cost.threaded for cost in costs))
+
+
+def _with_threaded_blas(plan: Plan, costs: Sequence[Cost], speed: Rates) -> float:
+    """Return the estimated time step by step, with as many threads of BLAS as the process has set."""
+    gain = 1.0 + BLAS_EFFICIENCY * (blas_threads() - 1)
+    total = 0.0
+    for step, cost in zip(plan.steps, costs, strict=True):
+        shared = cost.threaded and plan.graph.nodes[step.out][0].name in PRODUCTS
+        total += cost.seconds(speed) / (gain if shared else 1.0)
+    return total
