@@ -295,9 +295,7 @@ EMITTERS: Mapping[str, Emitter] = {
     "astype": _astype,
 }
 #: Ops of floats alone.
-FLOAT_ONLY = frozenset(
-    "divide reciprocal sqrt copysign floor ceil trunc rint isnan isinf isfinite signbit".split()
-)
+FLOAT_ONLY = frozenset("divide reciprocal sqrt copysign floor ceil trunc rint isnan isinf isfinite signbit".split())
 #: Ops that take booleans as well.
 BOOL_TOO = frozenset(
     "where equal not_equal logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor invert "

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 
-from gradloom_llvm.codegen import Parameter
+from gradloom_llvm.combining import combiner
+from gradloom_llvm.function import Parameter
 from gradloom_llvm.loops import Loops
 
 #: What one block of rows may take of the cache, in bytes.
@@ -100,7 +101,9 @@ class _Layout:
         size = elements * self.loops.values[i].dtype.itemsize
         self.sizes[area] += -(-size // 64) * 64
 
-    def _number(self, word: str, *key: int) -> int:
+    def _number(self, word: str, *key: Any) -> int:
+        if word == "combiner":
+            return combiner(*key)
         if word == "chunks":
             return self.chunks
         if word in ("rows", "chunk", "block"):

@@ -191,9 +191,7 @@ class Loops:
         for label in sorted(heads, key=list(after).index):
             self.lengths[heads[label]] = self.lengths[heads[label]] + self.lengths[label]
         gone = frozenset(heads)
-        self.values = {
-            i: Value(v.dtype, tuple([a for a in v.labels if a not in gone])) for i, v in self.values.items()
-        }
+        self.values = {i: Value(v.dtype, tuple([a for a in v.labels if a not in gone])) for i, v in self.values.items()}
         self.statements = [s._replace(loop=s.loop - gone) for s in self.statements]
 
     # -- rows, order ---------------------------------------------------------------------
@@ -286,7 +284,7 @@ class Loops:
 
     def _places(self) -> dict[int, Place]:
         """Decide where each value is kept."""
-        places: dict[int, Place] = {i: "input" for i in self.values}
+        places: dict[int, Place] = dict.fromkeys(self.values, "input")
         where: dict[int, tuple[int, int]] = {}
         for t, phase in enumerate(self.phases):
             for k, nest in enumerate(phase.nests):

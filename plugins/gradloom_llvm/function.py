@@ -1,0 +1,149 @@
+"""Function: a kernel as it is written: names, loops, and where values lie in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, final
+
+import numpy as np
+
+from gradloom_llvm.elementwise import TYPES
+from gradloom_llvm.loops import Loops
+
+#: A number that depends on sizes: what it is, and of which value or label.
+Parameter = tuple[Any, ...]
+
+
+@final
+class Function:
+    """The text of a kernel's function, and the numbers it asks for.
+
+    Parameters
+    ----------
+    loops : Loops
+    vector_bytes : int
+        Width of a vector register.
+    strided : frozenset of (value, label)
+        Inputs whose innermost label does not step from element to element.
+    """
+
+    def __init__(self, loops: Loops, vector_bytes: int, strided: frozenset[tuple[int, int]]) -> None:
+        self.loops = loops
+        self.vector_bytes = vector_bytes
+        #: Whether loads and stores under a mask cost no more than others: then one loop does all.
+        self.masks = vector_bytes >= 64
+        self.parameters: list[Parameter] = []
+        self.requests: set[tuple[str, str, int]] = set()
+        self.declares: set[str] = set()
+        self.entry: list[str] = []
+        self.lines: list[str] = []
+        #: While a row phase is written: the running chunk.
+        self.chunk: str | None = None
+        self._strided = strided
+        self._known: dict[Any, str] = {}
+        self._counter = 0
+
+    # -- text ------------------------------------------------------------------------------
+
+    def fresh(self, word: str) -> str:
+        """Return a new name."""
+        self._counter += 1
+        return f"{word}.{self._counter}"
+
+    def emit(self, text: str) -> str:
+        """Append an instruction and return the name of its value."""
+        name = "%" + self.fresh("s")
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def label(self, name: str) -> None:
+        """Begin a basic block."""
+        self.lines.append(f"{name}:")
+
+    def branch(self, target: str) -> None:
+        """End a basic block."""
+        self.lines.append(f"  br label %{target}")
+
+    def open(self, start: str, stop: str, step: str) -> tuple[str, Callable[[], None]]:
+        """Open a loop; return its index and what closes it."""
+        name = self.fresh("loop")
+        self.branch(f"{name}.start")
+        self.label(f"{name}.start")
+        self.branch(name)
+        self.label(name)
+        index, following = f"%{name}.i", f"%{name}.next"
+        self.lines.append(f"  {index} = phi i64 [ {start}, %{name}.start ], [ {following}, %{name}.latch ]")
+        inside = self.emit(f"icmp slt i64 {index}, {stop}")
+        self.lines.append(f"  br i1 {inside}, label %{name}.body, label %{name}.done")
+        self.label(f"{name}.body")
+
+        def close() -> None:
+            self.branch(f"{name}.latch")
+            self.label(f"{name}.latch")
+            self.lines.append(f"  {following} = add i64 {index}, {step}")
+            self.branch(name)
+            self.label(f"{name}.done")
+
+        return index, close
+
+    def minimum(self, a: str, b: str) -> str:
+        """Return the lesser of two numbers."""
+        less = self.emit(f"icmp ult i64 {a}, {b}")
+        return self.emit(f"select i1 {less}, i64 {a}, i64 {b}")
+
+    # -- numbers and addresses ---------------------------------------------------------------
+
+    def _in_entry(self, key: Any, text: str) -> str:
+        """Return a value computed once, at the start of the function."""
+        if key not in self._known:
+            name = "%" + self.fresh("e")
+            self.entry.append(f"  {name} = {text}")
+            self._known[key] = name
+        return self._known[key]
+
+    def number(self, *key: Any) -> str:
+        """Return a number that depends on sizes."""
+        if key not in self._known:
+            self.parameters.append(key)
+            position = len(self.parameters) - 1
+            address = self._in_entry(("address", key), f"getelementptr i64, ptr %n, i64 {position}")
+            self._in_entry(key, f"load i64, ptr {address}")
+        return self._known[key]
+
+    def pointer(self, i: int) -> str:
+        """Return the address of the first element of a value's storage."""
+        loops = self.loops
+        place = loops.places[i]
+        if place in ("input", "output"):
+            inputs = loops.region.inputs
+            position = inputs.index(i) if place == "input" else len(inputs) + loops.outputs.index(i)
+            address = self._in_entry(("slot", i), f"getelementptr ptr, ptr %p, i64 {position}")
+            return self._in_entry(("pointer", i), f"load ptr, ptr {address}")
+        area = "%block" if place == "block" else "%ws"
+        return self._in_entry(("pointer", i), f"getelementptr i8, ptr {area}, i64 {self.number('offset', i)}")
+
+    def partials(self, i: int) -> str:
+        """Return the address of the partial results of a value that is reduced over rows."""
+        return self._in_entry(("partials", i), f"getelementptr i8, ptr %ws, i64 {self.number('partial', i)}")
+
+    def partial_of_chunk(self, i: int) -> str:
+        """Return the address of the running chunk's partial results."""
+        memory = TYPES[self.loops.values[i].dtype.name][1]
+        offset = self.emit(f"mul i64 {self.chunk}, {self.number('width', i)}")
+        return self.emit(f"getelementptr {memory}, ptr {self.partials(i)}, i64 {offset}")
+
+    def stride(self, i: int, label: int) -> str:
+        """Return the step of a value along a label, in elements."""
+        if label == self.loops.values[i].labels[-1] and (i, label) not in self._strided:
+            return "1"
+        return self.number("stride", i, label)
+
+    def range(self, label: int, r0: str, r1: str) -> tuple[str, str]:
+        """Return where the loop of a label starts and stops; ``r0``, ``r1`` bound the block of rows."""
+        if self.chunk is not None and label == self.loops.row:
+            return r0, r1
+        return "0", self.number("size", label)
+
+    def lanes(self, dtypes: Iterable[np.dtype[Any]]) -> int:
+        """Return how many lanes the widest of some dtypes leaves in a vector."""
+        return self.vector_bytes // max([d.itemsize for d in dtypes if d.kind != "b"], default=4)
