@@ -1,0 +1,297 @@
+"""Builder: a graph under construction in which equal nodes are one, and rules replace nodes.
+
+A rule is a named function ``rule(g, op, args, attrs, spec, k)`` for a node that is about to be added
+to the builder ``g``: an op on nodes ``args``, with attrs and an output spec. It returns None where it
+does not hold, else what stands for the node: the id of a node there is, or ``(op, args, attrs)`` of
+a node to add instead. It may read the definitions ``g.nodes[j]`` and specs ``g.specs[j]`` of any node
+below, and add nodes with ``g.emit``. ``k`` is the position of the argument it was chosen by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from gradloom.graph import INPUT, LITERAL, Graph, RawNode, literal_key, live_nodes
+from gradloom.op import Op, ops
+from gradloom.source import RawSource
+from gradloom.spec import recent_spec
+
+#: ``rule(g, op, args, attrs, spec, k)``.
+RuleFunction = Callable[..., "int | RawNode | None"]
+
+#: What stands for a node: ``replacement(g, new)``, given the new ids of the nodes before it.
+Replacement = Callable[["Builder", list[int]], int]
+
+
+class Rule(NamedTuple):
+    """A rule, and the nodes it is tried on.
+
+    Parameters
+    ----------
+    apply : callable
+        The rule; its name is the rule's name.
+    op : str
+        Op of the nodes.
+    argument : str, optional
+        Op of one of the arguments; without it the rule is tried on every node of the op.
+    exact : bool
+        Whether the bits stay; if not, the result keeps within the stated bound of the op.
+    """
+
+    apply: RuleFunction
+    op: str
+    argument: str | None = None
+    exact: bool = True
+
+
+#: For an op: rules to try on every node, and rules by the op of an argument.
+RuleTable = Mapping[Op, tuple[tuple[Rule, ...], Mapping[Op, tuple[Rule, ...]]]]
+
+
+def rule_table(rules: Iterable[Rule]) -> RuleTable:
+    """Return rules by the ops they are tried on."""
+    always: dict[Op, list[Rule]] = {}
+    chosen: dict[Op, dict[Op, list[Rule]]] = {}
+    for rule in rules:
+        if rule.op not in ops:
+            continue
+        op = ops[rule.op]
+        if rule.argument is None:
+            always.setdefault(op, []).append(rule)
+        else:
+            chosen.setdefault(op, {}).setdefault(ops[rule.argument], []).append(rule)
+    return {
+        op: (tuple(always.get(op, ())), {key: tuple(found) for key, found in chosen.get(op, {}).items()})
+        for op in (always | chosen)
+    }
+
+
+#: Ops whose arguments may change places.
+_COMMUTATIVE = frozenset("add multiply annihilating_multiply equal not_equal logical_and logical_or".split())
+
+
+class Builder:
+    """A graph under construction.
+
+    Parameters
+    ----------
+    table : mapping
+        Rules, as `rule_table` gives them.
+    """
+
+    def __init__(self, table: RuleTable) -> None:
+        self.table = table
+        self.nodes: list[RawNode] = []
+        self.specs: list[Any] = []
+        self.sources: list[RawSource | None] = []
+        #: Which node of the old graph each one was made for.
+        self.origins: list[int] = []
+        #: How many nodes and outputs of the old graph use what each one stands for.
+        self.uses: list[int] = []
+        self.literals: list[Any] = []
+        #: The old node that is being replaced, and its source.
+        self.origin = -1
+        self.source: RawSource | None = None
+        self._known: dict[Any, int] = {}
+        self._values: dict[int, Any] = {}
+        self._commutative = frozenset([ops[name] for name in _COMMUTATIVE])
+
+    # -- adding nodes --------------------------------------------------------------------
+
+    def place(self, op: Op, args: tuple[int, ...], attrs: tuple[Any, ...], spec: Any) -> int:
+        """Return a node for an op on nodes: by the first rule that holds, or a node of its own."""
+        rules = self.table.get(op)
+        if rules is not None:
+            always, chosen = rules
+            for rule in always:
+                result = rule.apply(self, op, args, attrs, spec, 0)
+                if result is not None:
+                    if type(result) is tuple:
+                        return self.place(*result, spec)
+                    if self.specs[result] is spec:
+                        return result  # type: ignore[return-value]
+            if chosen:
+                nodes = self.nodes
+                for k, j in enumerate(args):
+                    for rule in chosen.get(nodes[j][0], ()):
+                        result = rule.apply(self, op, args, attrs, spec, k)
+                        if result is not None:
+                            if type(result) is tuple:
+                                return self.place(*result, spec)
+                            if self.specs[result] is spec:
+                                return result  # type: ignore[return-value]
+        return self.add(op, args, attrs, spec)
+
+    def add(self, op: Op, args: tuple[int, ...], attrs: tuple[Any, ...], spec: Any) -> int:
+        """Return the node of an op on nodes, without trying rules; equal nodes are one."""
+        key = (
+            (op, (args[1], args[0]), attrs)
+            if op in self._commutative and args[0] > args[1]
+            else (op, args, attrs)
+        )
+        found = self._known.get(key)
+        if found is not None and self.specs[found] is spec:
+            self._hear(found)
+            return found
+        index = self._known[key] = self.append(op, args, attrs, spec)
+        return index
+
+    def append(self, op: Op, args: tuple[int, ...], attrs: tuple[Any, ...], spec: Any) -> int:
+        """Append a node as it stands and return its id."""
+        nodes = self.nodes
+        index = len(nodes)
+        nodes.append((op, args, attrs))
+        self.specs.append(spec)
+        self.sources.append(self.source)
+        self.origins.append(self.origin)
+        self.uses.append(0)
+        return index
+
+    def _hear(self, found: int) -> None:
+        """Let a node of a gradient warn as the user's own node that it now also stands for."""
+        known = self.sources[found]
+        if known is not None and known[2] >= 0 and (self.source is None or self.source[2] < 0):
+            self.sources[found] = self.source
+            self.origins[found] = self.origin
+
+    def emit(self, name: str, args: tuple[int, ...], *attrs: Any) -> int:
+        """Return a node for an op by name, its spec by the spec rule."""
+        op = ops[name]
+        specs = self.specs
+        return self.place(op, args, attrs, op.infer(tuple([specs[j] for j in args]), attrs)[0])
+
+    def literal(self, value: Any, dtype: Any) -> int:
+        """Return the node of a Python scalar."""
+        key = dtype.num, literal_key(value)
+        found = self._known.get(key)
+        if found is None:
+            spec = recent_spec((), dtype)
+            found = self._known[key] = self.append(LITERAL, (), (spec, len(self.literals)), spec)
+            self.literals.append(value)
+        return found
+
+    # -- reading -------------------------------------------------------------------------
+
+    def constant(self, j: int) -> Any:
+        """Return the value of a literal node, as its dtype holds it; None for any other node."""
+        op, _, attrs = self.nodes[j]
+        if op is not LITERAL:
+            return None
+        value = self._values.get(j)
+        if value is None:
+            value = self._values[j] = attrs[0].dtype.type(self.literals[attrs[1]]).item()
+        return value
+
+    # -- the end -------------------------------------------------------------------------
+
+    def graph(self, inputs: tuple[int, ...], outputs: tuple[int, ...], new: list[int]) -> tuple[Graph, list[int]]:
+        """Return the live part as a graph, and the old node that each node was made for.
+
+        Parameters
+        ----------
+        inputs, outputs : tuple of int
+        new : list of int
+            For each old node the one that stands for it, or -1.
+        """
+        live = live_nodes(self.nodes, outputs)
+        for i in inputs:
+            live[i] = 1
+        final = [-1] * len(live)
+        kept = [i for i, alive in enumerate(live) if alive]
+        for k, i in enumerate(kept):
+            final[i] = k
+        nodes: list[RawNode] = []
+        literals: list[Any] = []
+        sources: list[RawSource | None] = []
+        for k, i in enumerate(kept):
+            op, args, attrs = self.nodes[i]
+            if args:
+                nodes.append((op, tuple([final[j] for j in args]), attrs))
+            elif op is LITERAL:
+                nodes.append((op, args, (attrs[0], len(literals))))
+                literals.append(self.literals[attrs[1]])
+            else:
+                nodes.append((op, args, attrs))
+            source = self.sources[i]
+            if source is not None and source[2] >= 0:
+                # What a node is the gradient of may be gone; the node stays one of a gradient.
+                j = new[source[2]] if source[2] < len(new) else -1
+                source = source[0], source[1], final[j] if j >= 0 and live[j] else k
+            sources.append(source)
+        graph = Graph(
+            tuple(nodes),
+            tuple([self.specs[i] for i in kept]),
+            tuple([final[i] for i in inputs]),
+            tuple([final[i] for i in outputs]),
+            tuple(literals),
+            tuple(sources),
+        )
+        return graph, [self.origins[i] for i in kept]
+
+
+def rebuild(graph: Graph, g: Builder) -> tuple[Graph, list[int]]:
+    """Place the live nodes of a graph in a builder; return what comes out, and origins."""
+    nodes, specs, sources, literals = graph.nodes, graph.specs, graph.sources, graph.literals
+    uses = count_uses(graph)
+    new = [-1] * len(nodes)
+    place = g.place
+    total = g.uses
+    for i, (op, inputs, attrs) in enumerate(nodes):
+        if not uses[i] and op is not INPUT:
+            continue
+        g.source = sources[i]
+        g.origin = i
+        if inputs:
+            j = new[i] = place(op, tuple([new[j] for j in inputs]), attrs, specs[i])
+            total[j] += uses[i]
+        elif op is INPUT:
+            new[i] = g.append(op, (), attrs, specs[i])
+        elif op is LITERAL:
+            new[i] = g.literal(literals[attrs[1]], attrs[0].dtype)
+        else:
+            new[i] = place(op, (), attrs, specs[i])
+    return g.graph(tuple([new[i] for i in graph.inputs]), tuple([new[i] for i in graph.outputs]), new)
+
+
+def replace_nodes(
+    graph: Graph, g: Builder, replacements: Mapping[int, Replacement], order: Iterable[int]
+) -> tuple[Graph, list[int]]:
+    """Copy a graph into a builder, some nodes replaced; return what comes out, and origins.
+
+    Parameters
+    ----------
+    graph : Graph
+    g : Builder
+    replacements : mapping
+        What stands for some nodes: ``replacement(g, new)``, given the new ids of the nodes before.
+    order : iterable of int
+        The nodes, in the order they are copied.
+    """
+    new = [-1] * len(graph.nodes)
+    for i in order:
+        op, inputs, attrs = graph.nodes[i]
+        g.source = graph.sources[i]
+        g.origin = i
+        if i in replacements:
+            new[i] = replacements[i](g, new)
+        elif op is LITERAL:
+            new[i] = g.literal(graph.literals[attrs[1]], attrs[0].dtype)
+        elif op is INPUT:
+            new[i] = g.append(op, inputs, attrs, graph.specs[i])
+        else:
+            new[i] = g.add(op, tuple([new[j] for j in inputs]), attrs, graph.specs[i])
+    return g.graph(tuple([new[i] for i in graph.inputs]), tuple([new[i] for i in graph.outputs]), new)
+
+
+def count_uses(graph: Graph) -> list[int]:
+    """Return how many live nodes and outputs use each node; 0 for dead ones."""
+    nodes = graph.nodes
+    uses = [0] * len(nodes)
+    for i in graph.outputs:
+        uses[i] += 1
+    for i in range(len(nodes) - 1, -1, -1):
+        if uses[i]:
+            for j in nodes[i][1]:
+                uses[j] += 1
+    return uses

@@ -1,0 +1,149 @@
+"""Rules of reductions: over nothing, over reductions, over broadcasts; and sums that are products of matrices."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gradloom.graph import RawNode
+from gradloom.op import Op, ops
+from gradloom.simplify.arithmetic import never_minus_zero
+from gradloom.simplify.builder import Builder, Rule
+from gradloom.spec import Spec
+
+Args = tuple[int, ...]
+Result = int | RawNode | None
+
+#: Elements from which on a product of matrices beats a product of arrays and a sum.
+MATMUL_SIZE = 256
+
+
+def reduce_nothing(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
+    """A reduction over no axis, or axes of length 1 -> a reshape; the dtype stays.
+
+    A sum turns -0.0 into 0.0, so only where that cannot be.
+    """
+    x = g.specs[args[0]]
+    if any([x.shape[axis] != 1 for axis in attrs[0]]) or x.dtype != spec.dtype:
+        return None
+    if op.name == "sum" and not never_minus_zero(g, args[0]):
+        return None
+    return ops["reshape"], args, (spec.shape,)
+
+
+def reduce_reduced(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
+    """``sum(sum(x)) -> sum(x)`` over the axes of both, where the inner one is used nowhere else.
+
+    The same of prod, any and all. Sums and products round in another order, within n eps of the
+    sum of absolute values.
+    """
+    _, inner, (axes, keepdims) = g.nodes[args[0]]
+    x = g.specs[inner[0]]
+    if g.uses[args[0]] > 1 or keepdims != attrs[1] or g.specs[args[0]].dtype != spec.dtype:
+        return None
+    left = range(x.ndim) if keepdims else [axis for axis in range(x.ndim) if axis not in axes]
+    return op, inner, (tuple(sorted({*axes, *[left[axis] for axis in attrs[0]]})), keepdims)
+
+
+def sum_of_broadcast(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
+    """``sum(broadcast_to(x)) -> sum(x) * n`` over n > 0 equal terms; real and integers.
+
+    One rounding instead of up to n - 1: within n eps of the sum. The sum of -0.0 is 0.0, so
+    0.0 is added where nothing is left to sum.
+    """
+    x = g.nodes[args[0]][1][0]
+    small, full = g.specs[x], g.specs[args[0]]
+    if small.dtype != spec.dtype or spec.dtype.kind not in "fi" or not full.size:
+        return None
+    extra = full.ndim - small.ndim
+    wide = [axis for axis in attrs[0] if axis < extra or small.shape[axis - extra] < full.shape[axis]]
+    count = math.prod([full.shape[axis] for axis in wide])
+    if not wide or count > 2**24:  # the largest count that float32 holds exactly; float16 stops earlier
+        return None
+    if spec.dtype.itemsize < 4 and count > 2048:
+        return None
+    rest = tuple([axis - extra for axis in attrs[0] if axis >= extra])
+    if any([small.shape[axis] != 1 for axis in rest]):
+        x = g.emit("sum", (x,), rest, True)
+    elif spec.dtype.kind == "f" and not never_minus_zero(g, x):
+        x = g.emit("add", (x, g.literal(0.0, spec.dtype)))
+    if count > 1:
+        x = g.emit("multiply", (x, g.literal(float(count) if spec.dtype.kind == "f" else count, spec.dtype)))
+    # With its summed axes of length 1, then without them, then broadcast along those not summed.
+    kept = [(n, full.shape[extra + axis]) for axis, n in enumerate(small.shape) if axis not in rest]
+    lead = [full.shape[axis] for axis in range(extra) if axis not in attrs[0]]
+    if attrs[1]:
+        shape: tuple[int, ...] = g.specs[x].shape
+    else:
+        shape = tuple([n for n, _ in kept])
+    if shape != g.specs[x].shape:
+        x = g.emit("reshape", (x,), shape)
+    del lead
+    return x if g.specs[x].shape == spec.shape else (ops["broadcast_to"], (x,), (spec.shape,))
+
+
+def sum_of_product(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
+    """``sum(a[:, :, None] * b[None], axis=1) -> a @ b``: a product of matrices, or of a matrix and a vector.
+
+    Real floats, a product used nowhere else. A fused loop over product and sum would read
+    both factors once for each element of the other; a product of matrices does not. Rounds in
+    another order, within n eps of the sum of absolute values; inf * 0 is NaN in both.
+    """
+    product, (a, b), _ = g.nodes[args[0]]
+    full = g.specs[args[0]]
+    if g.uses[args[0]] > 1 or full.dtype.kind != "f" or full.dtype.itemsize not in (4, 8) or full.size < MATMUL_SIZE:
+        return None
+    roles = _roles(g.specs[a], g.specs[b], full, attrs[0])
+    if roles is None:
+        return None
+    summed, own_a, own_b = roles
+    if own_a is not None and (own_b is None or own_a < own_b):
+        left, right = _matrix(g, a, own_a, summed, full.ndim), _matrix(g, b, summed, own_b, full.ndim)
+    else:
+        left, right = _matrix(g, b, own_b, summed, full.ndim), _matrix(g, a, summed, own_a, full.ndim)
+    return ops["reshape"], (g.emit("matmul", (left, right)),), (spec.shape,)
+
+
+def _roles(a: Spec, b: Spec, full: Spec, axes: tuple[int, ...]) -> tuple[int, int | None, int | None] | None:
+    """Return the summed axis, and the axis that only one factor has; None for any other pattern."""
+    summed = []
+    own: dict[str, list[int]] = {"a": [], "b": []}
+    for axis, n in enumerate(full.shape):
+        in_a = axis >= full.ndim - a.ndim and a.shape[axis - full.ndim] == n
+        in_b = axis >= full.ndim - b.ndim and b.shape[axis - full.ndim] == n
+        if n == 1:
+            continue
+        if axis in axes:
+            if not (in_a and in_b):
+                return None
+            summed.append(axis)
+        elif in_a and in_b:
+            return None
+        else:
+            own["a" if in_a else "b"].append(axis)
+    if len(summed) != 1 or max(len(own["a"]), len(own["b"])) != 1:
+        return None
+    return summed[0], *[own[name][0] if own[name] else None for name in "ab"]  # type: ignore[return-value]
+
+
+def _matrix(g: Builder, x: int, first: int | None, second: int | None, ndim: int) -> int:
+    """Return a factor as a matrix of two axes of the product, or a vector of one."""
+    spec = g.specs[x]
+    offset = ndim - spec.ndim
+    axes = [axis for axis in (first, second) if axis is not None]
+    order = sorted(axes)
+    shape = tuple([spec.shape[axis - offset] for axis in order])
+    if shape != spec.shape:
+        x = g.emit("reshape", (x,), shape)
+    return x if axes == order else g.emit("transpose", (x,), (1, 0))
+
+
+_REDUCTIONS = ("sum", "prod", "max", "min", "any", "all")
+
+#: The rules of reductions, in the order they are tried.
+REDUCTIONS = (
+    *[Rule(reduce_nothing, name) for name in _REDUCTIONS],
+    *[Rule(reduce_reduced, name, name, exact=name in ("any", "all")) for name in ("sum", "prod", "any", "all")],
+    Rule(sum_of_broadcast, "sum", "broadcast_to", exact=False),
+    Rule(sum_of_product, "sum", "multiply", exact=False),
+)
