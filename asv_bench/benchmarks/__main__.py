@@ -12,9 +12,12 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.compare import Row, plot, steady_state, table
-from benchmarks.fresh import FIRST_CALL_TARGET, fresh_rows
+from benchmarks.fresh import first_calls, peaks
 from benchmarks.limits import limits
 from benchmarks.workloads import WORKLOADS
+
+#: The parts of a workload's samples that are measured for the cost against size.
+FRACTIONS = (16, 8, 4, 2, 1)
 
 
 def arguments() -> argparse.Namespace:
@@ -28,6 +31,7 @@ def arguments() -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--first-call", action="store_true", help="trace, compile and run in fresh processes instead")
     what.add_argument("--memory", action="store_true", help="peak memory in fresh processes instead")
+    what.add_argument("--sizes", action="store_true", help="cost against size: n/16, n/8, ... n samples")
     what.add_argument("--limits", action="store_true", help="bandwidth and flops of this machine instead")
     return parser.parse_args()
 
@@ -35,19 +39,20 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure, print, save the plot."""
     options = arguments()
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 130)
     if options.limits:
         console.print(limits_table())
         return 0
+    workloads = [WORKLOADS[name] for name in options.only]
+    if options.sizes:
+        workloads = [w.at(w.size // part) for w in workloads if w.size is not None for part in FRACTIONS]
     if options.first_call:
-        rows, title, unit, digits = fresh_rows("first_call", options.only), "First call, ms", 1e-3, 0
+        title, unit, digits, rows = "First call, ms", 1e-3, 0, first_calls(workloads)
     elif options.memory:
-        rows, title, unit, digits = fresh_rows("memory", options.only), "Peak memory above the inputs, MB", 1e6, 1
+        title, unit, digits, rows = "Peak memory above the inputs, MB", 1e6, 1, peaks(workloads)
     else:
-        rows, title, unit, digits = steady_state(options.only, options.seconds), "Value and gradient, ms", 1e-3, 3
-    found = list(progress(rows, len(options.only)))
-    if options.first_call:
-        found = [row._replace(target=FIRST_CALL_TARGET) if "jax" in row.amounts else row for row in found]
+        title, unit, digits, rows = "Value and gradient, ms", 1e-3, 3, steady_state(workloads, options.seconds)
+    found = list(progress(rows, len(workloads)))
     console.print(table(found, title, unit, digits))
     plot(found, options.plot, title.split(",")[0])
     console.print(f"Plot: {options.plot}")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import platform
+import statistics
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.interleaved import medians
+from benchmarks.interleaved import samples
 from benchmarks.libraries import LIBRARIES, PEERS
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import Workload
 
 
 class Row(NamedTuple):
@@ -18,24 +19,35 @@ class Row(NamedTuple):
 
     workload: str
     amounts: dict[str, float]
+    #: The ratio to the best peer that we are content with.
     target: float | None
-
-    @property
-    def best_peer(self) -> float | None:
-        """The least amount of a peer, if any is installed."""
-        return min((amount for name, amount in self.amounts.items() if name != "gradloom"), default=None)
+    #: The least amount seen per library: what other work on the machine disturbs least.
+    least: dict[str, float]
 
     def ratio(self, library: str = "gradloom") -> float | None:
         """Return a library's amount over that of the best peer; None if either is not known."""
-        best = self.best_peer
-        return self.amounts[library] / best if best and library in self.amounts else None
+        return _to_best_peer(self.amounts, library)
+
+    def least_ratio(self) -> float | None:
+        """Return the same for gradloom, of the least amounts."""
+        return _to_best_peer(self.least, "gradloom")
 
 
-def steady_state(names: Iterable[str], seconds: float) -> Iterator[Row]:
-    """Yield the median seconds of value and gradient, interleaved in this process."""
-    for name in names:
-        workload = WORKLOADS[name]
-        yield Row(name, medians(workload.calls(), seconds), workload.target)
+def _to_best_peer(amounts: dict[str, float], library: str) -> float | None:
+    best = min((amount for name, amount in amounts.items() if name != "gradloom"), default=None)
+    return amounts[library] / best if best and library in amounts else None
+
+
+def row(workload: Workload, found: dict[str, list[float]], target: float | None) -> Row:
+    """Return the medians and the least of several measurements per library."""
+    amounts = {name: statistics.median(values) for name, values in found.items()}
+    return Row(workload.name, amounts, target, {name: min(values) for name, values in found.items()})
+
+
+def steady_state(workloads: Iterable[Workload], seconds: float) -> Iterator[Row]:
+    """Yield the seconds of value and gradient, interleaved in this process."""
+    for workload in workloads:
+        yield row(workload, samples(workload.calls(), seconds), workload.target)
 
 
 def machine() -> str:
@@ -50,24 +62,23 @@ def machine() -> str:
 
 
 def table(rows: Iterable[Row], title: str, unit: float, digits: int) -> Any:
-    """Return a rich table: amounts over ``unit`` per library, and the ratio to the best peer."""
+    """Return a rich table: medians over ``unit`` per library, and the ratios to the best peer."""
     from rich.table import Table
 
     result = Table("workload", title=title, caption=machine())
-    for heading in (*LIBRARIES, "ratio to best peer", "target"):
+    for heading in (*LIBRARIES, "ratio to best peer", "of the least", "target"):
         result.add_column(heading, justify="right")
     for row in rows:
         amounts = [f"{row.amounts[name] / unit:,.{digits}f}" if name in row.amounts else "" for name in LIBRARIES]
         ratio = row.ratio()
-        met = row.target is None or ratio is None or ratio <= row.target
-        style = "" if row.target is None or ratio is None else "[green]" if met else "[red]"
-        result.add_row(
-            row.workload,
-            *amounts,
-            f"{style}{ratio:.2f}" if ratio is not None else "",
-            f"{row.target:.2f}" if row.target is not None else "",
-        )
+        style = "" if row.target is None or ratio is None else "[green]" if ratio <= row.target else "[red]"
+        result.add_row(row.workload, *amounts, style + number(ratio), number(row.least_ratio()), number(row.target))
     return result
+
+
+def number(ratio: float | None) -> str:
+    """Return a ratio in two digits after the point, or nothing."""
+    return "" if ratio is None else f"{ratio:.2f}"
 
 
 COLOURS = {"gradloom": "#d1495b", "jax": "#30638e", "torch": "#edae49", "autograd": "#8d99ae"}
@@ -82,14 +93,12 @@ def plot(rows: list[Row], path: Path, what: str) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    rows = [row for row in rows if row.best_peer is not None][::-1]
+    rows = [row for row in rows if row.ratio() is not None][::-1]
     figure, axes = plt.subplots(figsize=(8.0, 1.4 + 0.36 * len(rows)), layout="constrained")
     axes.axvline(1.0, color="0.3", linewidth=1.0, zorder=1)
     for y, row in enumerate(rows):
         axes.axhline(y, color="0.92", linewidth=1.0, zorder=0)
-        own = row.ratio()
-        if own is not None:
-            axes.plot([own, 1.0], [y, y], color=COLOURS["gradloom"], linewidth=2.5, alpha=0.45, zorder=2)
+        axes.plot([row.ratio(), 1.0], [y, y], color=COLOURS["gradloom"], linewidth=2.5, alpha=0.45, zorder=2)
         if row.target is not None:
             axes.plot(row.target, y, marker="|", markersize=13, markeredgewidth=2, color="0.2", zorder=3)
     for library, colour in COLOURS.items():

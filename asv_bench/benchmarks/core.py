@@ -1,20 +1,35 @@
-"""The core itself: import time, cost of a traced op, long chains, memory."""
+"""The core itself: imports, tracing, what a plan and a call cost beside the kernels, long chains, memory."""
 
 from __future__ import annotations
 
+import statistics
 import sys
+import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 import gradloom as gl
+from benchmarks.fresh import import_seconds
+from benchmarks.interleaved import batch, least
+from benchmarks.libraries import LIBRARIES, argnums
+from benchmarks.workloads import WORKLOADS
 
 
-def timeraw_import_gradloom() -> str:
-    return "import gradloom"
+class Import:
+    """Imports in fresh interpreters."""
 
+    def timeraw_gradloom(self) -> str:
+        return "import gradloom"
 
-def timeraw_import_numpy() -> str:
-    return "import numpy"
+    def timeraw_numpy(self) -> str:
+        return "import numpy"
+
+    def track_ratio_to_numpy(self) -> float:
+        return import_seconds("gradloom") / import_seconds("numpy")
+
+    track_ratio_to_numpy.unit = "ratio"  # type: ignore[attr-defined]
 
 
 class Chain:
@@ -60,28 +75,94 @@ class Memory:
 
 
 class Tracing:
-    """Seconds to record one op."""
+    """Seconds to record one op: the second half of a trace of so many."""
 
-    def setup(self) -> None:
-        self.x = np.arange(10.0)
+    params = [100, 1_000, 10_000]
+    param_names = ["ops"]
 
-    def track_seconds_per_op(self) -> float:
-        import time
+    def track_seconds_per_op(self, ops: int) -> float:
+        x = np.arange(10.0)
 
-        def seconds(ops: int) -> float:
-            def f(x: np.ndarray) -> np.ndarray:
-                for _ in range(ops):
+        def seconds(count: int) -> float:
+            def f(x: Any) -> Any:
+                for _ in range(count):
                     x = x + x
                 return np.sum(x)
 
             graph = gl.make_graph(f)
-            best = float("inf")
-            for _ in range(20):
-                start = time.perf_counter()
-                graph(self.x)
-                best = min(best, time.perf_counter() - start)
-            return best
+            return least(lambda: graph(x), 20, max(1, 1000 // count))
 
-        return (seconds(2000) - seconds(1000)) / 1000
+        return (seconds(ops) - seconds(ops // 2)) / (ops - ops // 2)
 
     track_seconds_per_op.unit = "s"  # type: ignore[attr-defined]
+
+
+class Plan:
+    """Seconds a plan adds to each kernel: a chain of products of 2 x 2 matrices, less the products alone."""
+
+    params = [100, 1_000]
+    param_names = ["kernels"]
+
+    def track_seconds_per_kernel(self, kernels: int) -> float:
+        angle = 0.1
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+        def chain(x: Any, turn: Any) -> Any:
+            for _ in range(kernels):
+                x = x @ turn
+            return x
+
+        run = gl.jit(chain)
+        return (fastest(lambda: run(turn, turn)) - fastest(lambda: chain(turn, turn))) / kernels
+
+    track_seconds_per_kernel.unit = "s"  # type: ignore[attr-defined]
+
+
+class Call:
+    """What `jit` costs: a call of the identity on a 0-d array, and of a gradient on it."""
+
+    def track_seconds_of_identity(self) -> float:
+        identity, x = gl.jit(lambda x: x), np.array(1.0)
+        return fastest(lambda: identity(x), 1000)
+
+    def track_seconds_of_square(self) -> float:
+        gradient, x = gl.jit(gl.value_and_grad(lambda x: x * x)), np.array(1.0)
+        return fastest(lambda: gradient(x), 1000)
+
+    track_seconds_of_identity.unit = "s"  # type: ignore[attr-defined]
+    track_seconds_of_square.unit = "s"  # type: ignore[attr-defined]
+
+
+class NewShape:
+    """What the first call with a new shape costs over the calls after it; fewer samples than usual."""
+
+    params = [name for name, workload in WORKLOADS.items() if workload.size is not None]
+    param_names = ["workload"]
+    timeout = 300
+
+    def track_seconds_over_the_run(self, workload: str) -> float:
+        whole, library = WORKLOADS[workload], LIBRARIES["gradloom"]
+        assert whole.size is not None
+        size = max(4, whole.size // 64)
+        gradient = None
+        over = []
+        for new in range(size, size + 8):
+            params, data = whole.at(new).arrays()
+            if gradient is None:
+                gradient = gl.jit(gl.value_and_grad(whole.loss(library), argnums(params)))
+                gradient(*params, *data)
+                continue
+            start = time.perf_counter()
+            gradient(*params, *data)
+            first = time.perf_counter() - start
+            over.append(first - statistics.median(batch(lambda: gradient(*params, *data), 1) for _ in range(9)))  # noqa: B023
+        return statistics.median(over)
+
+    track_seconds_over_the_run.unit = "s"  # type: ignore[attr-defined]
+
+
+def fastest(call: Callable[[], Any], count: int = 1) -> float:
+    """Return the least seconds per call, warmed up."""
+    for _ in range(3):
+        call()
+    return least(call, 50, count)

@@ -9,7 +9,6 @@ import contextlib
 import importlib
 import importlib.util
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,13 +16,14 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from benchmarks.compare import Row
+from benchmarks.compare import Row, row
 from benchmarks.libraries import LIBRARIES
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import WORKLOADS, Workload
 
 FOLDER = Path(__file__).parents[1]
-#: First call of gradloom over that of jax.jit, at most.
+#: First call of gradloom over that of jax.jit, at most. Peers that compile nothing are no measure for it.
 FIRST_CALL_TARGET = 0.3
+COMPILING = ("gradloom", "jax")
 
 
 def first_call(workload: str, library: str) -> float:
@@ -86,15 +86,28 @@ def in_fresh_process(measure: str, workload: str, library: str) -> float:
     return float(done.stdout.split()[-1])
 
 
-def fresh_rows(measure: str, names: Iterable[str], repeats: int = 3) -> Iterator[Row]:
-    """Yield the medians over fresh processes, the libraries taking turns."""
-    for name in names:
-        workload = WORKLOADS[name]
-        found: dict[str, list[float]] = {library: [] for library in workload.libraries()}
-        for _ in range(repeats):
-            for library in found:
-                found[library].append(in_fresh_process(measure, name, library))
-        yield Row(name, {library: statistics.median(values) for library, values in found.items()}, None)
+def first_calls(workloads: Iterable[Workload], repeats: int = 3) -> Iterator[Row]:
+    """Yield the seconds of first calls, of the libraries that compile."""
+    for workload in workloads:
+        if workload.jit:
+            libraries = [name for name in workload.libraries() if name in COMPILING]
+            target = FIRST_CALL_TARGET if len(libraries) > 1 else None
+            yield row(workload, measured("first_call", workload, libraries, repeats), target)
+
+
+def peaks(workloads: Iterable[Workload], repeats: int = 1) -> Iterator[Row]:
+    """Yield the peak memory in bytes."""
+    for workload in workloads:
+        yield row(workload, measured("memory", workload, workload.libraries(), repeats), None)
+
+
+def measured(measure: str, workload: Workload, libraries: Iterable[str], repeats: int) -> dict[str, list[float]]:
+    """Return what ``measure`` finds in several fresh processes, the libraries taking turns."""
+    found: dict[str, list[float]] = {library: [] for library in libraries}
+    for _ in range(repeats):
+        for library, values in found.items():
+            values.append(in_fresh_process(measure, workload.name, library))
+    return found
 
 
 def import_seconds(module: str, repeats: int = 5) -> float:

@@ -13,8 +13,8 @@ BATCH_SECONDS = 0.005
 LEAST_ROUNDS = 5
 
 
-def medians(calls: Mapping[str, Callable[[], Any]], seconds: float = 2.0, warm_up: int = 3) -> dict[str, float]:
-    """Return the median seconds per call of each, warmed up, in short batches in random order.
+def samples(calls: Mapping[str, Callable[[], Any]], seconds: float, warm_up: int = 3) -> dict[str, list[float]]:
+    """Return seconds per call of each, warmed up, of short batches that take turns in random order.
 
     Parameters
     ----------
@@ -40,7 +40,12 @@ def medians(calls: Mapping[str, Callable[[], Any]], seconds: float = 2.0, warm_u
         for name in order:
             times[name].append(batch(calls[name], sizes[name]))
         rounds += 1
-    return {name: statistics.median(t) for name, t in times.items()}
+    return times
+
+
+def medians(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+    """Return the median seconds per call of each."""
+    return {name: statistics.median(times) for name, times in samples(calls, seconds).items()}
 
 
 def least(call: Callable[[], Any], repeats: int = 20, count: int = 1) -> float:

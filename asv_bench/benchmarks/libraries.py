@@ -54,7 +54,7 @@ class AbstractLibrary(ABC):
 
 @final
 class Gradloom(AbstractLibrary):
-    """This library."""
+    """Gradloom itself."""
 
     name = "gradloom"
     modules = ("numpy", "scipy.special", "gradloom")

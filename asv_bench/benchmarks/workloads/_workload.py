@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,10 @@ class Workload:
 
     name: str
     make: Make
-    #: Returns ``(params, data)``: the arrays to differentiate by, and the others.
-    inputs: Callable[[], tuple[Arrays, Arrays]]
+    #: Returns ``(params, data)``: the arrays to differentiate by, and the others. Takes the size, if there is one.
+    inputs: Callable[..., tuple[Arrays, Arrays]]
+    #: How many samples, where that can vary.
+    size: int | None = None
     #: Spellings of libraries that lack a function, or that have a faster one.
     spellings: Mapping[str, Make] = field(default_factory=dict)
     peers: tuple[str, ...] = PEERS
@@ -35,14 +37,22 @@ class Workload:
     #: The largest ratio to the best peer that we are content with.
     target: float | None = None
 
+    def arrays(self) -> tuple[Arrays, Arrays]:
+        """Return ``(params, data)``."""
+        return self.inputs() if self.size is None else self.inputs(self.size)
+
+    def at(self, size: int) -> Workload:
+        """Return the same workload with another number of samples."""
+        return replace(self, name=f"{self.name}, n={size:,}", size=size, target=None)
+
+    def loss(self, library: AbstractLibrary) -> Callable[..., Any]:
+        """Return the loss, spelled for a library."""
+        return self.spellings.get(library.name, self.make)(library.xp, library.special)
+
     def call(self, library: str) -> Call:
         """Return value and gradient once, for one library, as a function of no arguments."""
-        return self._call(LIBRARIES[library])
-
-    def _call(self, library: AbstractLibrary) -> Call:
-        loss = self.spellings.get(library.name, self.make)(library.xp, library.special)
-        params, data = self.inputs()
-        return library.call(loss, params, data, self.jit)
+        way = LIBRARIES[library]
+        return way.call(self.loss(way), *self.arrays(), self.jit)
 
     def libraries(self) -> list[str]:
         """Return gradloom and the peers that are installed."""

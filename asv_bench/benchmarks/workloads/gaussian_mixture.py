@@ -51,7 +51,7 @@ def constant(n: int, d: int, k: int) -> float:
     return -0.5 * n * d * math.log(2 * math.pi) + k * wishart
 
 
-def inputs(d: int, n: int = 1000, k: int = 25) -> tuple[Arrays, Arrays]:
+def inputs(d: int, n: int, k: int = 25) -> tuple[Arrays, Arrays]:
     """Return weights, means and factors; the points, and where a factor's elements stand in its row."""
     rng = np.random.default_rng(0)
     below = d * (d - 1) // 2
@@ -63,6 +63,6 @@ def inputs(d: int, n: int = 1000, k: int = 25) -> tuple[Arrays, Arrays]:
 
 
 WORKLOADS = [
-    Workload("gaussian_mixture_d10", make, partial(inputs, 10), target=0.60),
-    Workload("gaussian_mixture_d64", make, partial(inputs, 64), target=0.60),
+    Workload("gaussian_mixture_d10", make, partial(inputs, 10), 1000, target=0.60),
+    Workload("gaussian_mixture_d64", make, partial(inputs, 64), 1000, target=0.60),
 ]

@@ -31,7 +31,7 @@ def make_torch(torch: Any, special: Any) -> Callable[..., Any]:
     return loss
 
 
-def inputs(samples: int = 100_000, features: int = 50) -> tuple[Arrays, Arrays]:
+def inputs(samples: int, features: int = 50) -> tuple[Arrays, Arrays]:
     """Return weights and bias; samples and labels."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(samples, features))
@@ -39,4 +39,4 @@ def inputs(samples: int = 100_000, features: int = 50) -> tuple[Arrays, Arrays]:
     return (0.1 * rng.normal(size=features), np.array(0.1)), (X, y)
 
 
-WORKLOADS = [Workload("logistic_regression", make, inputs, spellings={"torch": make_torch}, target=0.75)]
+WORKLOADS = [Workload("logistic_regression", make, inputs, 100_000, spellings={"torch": make_torch}, target=0.75)]

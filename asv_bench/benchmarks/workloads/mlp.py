@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.libraries import Arrays
 from benchmarks.workloads._workload import Workload
 
-LAYERS, BATCH = (784, 512, 512, 10), 256
+LAYERS = (784, 512, 512, 10)
 
 
 def make(xp: Any, special: Any) -> Callable[..., Any]:
@@ -37,14 +37,14 @@ def make_torch(torch: Any, special: Any) -> Callable[..., Any]:
     return loss
 
 
-def inputs() -> tuple[Arrays, Arrays]:
+def inputs(batch: int) -> tuple[Arrays, Arrays]:
     """Return weights and biases by turns; images and labels."""
     rng = np.random.default_rng(0)
     params = []
     for m, n in pairwise(LAYERS):
         params += [rng.normal(0.0, 1.0 / np.sqrt(m), (m, n)), rng.normal(0.0, 0.1, n)]
-    x, labels = rng.uniform(0.0, 1.0, (BATCH, LAYERS[0])), rng.integers(0, LAYERS[-1], BATCH)
+    x, labels = rng.uniform(0.0, 1.0, (batch, LAYERS[0])), rng.integers(0, LAYERS[-1], batch)
     return [p.astype(np.float32) for p in params], (x.astype(np.float32), labels)
 
 
-WORKLOADS = [Workload("mlp", make, inputs, spellings={"torch": make_torch}, rtol=1e-4, target=1.00)]
+WORKLOADS = [Workload("mlp", make, inputs, 256, spellings={"torch": make_torch}, rtol=1e-4, target=1.00)]

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.libraries import Arrays
 from benchmarks.workloads._workload import Workload
 
-STEPS, BATCH, FEATURES, HIDDEN = 100, 32, 32, 64
+STEPS, FEATURES, HIDDEN = 100, 32, 64
 
 
 def make(xp: Any, special: Any) -> Callable[..., Any]:
@@ -25,7 +25,7 @@ def make(xp: Any, special: Any) -> Callable[..., Any]:
     return loss
 
 
-def inputs() -> tuple[Arrays, Arrays]:
+def inputs(batch: int) -> tuple[Arrays, Arrays]:
     """Return the weights; a sequence for each sample, and what to predict."""
     rng = np.random.default_rng(0)
     params = (
@@ -34,7 +34,7 @@ def inputs() -> tuple[Arrays, Arrays]:
         0.1 * rng.normal(size=HIDDEN),
         rng.normal(size=HIDDEN) / np.sqrt(HIDDEN),
     )
-    return params, (rng.normal(size=(STEPS, BATCH, FEATURES)), rng.normal(size=BATCH))
+    return params, (rng.normal(size=(STEPS, batch, FEATURES)), rng.normal(size=batch))
 
 
-WORKLOADS = [Workload("rnn", make, inputs, target=0.85)]
+WORKLOADS = [Workload("rnn", make, inputs, 32, target=0.85)]
