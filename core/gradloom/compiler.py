@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextvars import ContextVar
 from typing import Any
 
 from gradloom.backend import Kernel
@@ -49,5 +50,17 @@ class AbstractCompiler(ABC):
         """
 
 
+#: How many threads one kernel may take; all cores by default. Executors that run several kernels
+#: at once set it, as they do for BLAS.
+kernel_threads: ContextVar[int | None] = ContextVar("gradloom_kernel_threads", default=None)
+
 #: All compilers, by name.
 compilers: Registry[AbstractCompiler] = Registry("compiler", AbstractCompiler)  # type: ignore[type-abstract]
+
+
+def compiler_for(backend: str) -> AbstractCompiler | None:
+    """Return the first compiler for a backend that can run here, or None."""
+    for compiler in compilers:
+        if compiler.backend == backend and compiler.unavailable() is None:
+            return compiler
+    return None

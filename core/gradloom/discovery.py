@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 from gradloom.backend import Kernel, Specialised, backend_of_type, backends, foreign_kernels
+from gradloom.compiler import compilers
 from gradloom.errors import GradloomError, PluginError
 from gradloom.executor import executors
 from gradloom.op import Op, ops
@@ -163,7 +164,7 @@ class PluginLoader:
 
     def _keep_out(self, name: str, owner: str, status: Status, reason: str) -> None:
         self._status.append(PluginStatus(name, owner, status, reason))
-        for registry in (backends, executors):
+        for registry in (backends, compilers, executors):
             registry.refuse(name, reason)
 
 
@@ -181,6 +182,10 @@ def _registers(owner: str, undo: list[Callable[[str], None]]) -> dict[str, Calla
     def register_backend(name: str, factory: Callable[[], Any]) -> None:
         backends.add(name, factory, owner)
         undo.append(lambda why: backends.discard(name, why))
+
+    def register_compiler(name: str, factory: Callable[[], Any]) -> None:
+        compilers.add(name, factory, owner)
+        undo.append(lambda why: compilers.discard(name, why))
 
     def register_executor(name: str, factory: Callable[[], Any]) -> None:
         executors.add(name, factory, owner)
@@ -201,6 +206,7 @@ def _registers(owner: str, undo: list[Callable[[str], None]]) -> dict[str, Calla
 
     return {
         "gradloom_backends": register_backend,
+        "gradloom_compilers": register_compiler,
         "gradloom_executors": register_executor,
         "gradloom_ops": register_one_op,
     }
@@ -236,4 +242,5 @@ def _taken(name: str, first: str, second: str) -> str:
 #: The loader behind every registry.
 plugins = PluginLoader()
 backends.load_with(plugins.ensure_loaded)
+compilers.load_with(plugins.ensure_loaded)
 executors.load_with(plugins.ensure_loaded)

@@ -8,6 +8,7 @@ from typing import Protocol
 import pluggy
 
 from gradloom.backend import AbstractBackend, Kernel, Specialised
+from gradloom.compiler import AbstractCompiler
 from gradloom.executor import AbstractExecutor
 from gradloom.op import Op
 
@@ -26,6 +27,11 @@ class RegisterOp(Protocol):
 @hookspec
 def gradloom_backends(register: Callable[[str, Callable[[], AbstractBackend]], None]) -> None:
     """Register backends: call ``register(name, factory)`` for each."""
+
+
+@hookspec
+def gradloom_compilers(register: Callable[[str, Callable[[], AbstractCompiler]], None]) -> None:
+    """Register compilers: call ``register(name, factory)`` for each."""
 
 
 @hookspec

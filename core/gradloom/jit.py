@@ -53,7 +53,7 @@ def trace_abstractly(
     finally:
         trace.end()
     captured = [trace.input_values[i] for i in trace.inputs[len(specs) :]]
-    return Compiled(Program(graph), captured, out_structure)
+    return Compiled(Program(graph, eager=True), captured, out_structure)
 
 
 def leaf_specs(transform: str, structure: Structure, leaves: list[Any]) -> list[Spec]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, final
 
 from gradloom.backend import AbstractBackend, Kernel, backends
+from gradloom.compiler import AbstractCompiler, compilers
 from gradloom.errors import GradloomError
-from gradloom.graph import INPUT, LITERAL, Graph, live_nodes
+from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes
 from gradloom.op import Op
+from gradloom.partition import REGION, partition
 from gradloom.source import RawSource, Source
 from gradloom.straightline import Step, StraightLine, stretches
 
@@ -30,6 +34,8 @@ class Plan:
         What to compute; nodes that no output needs are left out.
     backend : AbstractBackend
         Whose kernels run.
+    compiler : AbstractCompiler, optional
+        Makes one kernel of each region that it accepts.
 
     Notes
     -----
@@ -38,19 +44,28 @@ class Plan:
     the plan is straight-line Python.
     """
 
-    def __init__(self, graph: Graph, backend: AbstractBackend) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, backend: AbstractBackend, compiler: AbstractCompiler | None = None) -> None:
+        self.graph = graph if compiler is None else partition(graph, compiler)
         self.backend = backend
-        lowering = _Lowering(graph, backend)
+        self.compiler = compiler
+        self._whole = graph
+        lowering = _Lowering(self.graph, backend, compiler)
         #: Values known before any input: literals, and what depends on them alone.
         self.constants = lowering.constants
         self.steps = lowering.steps
         self.outputs = lowering.outputs
         self.has_run = False
+        #: Whether the graph was simplified before.
+        self.simplified = False
         #: How executors cut the plan into tasks; found once, by `gradloom.tasks`.
         self.schedule: Any = None
         self._compiled: StraightLine | None = None
         self._lock = threading.Lock()
+
+    @cached_property
+    def largest(self) -> int:
+        """Number of elements of the largest value."""
+        return max([s.size for s in self._whole.specs if type(s) is not tuple], default=0)
 
     def run(self, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run the plan.
@@ -133,7 +148,7 @@ class Plan:
             return
         raw = self.graph.sources[node]
         origin = node if raw is None or raw[2] < 0 else raw[2]
-        if origin < len(sources):
+        if origin < len(sources) and self.graph is self._whole:
             raw = sources[origin]
         where = "" if raw is None else f" recorded at {Source(*raw)}"
         what = "the gradient of " if origin != node else ""
@@ -141,11 +156,11 @@ class Plan:
         error.add_note(f"gradloom: while running {what}op {op.name!r}{where}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.graph, self.backend.name)
+        return _rebuild, (self._whole, self.backend.name, None if self.compiler is None else self.compiler.name)
 
 
-def _rebuild(graph: Graph, backend: str) -> Plan:
-    return Plan(graph, backends.get(backend))
+def _rebuild(graph: Graph, backend: str, compiler: str | None) -> Plan:
+    return Plan(graph, backends.get(backend), None if compiler is None else compilers.get(compiler))
 
 
 class _Loud:
@@ -160,9 +175,10 @@ _LOUD: Any = _Loud()
 class _Lowering:
     """From a graph to steps: what is constant, what runs, what each step frees."""
 
-    def __init__(self, graph: Graph, backend: AbstractBackend) -> None:
+    def __init__(self, graph: Graph, backend: AbstractBackend, compiler: AbstractCompiler | None) -> None:
         self.graph = graph
         self.backend = backend
+        self.compiler = compiler
         self.constants: dict[int, Any] = {}
         self._kernels: dict[Any, tuple[Kernel, dict[str, Any]]] = {}
         self._live = live_nodes(graph.nodes, graph.outputs)
@@ -202,7 +218,11 @@ class _Lowering:
     def _kernel(self, op: Op, attrs: tuple[Any, ...]) -> tuple[Kernel, dict[str, Any]]:
         found = self._kernels.get((op, attrs))
         if found is None:
-            found = self._kernels[op, attrs] = self.backend.kernel(op, attrs)
+            if op is REGION and self.compiler is not None:
+                found = region_kernel(self.compiler, self.backend, *attrs), {}
+            else:
+                found = self.backend.kernel(op, attrs)
+            self._kernels[op, attrs] = found
         return found
 
     def _own_outputs(self) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
@@ -225,9 +245,15 @@ class _Lowering:
             kernel, keywords = self._kernel(op, attrs)
             if op.donates and inputs[0] in drop and self._owned[inputs[0]] and inputs[0] not in inputs[1:]:
                 keywords = {**keywords, "donate": True}
-            source = graph.sources[i]
-            steps.append(Step(kernel, inputs, keywords, i, drop, source is not None and source[2] >= 0))
+            steps.append(Step(kernel, inputs, keywords, i, drop, self._is_quiet(i, steps)))
         return steps + [Step(self.backend.copy, (source,), {}, target, (), True) for source, target in self._copies]
+
+    def _is_quiet(self, i: int, before: list[Step]) -> bool:
+        """Return whether a step must not warn; regions never do, so they go with the step before."""
+        if self.graph.nodes[i][0] in (REGION, ITEM):
+            return bool(before) and before[-1].quiet
+        source = self.graph.sources[i]
+        return source is not None and source[2] >= 0
 
     def _drops(self) -> list[tuple[int, ...]]:
         """Return, for each step, the values that nothing later needs."""
@@ -241,6 +267,23 @@ class _Lowering:
             if j not in kept:
                 drops[k] = (*drops[k], j)
         return drops
+
+
+def region_kernel(compiler: AbstractCompiler, backend: AbstractBackend, region: Graph) -> Kernel:
+    """Return the kernel of a region; if it does not compile, its kernels one after the other, with a warning."""
+    try:
+        return compiler.compile(region)
+    except Exception as error:
+        names = ", ".join(dict.fromkeys([op.name for op, inputs, _ in region.nodes if inputs]))
+        warnings.warn(
+            f"compiler {compiler.name!r} failed on a region of {names}; it runs by kernels of single ops: {error}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    run = Plan(region, backend).run
+    if len(region.outputs) == 1:
+        return lambda *arrays: run(arrays)[0]
+    return lambda *arrays: tuple(run(arrays))
 
 
 def _owned_nodes(graph: Graph) -> bytearray:

@@ -14,12 +14,14 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.backend import backend_of_type, backends
+from gradloom.compiler import compiler_for
 from gradloom.context import current_backend, current_executor
 from gradloom.errors import BackendError
 from gradloom.graph import INPUT, LITERAL, Graph
 from gradloom.optimism import optimistic_graph
 from gradloom.plan import Plan
 from gradloom.replay import replay
+from gradloom.simplify import simplify
 from gradloom.source import RawSource
 from gradloom.trace import Handle, Trace, innermost
 
@@ -27,22 +29,40 @@ _NDARRAY = frozenset({np.ndarray})
 _PYTHON_NUMBERS = (float, int, complex, bool)
 
 
+#: Calls, of a program whose values have at most so many elements, before it is compiled; the
+#: larger the values, the earlier.
+PATIENCE = 16
+PATIENCE_ELEMENTS = 1_000
+
+
 @final
 class Program:
-    """A graph and the plans made from it, one per backend."""
+    """A graph and the plans made from it, one per backend.
 
-    __slots__ = ("_plans", "_quick", "graph")
+    Parameters
+    ----------
+    graph : Graph
+    eager : bool, default False
+        Whether the plan is simplified and compiled at once, as under `jit`, rather than after
+        some calls.
+    """
 
-    def __init__(self, graph: Graph) -> None:
+    __slots__ = ("_calls", "_plans", "_quick", "eager", "graph")
+
+    def __init__(self, graph: Graph, eager: bool = False) -> None:
         self.graph = graph
+        self.eager = eager
         self._plans: dict[str, Plan] = {}
         self._quick: dict[str, tuple[Plan, tuple[int, ...]] | None] = {}
+        self._calls: dict[str, int] = {}
 
     def plan(self, backend: str) -> Plan:
         """Return the plan for a backend, made on first use."""
         plan = self._plans.get(backend)
         if plan is None:
-            plan = self._plans.setdefault(backend, Plan(expand_calls(self.graph, Handle), backends.get(backend)))
+            graph = expand_calls(self.graph, Handle)
+            new = self._compiled(graph, backend) if self.eager else Plan(graph, backends.get(backend))
+            plan = self._plans.setdefault(backend, new)
         return plan
 
     def run(self, values: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
@@ -66,13 +86,22 @@ class Program:
         return self.run_plan(plan, values, sources)
 
     def run_plan(self, plan: Plan, values: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
-        """Run the plan for a backend; from the second run on its optimistic form, while that gives no NaN."""
-        name = plan.backend.name
+        """Run the plan for a backend.
+
+        The more often it runs, the more is done for it: first the graph is run as it stands,
+        then with optimistic products while they give no NaN, in the end simplified and compiled.
+        """
         executor = current_executor()
-        if not plan.has_run:
-            results = executor.run(plan, values, sources)
-            plan.has_run = True
-            return results
+        if plan.compiler is not None:
+            return executor.run(plan, values, sources)
+        name = plan.backend.name
+        calls = self._calls[name] = self._calls.get(name, 0) + 1
+        if calls == 1:
+            return executor.run(plan, values, sources)
+        if not plan.simplified and calls * plan.largest >= PATIENCE * PATIENCE_ELEMENTS:
+            plan = self._plans[name] = self._compiled(plan.graph, name)
+            self._quick.pop(name, None)
+            return executor.run(plan, values, sources)
         quick = self._quick[name] if name in self._quick else self._find_quick(plan)
         if quick is not None:
             optimistic, checked = quick
@@ -83,6 +112,12 @@ class Program:
             # What gave a NaN once is likely to do so again.
             self._quick[name] = None
         return executor.run(plan, values, sources)
+
+    def _compiled(self, graph: Graph, backend: str) -> Plan:
+        """Return the plan of the simplified graph, with its regions compiled."""
+        plan = Plan(simplify(graph), backends.get(backend), compiler_for(backend))
+        plan.simplified = True
+        return plan
 
     def _find_quick(self, plan: Plan) -> tuple[Plan, tuple[int, ...]] | None:
         backend = plan.backend

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple, final
 
 from gradloom.backend import AbstractBackend, Kernel
@@ -99,7 +100,9 @@ class StraightLine:
 
     def _statement(self, step: Step) -> str:
         words = [self._operand(i, step) for i in step.inputs]
-        infix = None if step.attrs else _INFIX.get(step.kernel)
+        infix = _item(step.kernel) if type(step.kernel) is itemgetter else _INFIX.get(step.kernel)
+        if step.attrs:
+            infix = None
         if infix is not None:
             call = infix.format(*words)
         else:
@@ -127,6 +130,11 @@ class StraightLine:
             name = self._names[id(value)] = f"{prefix}_{len(self._names)}"
             self._namespace[name] = value
         return name
+
+
+def _item(kernel: Any) -> str:
+    (position,) = kernel.__reduce__()[1]
+    return f"{{}}[{position}]"
 
 
 def _kernel_name(kernel: Kernel) -> str:

@@ -1,1 +1,20 @@
-"""The llvm compiler: regions of a graph become machine code for NumPy arrays."""
+"""The LLVM compiler: regions of NumPy kernels as one native kernel each, with explicit vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gradloom.compiler import AbstractCompiler
+from gradloom.hookspecs import hookimpl
+
+
+@hookimpl
+def gradloom_compilers(register: Callable[[str, Callable[[], AbstractCompiler]], None]) -> None:
+    """Register the compiler ``llvm``."""
+    register("llvm", _make)
+
+
+def _make() -> AbstractCompiler:
+    from gradloom_llvm.compiler import LLVMCompiler
+
+    return LLVMCompiler()

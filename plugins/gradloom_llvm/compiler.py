@@ -1,0 +1,41 @@
+"""The compiler: which ops it takes, and kernels from regions."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from gradloom.backend import Kernel as AnyKernel
+from gradloom.compiler import AbstractCompiler
+from gradloom.graph import Graph
+from gradloom.op import Op
+from gradloom.spec import Spec
+
+
+@final
+class LLVMCompiler(AbstractCompiler):
+    """Compiles regions of elementwise ops, reductions and matrix-vector products for NumPy arrays."""
+
+    name = "llvm"
+    backend = "numpy"
+
+    def unavailable(self) -> str | None:
+        """Return why the compiler cannot run here, or None if it can."""
+        from importlib.util import find_spec
+
+        if find_spec("llvmlite") is None:
+            return "llvmlite is not installed (pip install 'gradloom[cpu]')"
+        from gradloom_llvm.entry import unavailable
+
+        return unavailable()
+
+    def accepts(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> bool:
+        """Return whether a region may hold a node."""
+        from gradloom_llvm.support import accepts
+
+        return accepts(op, specs, attrs, out)
+
+    def compile(self, region: Graph) -> AnyKernel:
+        """Return the kernel of a region."""
+        from gradloom_llvm.kernel import Kernel
+
+        return Kernel(region)

@@ -1,0 +1,137 @@
+"""Kernel: a compiled region as a function of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import numpy as np
+
+from gradloom.graph import Graph
+from gradloom_llvm.codegen import generate
+from gradloom_llvm.engine import host_vector_bytes, load
+from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, invoke, record
+from gradloom_llvm.layout import lay_out
+from gradloom_llvm.loops import Loops
+from gradloom_llvm.threads import allowed, native, run_chunks
+
+#: Points of loops from which on other Python threads run meanwhile, and from which on several threads share them.
+RELEASE_POINTS = 50_000
+THREAD_POINTS = 200_000
+
+
+@final
+class Kernel:
+    """A region's compiled form for arrays of its shapes.
+
+    C-contiguous arrays go straight to the native function. Others are taken as they are, by code
+    made for their strides, or copied where no such code can be.
+    """
+
+    def __init__(self, region: Graph) -> None:
+        self._region = region
+        self._specs = [(s.shape, s.dtype) for s in region.output_specs()]
+        self._plain = _Variant(region, None)
+        self._variants: dict[Any, _Variant] = {}
+        self._invoke = invoke()
+
+    def __call__(self, *arrays: Any) -> Any:
+        """Return the region's output, a tuple if it has several."""
+        outs = [np.empty(shape, dtype) for shape, dtype in self._specs]
+        plain = self._plain
+        if plain.threaded and allowed() > 1:
+            self._run_threads(arrays, outs)
+        else:
+            try:
+                self._invoke(plain.record, *arrays, *outs)
+            except TypeError:
+                self._run_any(arrays, outs)
+        results = [out if out.ndim else out[()] for out in outs]
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _run_threads(self, arrays: tuple[Any, ...], outs: list[Any]) -> None:
+        inputs = [_as_array(a, s.dtype) for a, s in zip(arrays, self._region.input_specs(), strict=True)]
+        self._variant(inputs).run_threads(inputs, outs)
+
+    def _run_any(self, arrays: tuple[Any, ...], outs: list[Any]) -> None:
+        inputs = [_as_array(a, s.dtype) for a, s in zip(arrays, self._region.input_specs(), strict=True)]
+        for array, spec in zip(inputs, self._region.input_specs(), strict=True):
+            if array.shape != spec.shape:
+                raise ValueError(f"expected an array of shape {spec.shape}, got {array.shape}")
+        self._invoke(self._variant(inputs).record, *inputs, *outs)
+
+    def _variant(self, inputs: list[Any]) -> _Variant:
+        """Return the code for the strides of some arrays."""
+        if all([a.flags.c_contiguous for a in inputs]):
+            return self._plain
+        key = tuple([None if a.flags.c_contiguous else a.strides for a in inputs])
+        variant = self._variants.get(key)
+        if variant is None:
+            if len(self._variants) >= 64:
+                self._variants.clear()
+            variant = self._variants[key] = _Variant(self._region, key)
+        return variant
+
+
+def _as_array(value: Any, dtype: np.dtype[Any]) -> Any:
+    """Return an aligned array of a dtype, of whole elements a step."""
+    array = np.asarray(value, dtype)
+    if type(array) is not np.ndarray:
+        array = array.view(np.ndarray)
+    fits = array.flags.aligned and not any([step % dtype.itemsize for step in array.strides])
+    return array if fits else np.array(array, order="C")
+
+
+@final
+class _Variant:
+    """A region's code for C-contiguous inputs, or for inputs of given strides."""
+
+    def __init__(self, region: Graph, strides: tuple[Any, ...] | None) -> None:
+        loops = Loops(region, merge=strides is None)
+        steps = {} if strides is None else _steps(loops, strides)
+        inner = {i: loops.values[i].labels[-1] for i in region.inputs if loops.values[i].labels}
+        strided = frozenset([(i, label) for (i, label), step in steps.items() if inner[i] == label and step != 1])
+        code = generate(loops, host_vector_bytes(), strided)
+        layout = lay_out(loops, code.parameters, steps)
+        self._library = load(code.text)  # keeps the code
+        self._numbers = layout.numbers
+        self._workspaces = (layout.workspace, layout.block)
+        self._chunks = layout.chunks
+        self._phases = [phase.row for phase in loops.phases]
+        self._native: Callable[..., None] | None = None
+        points = sum([loops.points(s.loop) for s in loops.statements])
+        self.threaded = points >= THREAD_POINTS and layout.chunks > 1
+        flags = [CONTIGUOUS | ALIGNED] * len(region.inputs)
+        if strides is not None:
+            flags = [CONTIGUOUS | ALIGNED if s is None else ALIGNED for s in strides]
+        arguments = [Argument(s.dtype, s.shape, f) for s, f in zip(region.input_specs(), flags, strict=True)]
+        arguments += [Argument(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in region.output_specs()]
+        self.record = record(
+            self._library.address("kernel"),
+            self._numbers,
+            self._workspaces,
+            len(self._phases),
+            self._chunks,
+            points >= RELEASE_POINTS,
+            arguments,
+        )
+
+    def run_threads(self, inputs: list[Any], outs: list[Any]) -> None:
+        """Run with the chunks spread over threads."""
+        if self._native is None:
+            self._native = native(self._library.address("kernel"))
+        pointers = np.array([a.ctypes.data for a in (*inputs, *outs)], np.intp)
+        run_chunks(self._native, pointers, self._numbers, self._workspaces, self._phases, self._chunks)
+
+
+def _steps(loops: Loops, strides: tuple[Any, ...]) -> dict[tuple[int, int], int]:
+    """Return the steps, in elements, of the inputs that have strides, by (value, label)."""
+    steps = {}
+    for i, own in zip(loops.region.inputs, strides, strict=True):
+        if own is not None:
+            value = loops.values[i]
+            shape = loops.region.specs[i].shape
+            bytes_a_step = [step for n, step in zip(shape, own, strict=True) if n != 1]
+            for label, step in zip(value.labels, bytes_a_step, strict=True):
+                steps[i, label] = step // value.dtype.itemsize
+    return steps

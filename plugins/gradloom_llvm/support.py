@@ -1,0 +1,48 @@
+"""Support: which nodes the code generator can write."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from gradloom.labels import known_axes
+from gradloom.op import Op
+from gradloom.spec import Spec
+from gradloom_llvm import vectormath
+from gradloom_llvm.elementwise import BOOL_TOO, EMITTERS, FLOAT_ONLY, TYPES, can_cast
+from gradloom_llvm.loops import ALIASES, PRODUCTS, REDUCTIONS
+
+
+@lru_cache(maxsize=8192)
+def accepts(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> bool:
+    """Return whether a region may hold an op of inputs of some specs."""
+    name = op.name
+    if not all([s.dtype.name in TYPES and s.size for s in (*specs, out)]):
+        return False
+    if name in ALIASES:
+        return _keeps_elements_apart(op, specs, attrs, out)
+    if name in REDUCTIONS:
+        return can_cast(specs[0].dtype, out.dtype) and bool(specs[0].ndim)
+    if name in PRODUCTS:
+        # Each element of the matrix is used once: memory is the limit, not arithmetic.
+        return min([s.ndim for s in specs]) == 1 and max([s.ndim for s in specs]) <= 2 and out.dtype.kind == "f"
+    if name == "astype":
+        return can_cast(specs[0].dtype, out.dtype)
+    kinds = {s.dtype.kind for s in specs}
+    if name in EMITTERS:
+        if name in FLOAT_ONLY:
+            return kinds == {"f"}
+        return "b" not in kinds or name in BOOL_TOO
+    if name == "power" or name in vectormath.names():
+        return kinds == {"f"} and out.dtype == specs[0].dtype and ("power" in vectormath.names() or name != "power")
+    return False
+
+
+def _keeps_elements_apart(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> bool:
+    """Return whether a view only orders, drops or adds axes: no axis becomes several, or several one."""
+    axes = known_axes(op, specs, attrs)
+    if axes is None:
+        return op.elementwise
+    own = [name for n, name in zip(specs[0].shape, axes.inputs[0], strict=True) if n != 1]
+    others = [name for n, name in zip(out.shape, axes.output, strict=True) if n != 1]
+    return None not in own and None not in others and set(own) <= set(others)
