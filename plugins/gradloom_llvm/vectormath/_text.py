@@ -268,34 +268,26 @@ def sqrt(x: Vector) -> Vector:
     return x.body.intrinsic("sqrt", x)
 
 
-def horner(x: Vector, coefficients: tuple[float, ...]) -> Vector:
-    """Return the polynomial, lowest power first: fewest instructions, each waiting for the one before."""
-    *lower, last = coefficients
-    value: Vector | float = last
-    for coefficient in reversed(lower):
-        value = fma(x, value, coefficient)
-    assert isinstance(value, Vector)
-    return value
+def polynomial(x: Vector, coefficients: tuple[float, ...]) -> Vector:
+    """Return the polynomial, lowest power first, as up to four Horner chains that run side by side.
 
-
-def estrin(x: Vector, coefficients: tuple[float, ...], levels: int = 2) -> Vector:
-    """Return the polynomial: pairs, then pairs of pairs, to the level given, then as `horner`.
-
-    Each level halves the chain of dependent instructions for one more squaring.
+    One instruction per coefficient, its constant read from memory. Two chains, in x**2, wait less for one another
+    than one would, and cost a squaring and an instruction to join them; four, in x**4, twice that.
     """
-    terms: list[Vector | float] = list(coefficients)
-    power = x
-    for _ in range(levels):
-        if len(terms) <= 2:
-            break
-        both = zip(terms[::2], terms[1::2], strict=False)
-        pairs: list[Vector | float] = [fma(power, high, low) for low, high in both]
-        terms = pairs + terms[len(pairs) * 2 :]
-        power = power * power
-    value = terms[-1]
-    for term in reversed(terms[:-1]):
-        value = fma(power, value, term)
-    assert isinstance(value, Vector)
+    chains = 4 if len(coefficients) > 7 else 2
+    powers = [x]
+    while 2 ** len(powers) <= chains:
+        powers.append(powers[-1] * powers[-1])
+    sums = [_horner(powers[-1], coefficients[start::chains]) for start in range(chains)]
+    for power in powers[:-1]:
+        sums = [fma(power, high, low) for low, high in zip(sums[::2], sums[1::2], strict=True)]
+    return sums[0]
+
+
+def _horner(x: Vector, coefficients: tuple[float, ...]) -> Vector:
+    value = x.body.constant(coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        value = fma(value, x, coefficient)
     return value
 
 
@@ -316,6 +308,15 @@ def two_product(x: Vector, y: Vector | float) -> tuple[Vector, Vector]:
     """Return x * y rounded, and what rounding left out."""
     product = x * y
     return product, fma(x, y, -product)
+
+
+def quotient(x: Vector, y: Vector, y_rest: Vector) -> Vector:
+    """Return x / (y + y_rest), almost correctly rounded in float64; float32 leaves the rest out."""
+    if x.body.dtype == "float32":
+        return x / y
+    inverse = 1.0 / y
+    value = x * inverse
+    return fma(fma(-value, y_rest, fma(-value, y, x)), inverse, value)
 
 
 Function = Callable[..., Vector]

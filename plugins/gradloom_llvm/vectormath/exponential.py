@@ -9,7 +9,8 @@ from gradloom_llvm.vectormath._text import (
     Function,
     Vector,
     copysign,
-    estrin,
+    polynomial,
+    quotient,
     fma,
     larger,
     select,
@@ -62,7 +63,7 @@ def reduced(x: Vector) -> Reduced:
     shifted = fma(x, LOG2_E, f.magic)
     n = shifted - f.magic
     r = fma(n, -f.ln2_rest, fma(n, -f.ln2, x))
-    return Reduced(shifted, r, r * r * estrin(r, EXP[x.body.dtype]))
+    return Reduced(shifted, r, r * r * polynomial(r, EXP[x.body.dtype]))
 
 
 def power_of_two(shifted: Vector, offset: int = 0) -> Vector:
@@ -95,7 +96,7 @@ def exp2(x: Vector) -> Vector:
     part = x - (shifted - f.magic)
     r = part * f.ln2
     rest = fma(part, f.ln2_rest, fma(part, f.ln2, -r))
-    return scaled((r + fma(r * r, estrin(r, EXP[x.body.dtype]), rest)) + 1.0, shifted)
+    return scaled((r + fma(r * r, polynomial(r, EXP[x.body.dtype]), rest)) + 1.0, shifted)
 
 
 def expm1_of(parts: Reduced, power: Vector) -> Vector:
@@ -116,7 +117,8 @@ def expit(x: Vector) -> Vector:
     """Return 1 / (1 + e**-x), by e**-|x|, which cannot overflow and stays accurate at both ends."""
     parts = reduced(larger(-abs(x), format_of(x).lowest))
     power = scaled((parts.r + parts.rest) + 1.0, parts.shifted)
-    return select(x < 0.0, power, 1.0) / (power + 1.0)
+    divisor = power + 1.0
+    return quotient(select(x < 0.0, power, 1.0), divisor, power - (divisor - 1.0))
 
 
 def tanh(x: Vector) -> Vector:
@@ -124,7 +126,8 @@ def tanh(x: Vector) -> Vector:
     size = smaller(abs(x), format_of(x).tanh_limit)
     parts = reduced(size + size)
     above = expm1_of(parts, power_of_two(parts.shifted.as_bits()))
-    return copysign(above / (above + 2.0), x)
+    divisor = above + 2.0
+    return copysign(quotient(above, divisor, above - (divisor - 2.0)), x)
 
 
 class Halves(NamedTuple):
@@ -146,8 +149,8 @@ def halves(x: Vector) -> Halves:
     up = power_of_two(shifted.as_bits(), -2)
     down = power_of_two((f.magic - smaller(n, 64.0)).as_bits(), -2)
     square = r * r
-    sinh_rest = r * square * estrin(square, SINH[x.body.dtype])
-    return Halves(up - down, up + down, r, sinh_rest, square * estrin(square, COSH[x.body.dtype]))
+    sinh_rest = r * square * polynomial(square, SINH[x.body.dtype])
+    return Halves(up - down, up + down, r, sinh_rest, square * polynomial(square, COSH[x.body.dtype]))
 
 
 def sinh(x: Vector) -> Vector:

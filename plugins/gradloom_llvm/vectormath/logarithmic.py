@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf, nan
 from typing import Final, NamedTuple
 
-from gradloom_llvm.vectormath._text import Function, Vector, copysign, estrin, fma, select, two_sum
+from gradloom_llvm.vectormath._text import Function, Vector, copysign, polynomial, fma, select, two_sum
 from gradloom_llvm.vectormath.coefficients import LOG
 from gradloom_llvm.vectormath.exponential import format_of, reduced, scaled
 
@@ -55,13 +55,16 @@ def magic_bits(x: Vector) -> int:
 
 def log1p_rest(f: Vector) -> Vector:
     """Return log(1 + f) - f."""
-    return f * f * estrin(f, (-0.5, *LOG[f.body.dtype]), 3)
+    return f * f * polynomial(f, (-0.5, *LOG[f.body.dtype]))
 
 
 def joined(k: Vector, f: Vector) -> Vector:
-    """Return k ln(2) + log(1 + f)."""
+    """Return k ln(2) + log(1 + f); what the leading sum rounds away is kept in float64."""
     form = format_of(f)
-    return fma(k, form.ln2, f) + fma(k, form.ln2_rest, log1p_rest(f))
+    lead, rest = fma(k, form.ln2, f), fma(k, form.ln2_rest, log1p_rest(f))
+    if f.body.dtype == "float64":
+        rest = rest + (f + fma(k, form.ln2, -lead))
+    return lead + rest
 
 
 def with_limits(value: Vector, x: Vector) -> Vector:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from gradloom_llvm.vectormath._text import Function, Vector, estrin, fma, select
+from gradloom_llvm.vectormath._text import Function, Vector, polynomial, fma, select
 from gradloom_llvm.vectormath.coefficients import COS, SIN
 from gradloom_llvm.vectormath.exponential import format_of
 
@@ -44,13 +44,13 @@ def reduced(size: Vector) -> Reduced:
 def sine(part: Reduced) -> Vector:
     """Return sin(r + rest)."""
     square = part.r * part.r
-    return part.r + fma(part.r * square, estrin(square, SIN[square.body.dtype]), part.rest)
+    return part.r + fma(part.r * square, polynomial(square, SIN[square.body.dtype]), part.rest)
 
 
 def cosine(part: Reduced) -> Vector:
     """Return cos(r + rest)."""
     square = part.r * part.r
-    return 1.0 + fma(square, estrin(square, (-0.5, *COS[square.body.dtype])), -(part.r * part.rest))
+    return 1.0 + fma(square, polynomial(square, (-0.5, *COS[square.body.dtype])), -(part.r * part.rest))
 
 
 def even(quadrant: Vector) -> Vector:
