@@ -33,7 +33,7 @@ import threading
 from collections import OrderedDict, deque
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -51,6 +51,8 @@ _PIPELINE: Final = "1"
 _NUMPY_TYPES: Final = {"PyArray_Type": "ndarray", "PyDoubleArrType_Type": "float64", "PyFloatArrType_Type": "float32"}
 #: Libraries kept although nobody else holds them.
 _KEEP: Final = 512
+#: Libraries that share a linker.
+_GENERATION: Final = 64
 #: A module longer than this many lines is compiled without optimisation, at 5-10 us a line; otherwise it takes 15-45.
 _LONG: Final = 20_000
 
@@ -189,23 +191,25 @@ def _machine(host: Host, level: int) -> Any:
     )
 
 
-@cache
-def _jit() -> Any:
-    # JITLink puts all sections of an object side by side, as the small model wants, and returns the memory of an
-    # unloaded library; llvmlite offers it everywhere but on Windows.
-    jit = _llvm().create_lljit_compiler(_machine(host(), 1), use_jit_link=os.name != "nt", suppress_errors=True)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(jit))  # never disposed: code may still be called while Python exits
-    return jit
+@lru_cache(maxsize=1)
+def _jit(generation: int) -> Any:
+    """Return the linker of a number of libraries; it leaves memory after the last of them.
+
+    LLVM's linker remembers 9 KB of each library that it ever linked, so one for all would grow.
+    """
+    # JITLink puts all sections of an object side by side, as the small model wants; llvmlite has it but on Windows.
+    return _llvm().create_lljit_compiler(_machine(host(), 1), use_jit_link=os.name != "nt", suppress_errors=True)
 
 
 @cache
 def _versions() -> bytes:
-    import llvmlite
+    with _lock:  # around the import of llvmlite too: a child forked during it could never import
+        import llvmlite
 
-    llvm = _llvm()
-    this = host()
-    parts = (str(FORMAT), _PIPELINE, llvmlite.__version__, str(llvm.llvm_version_info), this.triple, this.cpu)
-    return "\0".join((*parts, this.features, "")).encode()
+        llvm = _llvm()
+        this = host()
+        parts = (str(FORMAT), _PIPELINE, llvmlite.__version__, str(llvm.llvm_version_info), this.triple, this.cpu)
+        return "\0".join((*parts, this.features, "")).encode()
 
 
 def _key(ir: str) -> str:
@@ -280,7 +284,7 @@ def _linked(key: str, ir: str, content: bytes) -> Library:
         builder.export_symbol(name)
     serial = next(_serials)
     try:
-        tracker = builder.link(_jit(), f"{key}-{serial}")
+        tracker = builder.link(_jit(serial // _GENERATION), f"{key}-{serial}")
     except RuntimeError as error:
         unknown = sorted(name for name, address in declared.items() if address is None)
         raise CompileError(f"these symbols are not to be found: {unknown}" if unknown else str(error)) from error
