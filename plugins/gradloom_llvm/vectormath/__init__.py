@@ -16,20 +16,41 @@ from functools import cache, lru_cache
 from inspect import signature
 from typing import Final
 
-from gradloom_llvm.vectormath import error_function, exponential, logarithmic, trigonometric
+from gradloom_llvm.vectormath import (
+    error_function,
+    exponential,
+    inverse_hyperbolic,
+    inverse_trigonometric,
+    logarithmic,
+    powers,
+    trigonometric,
+)
 from gradloom_llvm.vectormath._text import Body, Function, function_name, vector_type
 
 __all__ = ["bound", "build", "function_name", "libm_symbols", "names"]
 
 Request = tuple[str, str, int]
 
-_FAMILIES: Final = (exponential, logarithmic, trigonometric, error_function)
+_FAMILIES: Final = (
+    exponential,
+    logarithmic,
+    inverse_hyperbolic,
+    trigonometric,
+    inverse_trigonometric,
+    powers,
+    error_function,
+)
 _FUNCTIONS: Final[dict[str, Function]] = {
     name: function for family in _FAMILIES for name, function in family.FUNCTIONS.items()
 }
-_WIDE: Final[frozenset[str]] = frozenset[str]().union(*(getattr(family, "WIDE", ()) for family in _FAMILIES))
+#: For some functions of float32, the function of float64 that computes them.
+_WIDE: Final[dict[str, str]] = {
+    name: wide for family in _FAMILIES for name, wide in getattr(family, "WIDE", {}).items()
+}
+_RARE: Final[dict[str, Function]] = trigonometric.RARE
+_ALL: Final[dict[str, Function]] = {**_FUNCTIONS, **powers.HELPERS, **_RARE}
 
-_LIBM: Final = ("sin", "cos")
+_LIBM: Final = ("sin", "cos", "tan")
 
 
 def names() -> frozenset[str]:
@@ -71,17 +92,16 @@ def build(requests: Iterable[Request]) -> tuple[str, frozenset[str]]:
 @lru_cache(maxsize=1024)
 def _definition(op: str, dtype: str, lanes: int) -> tuple[str, frozenset[str], tuple[Request, ...]]:
     """Return the text of one function, its declarations and the functions that it calls."""
-    rare = op in trigonometric.RARE
-    function = trigonometric.RARE[op] if rare else _FUNCTIONS[op]
+    function = _ALL[op]
     body, type = Body(dtype, lanes), vector_type(dtype, lanes)
     parameters = [body.parameter(f"%{name}") for name in signature(function).parameters]
     if dtype == "float32" and op in _WIDE:
-        wide = body.call(op, *[x.astype("float64") for x in parameters], dtype="float64")
+        wide = body.call(_WIDE[op], *[x.astype("float64") for x in parameters], dtype="float64")
         result = wide.astype("float32")
     else:
         result = function(*parameters)
     head = ", ".join([f"{type} {x.name}" for x in parameters])
-    attributes = "noinline cold nounwind" if rare else "alwaysinline nounwind"
+    attributes = "noinline cold nounwind" if op in _RARE else "alwaysinline nounwind"
     lines = [
         f'define internal {type} @"{function_name(op, dtype, lanes)}"({head}) {attributes} {{',
         "entry:",

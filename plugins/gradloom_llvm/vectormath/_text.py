@@ -185,9 +185,9 @@ class Vector:
         """Return the mask of equal lanes."""
         return self._compare("oeq", other)
 
-    def is_nan(self) -> Vector:
-        """Return the mask of NaN lanes."""
-        return self._compare("uno", self)
+    def unordered(self, other: Vector) -> Vector:
+        """Return the mask of lanes in which either operand is NaN."""
+        return self._compare("uno", other)
 
     def _compare(self, predicate: str, other: Vector | float) -> Vector:
         body = self.body
@@ -228,10 +228,13 @@ class Vector:
         return body.emit(body.floats, f"bitcast {body.integers} {self.name} to {body.floats}")
 
     def __and__(self, other: Vector) -> Vector:
-        return self.integer("and", other)
+        return self.body.emit(self.type, f"and {self.type} {self.name}, {other.name}")
 
     def __or__(self, other: Vector) -> Vector:
-        return self.integer("or", other)
+        return self.body.emit(self.type, f"or {self.type} {self.name}, {other.name}")
+
+    def __invert__(self) -> Vector:
+        return self.body.emit(self.type, f"xor {self.type} {self.name}, splat (i1 true)")
 
 
 def fma(x: Vector, y: Vector | float, z: Vector | float) -> Vector:
@@ -310,13 +313,19 @@ def two_product(x: Vector, y: Vector | float) -> tuple[Vector, Vector]:
     return product, fma(x, y, -product)
 
 
-def quotient(x: Vector, y: Vector, y_rest: Vector) -> Vector:
-    """Return x / (y + y_rest), almost correctly rounded in float64; float32 leaves the rest out."""
+def quotient(x: Vector, y: Vector, y_rest: Vector, x_rest: Vector | None = None) -> Vector:
+    """Return (x + x_rest) / (y + y_rest), almost correctly rounded in float64; float32 leaves the rests out."""
     if x.body.dtype == "float32":
         return x / y
     inverse = 1.0 / y
     value = x * inverse
-    return fma(fma(-value, y_rest, fma(-value, y, x)), inverse, value)
+    error = fma(-value, y_rest, fma(-value, y, x))
+    return fma(error if x_rest is None else error + x_rest, inverse, value)
+
+
+def floor(x: Vector) -> Vector:
+    """Return the largest whole number not above x."""
+    return x.body.intrinsic("floor", x)
 
 
 Function = Callable[..., Vector]

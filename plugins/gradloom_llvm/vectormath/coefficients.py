@@ -288,3 +288,6 @@ CBRT: Final = {
         0.02859067564206635,
     ),
 }
+
+#: Where the variable of ERFC is zero.
+ERFC_CENTRE: Final = 3.75

@@ -57,12 +57,13 @@ class Reduced(NamedTuple):
     rest: Vector
 
 
-def reduced(x: Vector) -> Reduced:
-    """Return x = n ln(2) + r; r is exact but for the last digits of n ln(2)."""
+def reduced(x: Vector, rest: Vector | float = 0.0) -> Reduced:
+    """Return x + rest = n ln(2) + r; r is exact but for its last rounding."""
     f = format_of(x)
     shifted = fma(x, LOG2_E, f.magic)
     n = shifted - f.magic
-    r = fma(n, -f.ln2_rest, fma(n, -f.ln2, x))
+    lead = fma(n, -f.ln2, x)  # exact
+    r = fma(n, -f.ln2_rest, lead) if rest == 0.0 else lead + fma(n, -f.ln2_rest, rest)
     return Reduced(shifted, r, r * r * polynomial(r, EXP[x.body.dtype]))
 
 
@@ -173,5 +174,5 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "exp": exp, "exp2": exp2, "expm1": expm1, "expit": expit, "tanh": tanh, "sinh": sinh, "cosh": cosh,
 }  # fmt: skip
 
-#: Functions whose float32 is computed in float64.
-WIDE: Final = frozenset({"sinh", "cosh"})
+#: What computes float32 in float64.
+WIDE: Final = {"sinh": "sinh", "cosh": "cosh"}

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from gradloom_llvm.vectormath._text import Function, Vector, copysign, polynomial, fma, select, two_sum
 from gradloom_llvm.vectormath.coefficients import LOG
-from gradloom_llvm.vectormath.exponential import format_of, reduced, scaled
+from gradloom_llvm.vectormath.exponential import exp2, format_of, reduced, scaled
 
 #: The bits of sqrt(1/2).
 SQRT_HALF: Final = {"float64": 0x3FE6A09E667F3BCD, "float32": 0x3F3504F3}
@@ -136,6 +136,36 @@ def logaddexp(x: Vector, y: Vector) -> Vector:
     return largest + softplus_of_negative(-distance)
 
 
+def logaddexp2(x: Vector, y: Vector) -> Vector:
+    """Return log2(2**x + 2**y)."""
+    largest = select(x > y, x, y)
+    distance = select(x.equals(y), 0.0, abs(x - y))
+    power = exp2(-distance)
+    total = power + 1.0
+    return largest + log1p_finite(total, power - (total - 1.0)) * LOG2_E[x.body.dtype][0]
+
+
+def log_expit(x: Vector) -> Vector:
+    """Return log(1 / (1 + e**-x))."""
+    return select(x < 0.0, x, select(x.unordered(x), x, 0.0)) - softplus_of_negative(-abs(x))
+
+
+def xlogy(x: Vector, y: Vector) -> Vector:
+    """Return x log(y), 0 where x is 0 and y not NaN."""
+    return select(x.equals(0.0) & ~y.unordered(y), 0.0, x * log(y))
+
+
+def xlog1py(x: Vector, y: Vector) -> Vector:
+    """Return x log(1 + y), 0 where x is 0 and y not NaN."""
+    return select(x.equals(0.0) & ~y.unordered(y), 0.0, x * log1p(y))
+
+
+def entr(x: Vector) -> Vector:
+    """Return -x log(x), 0 at 0 and -inf below."""
+    return select(x.equals(0.0), 0.0, select(x < 0.0, -inf, -x * log(x)))
+
+
 FUNCTIONS: Final[dict[str, Function]] = {
-    "log": log, "log2": log2, "log10": log10, "log1p": log1p, "logaddexp": logaddexp,
+    "log": log, "log2": log2, "log10": log10, "log1p": log1p, "logaddexp": logaddexp, "logaddexp2": logaddexp2,
+    "log_expit": log_expit, "xlogy": xlogy, "xlog1py": xlog1py, "entr": entr,
 }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from gradloom_llvm.vectormath._text import Function, Vector, polynomial, fma, select
+from gradloom_llvm.vectormath._text import Function, Vector, fast_two_sum, fma, polynomial, quotient, select
 from gradloom_llvm.vectormath.coefficients import COS, SIN
 from gradloom_llvm.vectormath.exponential import format_of
 
@@ -65,14 +65,18 @@ def flipped(value: Vector, quadrant: Vector) -> Vector:
     return value.as_bits().integer("xor", sign).as_floats()
 
 
+def with_sign_of(value: Vector, x: Vector) -> Vector:
+    """Return the value, its sign changed where x has one."""
+    sign = x.as_bits().integer("and", -1 << (x.body.bits - 1))
+    return value.as_bits().integer("xor", sign).as_floats()
+
+
 def sin(x: Vector) -> Vector:
     """Return the sine."""
     size = abs(x)
     part = reduced(size)
     value = flipped(select(even(part.quadrant), sine(part), cosine(part)), part.quadrant)
-    sign = x.as_bits().integer("and", -1 << (x.body.bits - 1))
-    value = value.as_bits().integer("xor", sign).as_floats()
-    return x.body.unless_any(size > HUGE[x.body.dtype], value, "huge_sin", x)
+    return x.body.unless_any(size > HUGE[x.body.dtype], with_sign_of(value, x), "huge_sin", x)
 
 
 def cos(x: Vector) -> Vector:
@@ -82,6 +86,22 @@ def cos(x: Vector) -> Vector:
     quadrant = part.quadrant.integer("add", 1)
     value = flipped(select(even(quadrant), sine(part), cosine(part)), quadrant)
     return x.body.unless_any(size > HUGE[x.body.dtype], value, "huge_cos", x)
+
+
+def tan(x: Vector) -> Vector:
+    """Return the tangent, sine over cosine or minus cosine over sine, each with what rounding it left out."""
+    part = reduced(abs(x))
+    square = part.r * part.r
+    sine_rest = fma(part.r * square, polynomial(square, SIN[x.body.dtype]), part.rest)
+    cosine_rest = fma(square, polynomial(square, (-0.5, *COS[x.body.dtype])), -(part.r * part.rest))
+    sine, sine_rest = fast_two_sum(part.r, sine_rest)
+    cosine, cosine_rest = fast_two_sum(1.0, cosine_rest)
+    straight = even(part.quadrant)
+    value = quotient(
+        select(straight, sine, -cosine), select(straight, cosine, sine),
+        select(straight, cosine_rest, sine_rest), select(straight, sine_rest, -cosine_rest),
+    )  # fmt: skip
+    return x.body.unless_any(abs(x) > HUGE[x.body.dtype], with_sign_of(value, x), "huge_tan", x)
 
 
 def huge(op: str) -> Function:
@@ -98,7 +118,7 @@ def huge(op: str) -> Function:
     return rare
 
 
-FUNCTIONS: Final[dict[str, Function]] = {"sin": sin, "cos": cos}
+FUNCTIONS: Final[dict[str, Function]] = {"sin": sin, "cos": cos, "tan": tan}
 
 #: Called in rarely taken branches, never inlined.
-RARE: Final[dict[str, Function]] = {"huge_sin": huge("sin"), "huge_cos": huge("cos")}
+RARE: Final[dict[str, Function]] = {"huge_sin": huge("sin"), "huge_cos": huge("cos"), "huge_tan": huge("tan")}
