@@ -4,80 +4,109 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import Any, final
 
+#: Whether a limit holds in this thread already: nested ones change nothing.
+_INSIDE: ContextVar[bool] = ContextVar("gradloom_blas_limited", default=False)
+
 
 @final
-class _ThreadLimit:
-    """A context in which BLAS calls take one thread each, entered by any number of threads at once.
+class _Libraries:
+    """The number of threads of all BLAS and OpenMP libraries, which know one for the whole process.
 
-    The first to enter sets the limit, the last to leave restores what was before: the limit holds for the whole
-    process, as the libraries know no other.
+    Limits of one number may be set by any number of threads at once: the first sets it, the last to leave
+    restores what was before. A limit of another number waits meanwhile.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._depth = 0
+        self._limit = 0
         self._before: list[tuple[Any, int]] = []
-        self._libraries: list[Any] | None = None
+        self._found: list[Any] | None = None
 
-    def libraries(self) -> list[Any]:
-        """Return a handle of each BLAS or OpenMP library in the process; none without threadpoolctl."""
-        if self._libraries is None:
+    def found(self) -> list[Any]:
+        """Return a handle of each library in the process; none without threadpoolctl."""
+        if self._found is None:
             if find_spec("threadpoolctl") is None:
-                self._libraries = []
+                self._found = []
             else:
                 # An optional dependency that takes milliseconds to import.
                 from threadpoolctl import ThreadpoolController
 
-                self._libraries = list(ThreadpoolController().lib_controllers)
-        return self._libraries
+                self._found = list(ThreadpoolController().lib_controllers)
+        return self._found
 
-    def __enter__(self) -> None:
-        with self._lock:
+    @contextmanager
+    def limited(self, limit: int) -> Iterator[None]:
+        """Let each call take some number of threads."""
+        if _INSIDE.get():
+            yield
+            return
+        self._enter(limit)
+        token = _INSIDE.set(True)
+        try:
+            yield
+        finally:
+            _INSIDE.reset(token)
+            self._leave()
+
+    def _enter(self, limit: int) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._depth or self._limit == limit)
             self._depth += 1
             if self._depth == 1:
-                self._before = [(library, library.get_num_threads()) for library in self.libraries()]
+                self._limit = limit
+                self._before = [(library, library.get_num_threads()) for library in self.found()]
                 for library, _ in self._before:
-                    library.set_num_threads(1)
+                    library.set_num_threads(limit)
 
-    def __exit__(self, *exc: object) -> None:
-        with self._lock:
+    def _leave(self) -> None:
+        with self._changed:
             self._depth -= 1
             if not self._depth:
                 for library, count in self._before:
                     library.set_num_threads(count)
+                self._changed.notify_all()
 
     def threads(self) -> int:
-        """Return how many threads a BLAS call takes where no limit is set."""
-        with self._lock:
+        """Return how many threads a call takes where no limit is set."""
+        with self._changed:
             if self._depth:
                 return max([count for _, count in self._before], default=1)
-            return max([library.get_num_threads() for library in self.libraries()], default=1)
+            return max([library.get_num_threads() for library in self.found()], default=1)
 
-    def restore_after_fork(self) -> None:
-        """In a forked process no thread is left that would end a limit."""
-        self._lock = threading.Lock()
-        if self._depth:
+    def after_fork(self) -> None:
+        """End the limits of threads that a forked process has not got."""
+        self._changed = threading.Condition()
+        if self._depth and not _INSIDE.get():
             self._depth = 0
             for library, count in self._before:
                 library.set_num_threads(count)
 
 
-_LIMIT = _ThreadLimit()
+_LIBRARIES = _Libraries()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_LIMIT.restore_after_fork)
+    os.register_at_fork(after_in_child=_LIBRARIES.after_fork)
 
 
-def one_thread_each() -> _ThreadLimit:
+def one_thread_each() -> AbstractContextManager[None]:
     """Return a context in which BLAS and OpenMP calls take one thread each; restored after."""
-    return _LIMIT
+    return _LIBRARIES.limited(1)
+
+
+def limited_to(threads: int | None) -> AbstractContextManager[None]:
+    """Return a context in which BLAS and OpenMP calls take some number of threads; None changes nothing."""
+    return nullcontext() if threads is None else _LIBRARIES.limited(threads)
 
 
 def blas_threads() -> int:
     """Return how many threads a BLAS call takes in this process, outside `one_thread_each`."""
-    return _LIMIT.threads()
+    return _LIBRARIES.threads()
 
 
 def can_limit() -> bool:

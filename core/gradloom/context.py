@@ -8,8 +8,9 @@ from contextvars import ContextVar
 from typing import Any
 
 from gradloom.backend import backends
-from gradloom.errors import BackendError
+from gradloom.errors import ArgumentError, BackendError
 from gradloom.executor import AbstractExecutor, SerialExecutor, executors
+from gradloom.refusals import describe
 from gradloom.registry import Registry
 
 _BACKEND: ContextVar[str | None] = ContextVar("gradloom_backend", default=None)
@@ -71,8 +72,16 @@ def scheduler(name: Any) -> Iterator[None]:
 
     Parameters
     ----------
-    name : str or AbstractExecutor
-        Name of an installed executor (``"serial"``), or an executor.
+    name : str, distributed.Client or AbstractExecutor
+        Name of an installed executor (``"serial"``, ``"auto"``, ``"threads"``,
+        ``"distributed"``), a client of a dask cluster, or an executor.
+
+    Raises
+    ------
+    BackendError
+        If the scheduler is unknown or cannot run here.
+    SchedulerError
+        If the workers of a client cannot be used.
 
     Examples
     --------
@@ -91,6 +100,77 @@ def scheduler(name: Any) -> Iterator[None]:
         yield
     finally:
         _EXECUTOR.reset(token)
+
+
+def _executor(name: Any) -> AbstractExecutor:
+    """Return the executor that a name, a client or an executor stands for."""
+    executor: AbstractExecutor | None
+    if isinstance(name, AbstractExecutor):
+        executor = name
+    elif isinstance(name, str):
+        executor = executors.get(name)
+    else:
+        candidates = [other for other in executors if other.unavailable() is None]
+        executor = next((found for other in candidates if (found := other.adapt(name)) is not None), None)
+        if executor is None:
+            raise ArgumentError(
+                "no scheduler takes a value of this kind",
+                op="scheduler",
+                argument="name",
+                expected=f"one of {sorted(executors.entries())}, a distributed.Client or an executor",
+                got=describe(name),
+            )
+    reason = executor.unavailable()
+    if reason is not None:
+        raise BackendError(f"scheduler {executor.name!r} cannot run here: {reason}")
+    return executor
+
+
+@contextmanager
+def cluster(
+    n_workers: int | None = None, threads_per_worker: int = 1, memory_limit: Any = "auto", **options: Any
+) -> Iterator[AbstractExecutor]:
+    """Start workers on this machine, run everything inside on them, and end them after.
+
+    Parameters
+    ----------
+    n_workers : int, optional
+        Number of worker processes; by default one for each core.
+    threads_per_worker : int, default 1
+        How many tasks each runs at once.
+    memory_limit : int or str, default "auto"
+        Bytes for each worker (``"1GiB"``), above which it keeps data on disk and in the end starts anew.
+    **options
+        Further options of ``distributed.LocalCluster``.
+
+    Yields
+    ------
+    AbstractExecutor
+        For `gradloom.scheduler` and `gradloom.jit`.
+
+    Raises
+    ------
+    BackendError
+        If distributed is not installed.
+
+    Notes
+    -----
+    Scheduler, workers and dashboards listen on the loopback device only. Worker processes import the main
+    script, so a script must start them under ``if __name__ == "__main__":``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradloom as gl
+    >>> with gl.cluster(n_workers=2):  # doctest: +SKIP
+    ...     gl.grad(lambda x: np.sum(x**2))(np.ones(3))
+    array([2., 2., 2.])
+    """
+    executor = _executor("distributed")
+    with executor.start(
+        n_workers=n_workers, threads_per_worker=threads_per_worker, memory_limit=memory_limit, **options
+    ) as started, scheduler(started):
+        yield started
 
 
 def current_backend() -> str | None:

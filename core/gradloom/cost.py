@@ -56,6 +56,9 @@ def node_cost(graph: Graph, i: int) -> Cost:
     specs = tuple([graph.specs[j] for j in inputs])
     outs: tuple[Spec, ...] = graph.specs[i] if type(graph.specs[i]) is tuple else (graph.specs[i],)
     moved = sum(s.nbytes for s in specs) + sum(s.nbytes for s in outs)
+    if attrs and isinstance(attrs[0], Graph):  # a region: the work of its nodes, the traffic of its ends
+        inner = attrs[0]
+        return Cost(sum([node_cost(inner, j).flops for j in range(len(inner))]), float(moved))
     if op.name == "gather":
         # Of the first input it reads no more than it returns.
         moved += outs[0].nbytes - specs[0].nbytes

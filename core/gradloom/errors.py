@@ -127,3 +127,7 @@ class BackendError(GradloomError, RuntimeError):
 
 class PluginError(GradloomError, ImportError):
     """A plugin could not be loaded, or broke the rules of its door."""
+
+
+class SchedulerError(GradloomError, RuntimeError):
+    """A scheduler has lost its workers, or cannot use those that it has."""

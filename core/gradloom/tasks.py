@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Sequence
+import sys
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -201,14 +203,69 @@ class Schedule:
         return [tuple(drop) for drop in drops]
 
     def run_task(
-        self, plan: Plan, t: int, local: dict[int, Any], sources: Sequence[RawSource | None] = ()
+        self,
+        plan: Plan,
+        t: int,
+        values: Mapping[int, Any],
+        failures: Failures,
+        sources: Sequence[RawSource | None] = (),
+        owned: bool = True,
     ) -> dict[int, Any]:
-        """Run a task on the values of its imports, which are used up; return those of its exports."""
+        """Run a task and return the values of its exports, as far as it got.
+
+        Parameters
+        ----------
+        plan : Plan
+        t : int
+            Which task.
+        values : mapping
+            At least the values of its imports, unless what makes them has failed.
+        failures : Failures
+            Where it is noted if a step fails. No step runs that comes after one that has failed.
+        sources : sequence, optional
+            As for `Plan.run`.
+        owned : bool, default True
+            Whether kernels may overwrite imports as the plan says; if not, those are copied before.
+        """
+        local = {i: values[i] for i in self.imports[t] if i in values}
         for k, drop in zip(self.tasks[t].steps, self._drops[t], strict=True):
-            plan.run_step(k, local, sources)
+            if k >= failures.step:
+                break
+            try:
+                step = plan.steps[k]
+                if not owned and step.attrs.get("donate") and step.inputs[0] in self.imports[t]:
+                    local[step.inputs[0]] = plan.backend.copy(local[step.inputs[0]])
+                plan.run_step(k, local, sources)
+            except Exception as error:
+                failures.add(k, error)
+                break
             for i in drop:
                 del local[i]
-        return {i: local[i] for i in self.exports[t]}
+        return {i: local[i] for i in self.exports[t] if i in local}
+
+
+@final
+class Failures:
+    """The first step of a plan that failed, and its error.
+
+    Tasks go on until they come to a step after it, so that the error is the one that running the
+    steps in order gives, however the tasks happened to be timed.
+    """
+
+    def __init__(self) -> None:
+        self.step = sys.maxsize
+        self.error: Exception | None = None
+        self._lock = threading.Lock()
+
+    def add(self, step: int, error: Exception | None) -> None:
+        """Note that a step failed."""
+        with self._lock:
+            if step < self.step:
+                self.step, self.error = step, error
+
+    def stop(self) -> None:
+        """Let no further step run."""
+        self.add(-1, None)
 
 
 @final

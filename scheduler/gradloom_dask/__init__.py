@@ -16,7 +16,14 @@ def _threads_executor() -> AbstractExecutor:
     return ThreadsExecutor()
 
 
+def _distributed_executor() -> AbstractExecutor:
+    from gradloom_dask.cluster import DistributedExecutor
+
+    return DistributedExecutor()
+
+
 @hookimpl
 def gradloom_executors(register: Callable[[str, Callable[[], AbstractExecutor]], None]) -> None:
-    """Register the executor ``threads``."""
+    """Register the executors ``threads`` and ``distributed``."""
     register("threads", _threads_executor)
+    register("distributed", _distributed_executor)

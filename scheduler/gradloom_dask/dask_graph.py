@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
 
-import dask
 import dask.threaded
 from dask._task_spec import List, Task, TaskRef
 
-from gradloom.tasks import available_cores
 
-
-def run_in_threads(work: Callable[[int], None], after: Sequence[Sequence[int]], workers: int | None) -> None:
-    """Call ``work(t)`` for each task ``t`` once the tasks in ``after[t]`` have ended, in threads.
-
-    Raises
-    ------
-    Exception
-        What a task raised; tasks that were not started are dropped.
-    """
+def run_in_threads(work: Callable[[int], None], after: Sequence[Sequence[int]], pool: Executor) -> None:
+    """Call ``work(t)`` for each task ``t`` once the tasks in ``after[t]`` have ended, in a pool."""
 
     def task(t: int, ended: Any) -> None:
         work(t)
@@ -28,5 +20,45 @@ def run_in_threads(work: Callable[[int], None], after: Sequence[Sequence[int]], 
     graph: dict[str, Any] = {
         key: Task(key, task, t, List(*[TaskRef(keys[other]) for other in after[t]])) for t, key in enumerate(keys)
     }
-    workers = workers or dask.config.get("num_workers", None) or available_cores()
-    dask.threaded.get(graph, keys, num_workers=workers)
+    dask.threaded.get(graph, keys, pool=pool)
+
+
+class Call(NamedTuple):
+    """A call as a task: ``function(*args, values, others)``.
+
+    Attributes
+    ----------
+    function : callable
+        Known by name on every worker.
+    args : tuple
+        What it takes first, as it stands.
+    values : sequence
+        Data, or `Ref` of a key.
+    others : sequence of str
+        Keys of the tasks whose results it takes last.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    values: Sequence[Any] = ()
+    others: Sequence[str] = ()
+
+
+class Ref(NamedTuple):
+    """Stands for the data of a key."""
+
+    key: str
+
+
+def task_graph(calls: Mapping[str, Call]) -> dict[str, Any]:
+    """Return calls by key as a graph for a dask scheduler."""
+    return {
+        key: Task(
+            key,
+            call.function,
+            *call.args,
+            List(*[TaskRef(v.key) if type(v) is Ref else v for v in call.values]),
+            List(*[TaskRef(other) for other in call.others]),
+        )
+        for key, call in calls.items()
+    }

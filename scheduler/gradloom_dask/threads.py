@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from contextvars import ContextVar, copy_context
 from importlib.util import find_spec
 from typing import Any, final
 
@@ -13,7 +16,11 @@ from gradloom.blas import one_thread_each
 from gradloom.executor import AbstractExecutor
 from gradloom.plan import Plan
 from gradloom.source import RawSource
-from gradloom.tasks import Schedule, cut, decide, step_costs
+from gradloom.tasks import Failures, Schedule, available_cores, cut, decide, step_costs
+
+#: Whether this thread runs a task.
+_INSIDE: ContextVar[bool] = ContextVar("gradloom_inside_task", default=False)
+
 
 @final
 class ThreadsExecutor(AbstractExecutor):
@@ -38,6 +45,7 @@ class ThreadsExecutor(AbstractExecutor):
         self.workers = workers
         self.always = always
         self._schedules: weakref.WeakKeyDictionary[Plan, Schedule] = weakref.WeakKeyDictionary()
+        self._own: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
         self._lock = threading.Lock()
 
     def unavailable(self) -> str | None:
@@ -50,9 +58,10 @@ class ThreadsExecutor(AbstractExecutor):
         decision = decide(plan)
         schedule = self._always(plan) if self.always else decision.schedule
         with one_thread_each() if decision.one_thread else nullcontext():
-            if schedule is None:
+            # Inside a task all threads are taken already.
+            if schedule is None or _INSIDE.get():
                 return plan.run(inputs, sources)
-            return _run(schedule, plan, inputs, sources, self.workers)
+            return _Run(schedule, plan, inputs, sources).finish(self._pool())
 
     def _always(self, plan: Plan) -> Schedule:
         """Return the tasks of a plan whatever they cost; found once."""
@@ -62,31 +71,74 @@ class ThreadsExecutor(AbstractExecutor):
                 self._schedules[plan] = Schedule(plan, cut(plan, seconds))
             return self._schedules[plan]
 
+    def _pool(self) -> ThreadPoolExecutor:
+        """Return dask's configured pool or an own one, made anew in a forked process."""
+        import dask  # optional, and takes as long to import as all of gradloom
 
-def _run(
-    schedule: Schedule,
-    plan: Plan,
-    inputs: Sequence[Any],
-    sources: Sequence[RawSource | None],
-    workers: int | None,
-) -> list[Any]:
-    """Run all tasks of a plan in threads and return the plan's outputs."""
-    # dask is optional, and takes as long to import as all of gradloom.
-    from gradloom_dask.dask_graph import run_in_threads
+        configured = dask.config.get("pool", None)
+        if isinstance(configured, ThreadPoolExecutor):
+            return configured
+        workers = self.workers or dask.config.get("num_workers", None) or available_cores()
+        with self._lock:
+            key = os.getpid(), workers
+            if self._own is None or self._own[0] != key:
+                if self._own is not None and self._own[0][0] == os.getpid():
+                    self._own[1].shutdown(wait=False)
+                self._own = key, ThreadPoolExecutor(workers, thread_name_prefix="gradloom")
+            return self._own[1]
 
-    values: dict[int, Any] = dict(plan.constants)
-    values.update(zip(plan.graph.inputs, inputs, strict=True))
-    readers = dict(schedule.readers)
-    lock = threading.Lock()
+@final
+class _Run:
+    """One run of a plan's tasks."""
 
-    def work(t: int) -> None:
-        values.update(schedule.run_task(plan, t, {i: values[i] for i in schedule.imports[t]}, sources))
-        with lock:
-            for i in schedule.imports[t]:
-                if i in readers:
-                    readers[i] -= 1
-                    if not readers[i]:
-                        del values[i]
+    def __init__(
+        self, schedule: Schedule, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None]
+    ) -> None:
+        self.schedule = schedule
+        self.plan = plan
+        self.sources = sources
+        self.failures = Failures()
+        self._values: dict[int, Any] = dict(plan.constants)
+        self._values.update(zip(plan.graph.inputs, inputs, strict=True))
+        self._readers = dict(schedule.readers)
+        self._active = 0
+        self._changed = threading.Condition()
 
-    run_in_threads(work, [task.after for task in schedule.tasks], workers)
-    return [values[i] for i in plan.outputs]
+    def finish(self, pool: ThreadPoolExecutor) -> list[Any]:
+        """Run all tasks in a pool and return the plan's outputs."""
+        from gradloom_dask.dask_graph import run_in_threads
+
+        context = copy_context()
+
+        def work(t: int) -> None:
+            context.copy().run(self._work, t)
+
+        try:
+            run_in_threads(work, [task.after for task in self.schedule.tasks], pool)
+        except BaseException:
+            self.failures.stop()  # an interrupt: no further kernel starts, and those that run are waited for
+            raise
+        finally:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._active)
+        if self.failures.error is not None:
+            raise self.failures.error
+        return [self._values[i] for i in self.plan.outputs]
+
+    def _work(self, t: int) -> None:
+        _INSIDE.set(True)
+        schedule = self.schedule
+        with self._changed:
+            self._active += 1
+        try:
+            exports = schedule.run_task(self.plan, t, self._values, self.failures, self.sources)
+            self._values.update(exports)
+        finally:
+            with self._changed:
+                self._active -= 1
+                for i in schedule.imports[t]:
+                    if i in self._readers:
+                        self._readers[i] -= 1
+                        if not self._readers[i]:
+                            self._values.pop(i, None)
+                self._changed.notify_all()

@@ -1,0 +1,171 @@
+"""DistributedExecutor: plans on the workers of a dask cluster, each shipped there once."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, final
+
+from gradloom.blas import blas_threads
+from gradloom.errors import SchedulerError
+from gradloom.executor import AbstractExecutor, SerialExecutor
+from gradloom.plan import Plan
+from gradloom.source import RawSource
+from gradloom.tasks import Task, cut, decide, makespan, step_costs
+
+#: Seconds that handing a task to a worker costs.
+TASK_SECONDS = 4e-3
+#: Plans estimated to take less run in the calling process.
+INLINE_SECONDS = 20e-3
+#: How often a run is begun again after workers took its data with them.
+TRIES = 4
+
+_SERIAL = SerialExecutor()
+
+
+@final
+class DistributedExecutor(AbstractExecutor):
+    """Runs plans on the workers of the current ``distributed.Client``.
+
+    Notes
+    -----
+    `gradloom.scheduler` takes a client too, and `gradloom.cluster` starts workers on this machine.
+    """
+
+    name = "distributed"
+
+    def __init__(self) -> None:
+        self._of_client: weakref.WeakKeyDictionary[Any, ClientExecutor] = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def unavailable(self) -> str | None:
+        """Return which package is missing, and how to install it."""
+        missing = [name for name in ("distributed", "threadpoolctl") if find_spec(name) is None]
+        return f"{' and '.join(missing)} not installed; pip install 'gradloom[distributed]'" if missing else None
+
+    def adapt(self, value: Any) -> AbstractExecutor | None:
+        """Return an executor for a ``distributed.Client``, None for anything else."""
+        if type(value).__module__.partition(".")[0] != "distributed" and not hasattr(value, "scheduler_info"):
+            return None
+        from distributed import Client
+
+        if not isinstance(value, Client):
+            return None
+        with self._lock:
+            found = self._of_client.get(value)
+            if found is None:
+                found = self._of_client[value] = ClientExecutor(value)
+            return found
+
+    @contextmanager
+    def start(self, **options: Any) -> Iterator[AbstractExecutor]:
+        """Start workers on this machine that listen on its loopback device only, and end them after."""
+        with local_client(**options) as client:
+            found = self.adapt(client)
+            assert found is not None
+            yield found
+
+    def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
+        """Run a plan; see `AbstractExecutor.run`."""
+        from distributed import default_client
+
+        from gradloom_dask.running import inside_task
+
+        if inside_task():
+            return _SERIAL.run(plan, inputs, sources)
+        try:
+            client = default_client()
+        except ValueError:
+            raise SchedulerError(
+                "there is no client",
+                op="scheduler",
+                expected="a distributed.Client that is open",
+                remedy="start workers with `with gl.cluster(n_workers=2)`, or connect a distributed.Client",
+            ) from None
+        executor = self.adapt(client)
+        assert executor is not None
+        return executor.run(plan, inputs, sources)
+
+
+@contextmanager
+def local_client(
+    n_workers: int | None = None,
+    threads_per_worker: int = 1,
+    memory_limit: Any = "auto",
+    processes: bool = True,
+    **options: Any,
+) -> Iterator[Any]:
+    """Start workers on this machine and yield a client; nothing listens beyond its loopback device."""
+    from distributed import Client, LocalCluster
+
+    from gradloom_dask.worker import Prompt, PromptWorker
+
+    loopback = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0"}
+    cluster = LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=threads_per_worker,
+        memory_limit=memory_limit,
+        processes=processes,
+        **{**loopback, **options},
+    )
+    try:
+        with Client(cluster, set_as_default=False) as client:
+            client.register_plugin(Prompt())
+            client.register_plugin(PromptWorker())
+            yield client
+    finally:
+        cluster.close()
+
+
+@final
+class ClientExecutor(AbstractExecutor):
+    """Runs plans on the workers of one client.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    always : bool, default False
+        Whether to send to the workers also what takes less time than sending it.
+
+    Raises
+    ------
+    SchedulerError
+        If a worker, or the scheduler, has no gradloom or another version of it.
+    """
+
+    name = "distributed"
+
+    def __init__(self, client: Any, always: bool = False) -> None:
+        from gradloom_dask.running import Connection
+
+        self.always = always
+        self._connection = Connection(client)
+        self._connection.check_versions()
+
+    def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
+        """Run a plan; see `AbstractExecutor.run`."""
+        from gradloom_dask.running import inside_task
+
+        connection = self._connection
+        shipped = connection.shipped(plan)
+        if shipped is None:
+            shipped = self._ship(plan)
+        if (shipped.seconds < INLINE_SECONDS and not self.always) or not plan.steps or inside_task():
+            return _SERIAL.run(plan, inputs, sources)
+        return connection.run(shipped, plan, inputs, sources, TRIES)
+
+    def _ship(self, plan: Plan) -> Any:
+        """Cut a plan for workers, into one task where several would take longer."""
+        costs = step_costs(plan)
+        seconds = [cost.seconds() for cost in costs]
+        tasks = cut(plan, seconds, TASK_SECONDS)
+        total = sum(seconds)
+        if makespan(tasks, self._connection.threads(), TASK_SECONDS) >= total + TASK_SECONDS:
+            tasks = [Task(tuple(range(len(seconds))), (), total)]
+        blas = None
+        if any(cost.threaded for cost in costs):
+            blas = 1 if decide(plan).one_thread else blas_threads()
+        return self._connection.ship(plan, tasks, blas)

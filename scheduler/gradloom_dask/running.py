@@ -1,0 +1,399 @@
+"""Connection: what runs on a client's cluster, what is there already, and what to do when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import threading
+import time
+import uuid
+import weakref
+from collections import OrderedDict
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import CancelledError, TimeoutError
+from typing import Any, final
+
+import numpy as np
+from distributed import Client
+from distributed.client import FuturesCancelledError
+from distributed.scheduler import KilledWorker
+from distributed.worker import thread_state
+
+import gradloom
+from gradloom.errors import SchedulerError
+from gradloom.plan import Plan
+from gradloom.source import RawSource, Source
+from gradloom.tasks import Schedule, Task
+from gradloom_dask.dask_graph import Call, Ref, task_graph
+from gradloom_dask.worker import PlanMissing, PlanPlugin, Result, first_failure, pick, quicken, run_task
+
+#: Seconds after which a lost scheduler is given up, and after which one without any workers is.
+SCHEDULER_SECONDS = 10.0
+WORKERS_SECONDS = 60.0
+#: Inputs of more bytes are sent to a worker on their own, and stay there for the next run.
+LARGE = 65_536
+#: Bytes of inputs that stay on the workers.
+KEPT_BYTES = 2 * 2**30
+#: Bytes that must be saved before some values of a task travel without the others.
+WORTH_PICKING = 2**20
+#: Gradloom's version on a worker; an expression, as nothing of ours may be there.
+_VERSION = "__import__('importlib.metadata', fromlist=['version']).version('gradloom')"
+
+
+def inside_task() -> bool:
+    """Return whether this thread runs a task of a worker."""
+    return getattr(thread_state, "execution_state", None) is not None
+
+
+@final
+class Shipped:
+    """A plan that the workers hold: its tasks, and which of their values go where.
+
+    Attributes
+    ----------
+    name : str
+        Name of the plugin that holds it: a hash of its content.
+    seconds : float
+        Estimated time.
+    blas : int or None
+        How many threads BLAS takes a call; None if it does not matter.
+    inputs : list of tuple of int
+        For each task, the plan's inputs that it takes.
+    """
+
+    def __init__(self, name: str, plan: Plan, tasks: Sequence[Task], blas: int | None) -> None:
+        self.name = name
+        self.tasks = tasks
+        self.blas = blas
+        self.seconds = sum([task.seconds for task in tasks])
+        self.registered = False
+        schedule = Schedule(plan, tasks)
+        given = set(plan.graph.inputs)
+        maker = {i: t for t, own in enumerate(schedule.exports) for i in own}
+        nbytes = _value_bytes(plan)
+        self.inputs = [tuple([i for i in own if i in given]) for own in schedule.imports]
+        #: Parts of what a task exports that travel alone: (task, ids).
+        self.picks: list[tuple[int, tuple[int, ...]]] = []
+
+        def part(t: int, ids: tuple[int, ...]) -> str:
+            spare = sum([nbytes[i] for i in schedule.exports[t] if i not in ids])
+            if spare < WORTH_PICKING:
+                return f"{t}"
+            if (t, ids) not in self.picks:
+                self.picks.append((t, ids))
+            return f"{t}-{self.picks.index((t, ids))}"
+
+        #: For each task, the suffixes of the keys that it takes results of.
+        self.others: list[list[str]] = []
+        for t, task in enumerate(tasks):
+            wanted: dict[int, list[int]] = {other: [] for other in task.after}
+            for i in schedule.imports[t]:
+                if i in maker:
+                    wanted.setdefault(maker[i], []).append(i)
+            self.others.append([part(other, tuple(ids)) for other, ids in wanted.items()])
+        wanted = {}
+        for i in plan.outputs:
+            if i in maker:
+                wanted.setdefault(maker[i], []).append(i)
+        #: Suffixes of the keys that hold the plan's outputs.
+        self.results = [part(t, tuple(ids)) for t, ids in wanted.items()]
+
+    def describe(self, t: int, plan: Plan) -> str:
+        """Return which ops a task runs, and where the user wrote the first of them."""
+        count = len(plan.graph.nodes)
+        nodes = [plan.steps[k].out for k in self.tasks[t].steps if plan.steps[k].out < count]
+        names = list(dict.fromkeys([plan.graph.nodes[i][0].name for i in nodes]))
+        lines = [Source(*raw) for i in nodes if (raw := plan.graph.sources[i]) is not None]
+        where = f", from {lines[0]} on" if lines else ""
+        return f"the ops {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}{where}"
+
+
+def _value_bytes(plan: Plan) -> dict[int, int]:
+    """Return the size of each value that a step makes."""
+    count = len(plan.graph.nodes)
+    found = {}
+    for step in plan.steps:
+        spec = plan.graph.specs[step.out if step.out < count else step.inputs[0]]
+        found[step.out] = sum([s.nbytes for s in spec]) if type(spec) is tuple else spec.nbytes
+    return found
+
+
+@final
+class Connection:
+    """A client, the plans its workers hold, and the inputs they keep."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = weakref.ref(client)
+        self._plans: weakref.WeakKeyDictionary[Plan, Shipped] = weakref.WeakKeyDictionary()
+        self._inputs = _KeptInputs()
+        self._runs = itertools.count()
+        self._prefix = uuid.uuid4().hex[:12]
+        self._lock = threading.Lock()
+        quicken(client.scheduler_comm)
+
+    @property
+    def client(self) -> Client:
+        """The client, while it is open."""
+        client = self._client()
+        if client is None or client.status in ("closed", "closing"):
+            raise SchedulerError("the client is closed", op="scheduler", remedy="connect a new distributed.Client")
+        return client
+
+    def check_versions(self) -> None:
+        """Raise unless scheduler and workers have this version of gradloom."""
+        client = self.client
+        found = dict(client.run(eval, _VERSION, on_error="return"))
+        try:
+            found["scheduler"] = client.run_on_scheduler(eval, _VERSION)
+        except Exception as error:
+            found["scheduler"] = error
+        for where, version in sorted(found.items()):
+            if version != gradloom.__version__:
+                missing = isinstance(version, Exception)
+                raise SchedulerError(
+                    f"{where} of the cluster has {'no' if missing else 'another version of'} gradloom",
+                    op="scheduler",
+                    expected=f"gradloom {gradloom.__version__} on the scheduler and all workers",
+                    got=f"{type(version).__name__}: {version}" if missing else f"gradloom {version}",
+                    remedy=f"pip install 'gradloom[distributed]=={gradloom.__version__}' there",
+                )
+
+    def threads(self) -> int:
+        """Return how many tasks the workers can run at once; at least 2, as workers may still come."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        return max(2, sum([worker["nthreads"] for worker in workers]))
+
+    # -- plans -------------------------------------------------------------------------------
+
+    def shipped(self, plan: Plan) -> Shipped | None:
+        """Return what is known of a plan, None if it was never run here."""
+        return self._plans.get(plan)
+
+    def ship(self, plan: Plan, tasks: Sequence[Task], blas: int | None) -> Shipped:
+        """Note how to run a plan; it travels when it first runs."""
+        content = f"{plan.graph.content_hash()} {plan.backend.name} {[task.steps for task in tasks]}"
+        name = f"gradloom-{hashlib.blake2b(content.encode(), digest_size=12).hexdigest()}-{self._prefix}"
+        with self._lock:
+            found = self._plans.setdefault(plan, Shipped(name, plan, tasks, blas))
+        return found
+
+    def _register(self, shipped: Shipped, plan: Plan) -> None:
+        """Send a plan to all workers, present and future."""
+        plugin = PlanPlugin(plan, shipped.tasks)
+        self.client.register_plugin(plugin, name=shipped.name)
+        shipped.registered = True
+        # It leaves the workers with the plan.
+        weakref.finalize(plan, _forget, self._client, shipped.name).atexit = False
+
+    # -- runs --------------------------------------------------------------------------------
+
+    def run(
+        self,
+        shipped: Shipped,
+        plan: Plan,
+        inputs: Sequence[Any],
+        sources: Sequence[RawSource | None],
+        tries: int,
+    ) -> list[Any]:
+        """Run a plan; begin again, a bounded number of times, when workers took its data with them."""
+        for attempt in range(tries):
+            try:
+                return self._attempt(shipped, plan, inputs, sources)
+            except PlanMissing:
+                shipped.registered = False
+            except (CancelledError, FuturesCancelledError) as error:
+                self._inputs.clear()
+                self._require_scheduler(error)
+                if attempt == tries - 1:
+                    raise SchedulerError(
+                        f"the cluster lost the data of a run {tries} times",
+                        op="scheduler",
+                        got=str(error),
+                        remedy="see the logs of the workers",
+                    ) from error
+        raise SchedulerError(
+            "workers did not keep the plan they were sent", op="scheduler", remedy="see the logs of the workers"
+        )
+
+    def _attempt(
+        self, shipped: Shipped, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None]
+    ) -> list[Any]:
+        if not shipped.registered:
+            with self._lock:
+                if not shipped.registered:
+                    self._register(shipped, plan)
+        client = self.client
+        given = dict(zip(plan.graph.inputs, inputs, strict=True))
+        # What is kept in `held` stays on the workers until the run has ended.
+        values, held = self._send(client, {i: given[i] for own in shipped.inputs for i in own})
+        prefix = f"gradloom-{self._prefix}-{next(self._runs)}"
+        calls = {}
+        for t, own in enumerate(shipped.inputs):
+            others = [f"{prefix}-{suffix}" for suffix in shipped.others[t]]
+            args = shipped.name, t, shipped.blas, own
+            calls[f"{prefix}-{t}"] = Call(run_task, args, [values[i] for i in own], others)
+        for n, (t, ids) in enumerate(shipped.picks):
+            calls[f"{prefix}-{t}-{n}"] = Call(pick, (ids,), (), [f"{prefix}-{t}"])
+        keys = [f"{prefix}-{suffix}" for suffix in shipped.results]
+        futures = client.get(task_graph(calls), keys, sync=False)
+        try:
+            results: list[Result] = self._wait(client.gather(futures, asynchronous=True))
+        except KilledWorker as error:
+            raise self._killed(error, shipped, plan) from error
+        finally:
+            del futures, held
+        failure = first_failure(dict(zip(keys, results, strict=True)))
+        if failure is not None:
+            raise _with_source(failure[1], failure[0], plan, sources)
+        known = {**plan.constants, **given}
+        for result in results:
+            known.update(result.values)
+        return [known[i] for i in plan.outputs]
+
+    def _send(self, client: Client, given: dict[int, Any]) -> tuple[dict[int, Any], Any]:
+        """Return what stands for each input in a graph: small ones themselves, large ones the key of their content."""
+        values = dict(given)
+        held = []
+        missing = {}
+        inprocess = client.scheduler.address.startswith("inproc")
+        for i, value in given.items():
+            if type(value) is np.ndarray and value.nbytes > LARGE:
+                key = f"gradloom-input-{_content(value)}"
+                future = self._inputs.get(key)
+                if future is None:
+                    missing[key] = value.copy() if inprocess else value
+                else:
+                    held.append(future)
+                values[i] = Ref(key)
+        if missing:
+            sent = self._wait(client.scatter(missing, hash=False, asynchronous=True))
+            for key, future in sent.items():
+                held.append(future)
+                self._inputs.add(key, future, missing[key].nbytes)
+        return values, held
+
+    def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Wait for what a client does, while there are a scheduler and workers."""
+        client = self.client
+        future = asyncio.run_coroutine_threadsafe(_awaited(coroutine), client.loop.asyncio_loop)
+        lonely: float | None = None
+        try:
+            while True:
+                try:
+                    return future.result(timeout=1.0)
+                except TimeoutError:
+                    if future.done():
+                        raise
+                if client.status != "running":
+                    self._require_scheduler(None)
+                if client.scheduler_info(n_workers=-1)["workers"]:
+                    lonely = None
+                elif lonely is None:
+                    lonely = time.monotonic()
+                elif time.monotonic() - lonely > WORKERS_SECONDS:
+                    raise SchedulerError(
+                        f"the cluster has had no worker for {WORKERS_SECONDS:.0f} s",
+                        op="scheduler",
+                        expected="at least one worker",
+                        remedy="add workers, or run with gl.scheduler('auto')",
+                    )
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _require_scheduler(self, cause: BaseException | None) -> None:
+        """Wait a while for the scheduler to come back; raise if it does not."""
+        client = self._client()
+        end = time.monotonic() + SCHEDULER_SECONDS
+        while client is not None and client.status == "connecting" and time.monotonic() < end:
+            time.sleep(0.1)
+        if client is None or client.status != "running":
+            raise SchedulerError(
+                "the connection to the scheduler of the cluster is lost",
+                op="scheduler",
+                expected=f"a scheduler that answers within {SCHEDULER_SECONDS:.0f} s",
+                remedy="start a new cluster and a new client",
+            ) from cause
+        for shipped in self._plans.values():
+            shipped.registered = False
+        quicken(client.scheduler_comm)
+
+    def _killed(self, error: KilledWorker, shipped: Shipped, plan: Plan) -> SchedulerError:
+        """Return the error for a task that ended several workers."""
+        suffix = str(error.task).rpartition(f"gradloom-{self._prefix}-")[2].split("-")
+        what = "a task"
+        if len(suffix) > 1 and suffix[1].isdigit():
+            what = f"a task that runs {shipped.describe(int(suffix[1]), plan)}"
+        return SchedulerError(
+            f"{what} ended {error.allowed_failures + 1} workers one after the other",
+            op="scheduler",
+            expected="kernels that leave their process alive, within its memory limit",
+            got=str(error),
+            remedy="raise memory_limit, or look for a crash in the logs of the workers",
+        )
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
+
+
+def _forget(client: Any, name: str) -> None:
+    """Take a plan from the workers, without waiting for it."""
+    client = client()
+    if client is not None and client.status == "running":
+        try:
+            asyncio.run_coroutine_threadsafe(
+                _awaited(client.scheduler.unregister_worker_plugin(name=name)), client.loop.asyncio_loop
+            )
+        except RuntimeError:  # the loop has ended
+            return
+
+
+def _with_source(error: Exception, step: int, plan: Plan, sources: Sequence[RawSource | None]) -> Exception:
+    """Return an error of a worker with the user's line of this run."""
+    if sources and hasattr(error, "__notes__"):
+        error.__notes__ = [note for note in error.__notes__ if not note.startswith("gradloom: while running")]
+        plan.explain_error(error, step, sources)
+    return error
+
+
+def _content(array: np.ndarray[Any, Any]) -> str:
+    """Return a hash of an array's content."""
+    digest = hashlib.sha1(f"{array.shape}{array.dtype}".encode(), usedforsecurity=False)
+    digest.update(np.ascontiguousarray(array).data if array.size else b"")
+    return digest.hexdigest()
+
+
+@final
+class _KeptInputs:
+    """Futures of inputs that stay on the workers, by content; the least recently used go first."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Any:
+        """Return the future of an input, None if it is not there."""
+        with self._lock:
+            found = self._known.get(key)
+            if found is None or found[0].status != "finished":
+                return None
+            self._known.move_to_end(key)
+            return found[0]
+
+    def add(self, key: str, future: Any, nbytes: int) -> None:
+        """Keep an input."""
+        with self._lock:
+            if key not in self._known:
+                self._bytes += nbytes
+            self._known[key] = future, nbytes
+            while self._bytes > KEPT_BYTES and len(self._known) > 1:
+                self._bytes -= self._known.popitem(last=False)[1][1]
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._known.clear()
+            self._bytes = 0

@@ -1,0 +1,174 @@
+"""What runs on the workers of a cluster: plans as data, and tasks by number."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, final
+
+from distributed import SchedulerPlugin, WorkerPlugin, get_worker
+
+import gradloom
+from gradloom.blas import limited_to
+from gradloom.errors import SchedulerError
+from gradloom.plan import Plan
+from gradloom.tasks import Failures, Schedule, Task
+
+#: Seconds for which messages are gathered before they are sent; distributed's own are 2 to 10 ms.
+BATCH_SECONDS = 0.001
+
+
+class Result(NamedTuple):
+    """What a task gives: values by id, and the first step that failed in it or before it."""
+
+    values: dict[int, Any]
+    step: int | None = None
+    error: Exception | None = None
+
+
+@final
+class PlanPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
+    """Carries one plan to every worker, present and future; it is unpickled when first needed.
+
+    Parameters
+    ----------
+    plan : Plan
+    tasks : sequence of Task
+    """
+
+    def __init__(self, plan: Plan, tasks: Sequence[Task]) -> None:
+        self.data = pickle.dumps((plan, list(tasks)))
+        self.steps = len(plan.steps)
+        self.version = gradloom.__version__
+        self._loaded: tuple[Plan, Schedule] | None = None
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"data": self.data, "steps": self.steps, "version": self.version}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _loaded=None, _lock=threading.Lock())
+
+    def load(self) -> tuple[Plan, Schedule]:
+        """Return the plan and its schedule.
+
+        Raises
+        ------
+        SchedulerError
+            If this worker makes another plan of the graph than the client did.
+        """
+        with self._lock:
+            if self._loaded is None:
+                if self.version != gradloom.__version__:
+                    raise SchedulerError(
+                        "a worker has another version of gradloom",
+                        expected=self.version,
+                        got=gradloom.__version__,
+                        remedy="install the same version on client, scheduler and workers",
+                    )
+                plan, tasks = pickle.loads(self.data)
+                if len(plan.steps) != self.steps:
+                    raise SchedulerError(
+                        "a worker makes another plan of the same graph",
+                        expected=f"{self.steps} steps",
+                        got=f"{len(plan.steps)} steps",
+                        remedy="install the same plugins of gradloom on client and workers",
+                    )
+                self._loaded = plan, Schedule(plan, tasks)
+            return self._loaded
+
+
+class PlanMissing(Exception):
+    """A worker has not got the plan of a task."""
+
+
+def run_task(
+    name: str, t: int, blas: int | None, inputs: tuple[int, ...], values: Sequence[Any], others: Sequence[Result]
+) -> Result:
+    """Run a task of a plan that was shipped before.
+
+    Parameters
+    ----------
+    name : str
+        Name of the plugin that holds the plan.
+    t : int
+        Which task.
+    blas : int or None
+        How many threads BLAS takes a call; None if it does not matter.
+    inputs : tuple of int
+        Ids of the values.
+    values : sequence of arrays
+    others : sequence of Result
+        What the tasks gave that this one depends on.
+    """
+    plugin = get_worker().plugins.get(name)
+    if plugin is None:
+        raise PlanMissing(name)
+    plan, schedule = plugin.load()
+    failures = Failures()
+    known: dict[int, Any] = dict(plan.constants)
+    known.update(zip(inputs, values, strict=True))
+    for other in others:
+        known.update(other.values)
+        if other.step is not None:
+            failures.add(other.step, other.error)
+    with limited_to(blas):
+        exports = schedule.run_task(plan, t, known, failures, owned=False)
+    if failures.error is None:
+        return Result(exports)
+    return Result(exports, failures.step, failures.error)
+
+
+def pick(ids: tuple[int, ...], values: Sequence[Any], others: Sequence[Result]) -> Result:
+    """Return some of the values of a task, for those who need no others."""
+    (result,) = others
+    return result._replace(values={i: result.values[i] for i in ids if i in result.values})
+
+
+@final
+class Prompt(SchedulerPlugin):  # type: ignore[misc]
+    """Lets a scheduler send what it has to say at once, not gathered over milliseconds."""
+
+    name = "gradloom-prompt"
+
+    def start(self, scheduler: Any) -> None:
+        """Quicken what is connected already."""
+        self._scheduler = scheduler
+        for streams in (scheduler.stream_comms, scheduler.client_comms):
+            for stream in streams.values():
+                quicken(stream)
+
+    def add_worker(self, scheduler: Any, worker: str) -> None:
+        """Quicken the stream to a new worker."""
+        quicken(scheduler.stream_comms.get(worker))
+
+    def add_client(self, scheduler: Any, client: str) -> None:
+        """Quicken the stream to a new client."""
+        quicken(scheduler.client_comms.get(client))
+
+
+@final
+class PromptWorker(WorkerPlugin):  # type: ignore[misc]
+    """Lets a worker report at once."""
+
+    name = "gradloom-prompt"
+
+    def setup(self, worker: Any) -> None:
+        """Quicken the stream to the scheduler."""
+        quicken(worker.batched_stream)
+
+
+def quicken(stream: Any) -> None:
+    """Shorten the time for which a batched stream gathers messages, where it has such."""
+    if isinstance(getattr(stream, "interval", None), (int, float)):
+        stream.interval = BATCH_SECONDS
+
+
+def first_failure(results: Mapping[str, Result]) -> tuple[int, Exception] | None:
+    """Return the first step that failed among some results."""
+    failures = Failures()
+    for result in results.values():
+        if result.step is not None:
+            failures.add(result.step, result.error)
+    return None if failures.error is None else (failures.step, failures.error)

@@ -1,0 +1,273 @@
+"""The distributed executor: the law of executors, plans that travel once, inputs that are never stale."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import textwrap
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from distributed import Client, LocalCluster
+
+import gradloom as gl
+from gradloom.errors import ArgumentError, SchedulerError
+from gradloom.executor import AbstractExecutor, SerialExecutor
+from gradloom.testing.backends import assert_same_bits
+from gradloom.testing.executors import ExecutorConformance, numpy_plan
+from gradloom_dask import running
+
+
+class TestCluster(ExecutorConformance):
+    @pytest.fixture(autouse=True)
+    def _executor(self, workers: Any) -> Iterator[None]:
+        type(self).scheduler = workers
+        yield
+
+    @pytest.fixture
+    def this(self, workers: Any) -> AbstractExecutor:
+        found: AbstractExecutor = workers
+        return found
+
+
+def branches(x: Any, w: Any) -> Any:
+    """Two chains of products that meet at the end."""
+    a, b = x, x.T
+    for _ in range(4):
+        a, b = np.tanh(a @ w), np.tanh(b @ w.T)
+    return np.sum(a * b)
+
+
+def matrices(n: int, seed: int = 0) -> tuple[Any, Any]:
+    generator = np.random.default_rng(seed)
+    return generator.normal(size=(n, n)), generator.normal(size=(n, n)) / n**0.5
+
+
+def test_branches_have_the_bits_of_serial(workers: Any) -> None:
+    """Value and gradient of two branches large enough to be cut and to let BLAS use several threads."""
+    x, w = matrices(400)
+    gradient = gl.value_and_grad(branches, argnums=(0, 1))
+    with gl.scheduler("serial"):
+        value, grads = gradient(x, w)
+    for _ in range(2):
+        with gl.scheduler(workers):
+            other, others = gradient(x, w)
+        assert other == value
+        for one, two in zip(grads, others, strict=True):
+            assert_same_bits(one, two)
+
+
+def test_a_plan_travels_once(workers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later steps send inputs and keys; a plan that is gone leaves the workers."""
+    sent: list[str] = []
+    register = Client.register_plugin
+
+    def registering(self: Any, plugin: Any, name: str, **options: Any) -> Any:
+        sent.append(name)
+        return register(self, plugin, name=name, **options)
+
+    monkeypatch.setattr(Client, "register_plugin", registering)
+    plan = numpy_plan(gl.make_graph(lambda x: np.sum(np.sin(x)))(np.ones(5)))
+    for k in range(4):
+        assert workers.run(plan, [np.full(5, float(k))])[0] == 5 * np.sin(float(k))
+    assert len(sent) == 1
+    del plan
+    gc.collect()
+    client = workers._connection.client
+    for _ in range(100):
+        left = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.worker_plugins))
+        if sent[0] not in left:
+            break
+    assert sent[0] not in left
+
+
+def test_inputs_are_never_stale(workers: Any) -> None:
+    """An array that was changed in place is another input; one that was not stays on the workers."""
+    plan = numpy_plan(gl.make_graph(lambda x: np.sum(x))(np.ones(50_000)))
+    x = np.ones(50_000)
+    assert workers.run(plan, [x])[0] == 50_000
+    x[0] = 2.0
+    assert workers.run(plan, [x])[0] == 50_001
+    kept = len(workers._connection._inputs._known)
+    assert workers.run(plan, [x.copy()])[0] == 50_001
+    assert len(workers._connection._inputs._known) == kept
+
+
+def test_results_that_are_changed_leave_the_workers_alone(workers: Any) -> None:
+    plan = numpy_plan(gl.make_graph(lambda x: x * 2.0)(np.ones(50_000)))
+    (first,) = workers.run(plan, [np.ones(50_000)])
+    first[:] = 7.0
+    assert_same_bits(workers.run(plan, [np.ones(50_000)])[0], np.full(50_000, 2.0))
+
+
+def test_inputs_in_this_process_may_change_later() -> None:
+    """Workers that are threads must not see what the user does to an array after the run."""
+    with gl.cluster(n_workers=1, processes=False) as executor:
+        executor.always = True  # type: ignore[attr-defined]
+        plan = numpy_plan(gl.make_graph(lambda x: np.sum(x))(np.ones(50_000)))
+        x = np.ones(50_000)
+        assert executor.run(plan, [x])[0] == 50_000
+        x[:] = 3.0
+        assert executor.run(plan, [np.ones(50_000)])[0] == 50_000
+
+
+def test_a_client_is_a_scheduler(workers: Any) -> None:
+    """`gl.scheduler` and `gl.jit` take a client."""
+    client = workers._connection.client
+    x = np.ones((3, 3))
+    with gl.scheduler(client):
+        assert_same_bits(gl.grad(lambda x: np.sum(x @ x))(x), np.full((3, 3), 6.0))
+    assert gl.jit(lambda x: np.sum(x), scheduler=client)(x) == 9.0
+
+
+def test_small_plans_run_in_the_calling_process() -> None:
+    """They take less time than sending them."""
+    with LocalCluster(
+        n_workers=0, processes=False, dashboard_address="127.0.0.1:0", host="127.0.0.1"
+    ) as cluster, Client(cluster, set_as_default=False) as client, gl.scheduler(client):
+        assert gl.grad(np.sin)(0.0) == 1.0  # there is no worker
+
+
+def test_what_is_no_scheduler() -> None:
+    with pytest.raises(ArgumentError, match=r"expected: one of .*a distributed\.Client or an executor"), gl.scheduler(3):
+        pass
+
+
+def test_without_a_client() -> None:
+    with pytest.raises(SchedulerError, match="there is no client"), gl.scheduler("distributed"):
+        gl.grad(np.sin)(0.0)
+
+
+@pytest.mark.parametrize("version", ["0.0.0", None])
+def test_workers_of_another_version_are_refused(
+    workers: Any, monkeypatch: pytest.MonkeyPatch, version: str | None
+) -> None:
+    """At once, naming the worker; so are workers without gradloom."""
+    client = workers._connection.client
+    missing = running._VERSION.replace("'gradloom'", "'gradloom-that-is-not-there'")
+    monkeypatch.setattr(running, "_VERSION", missing if version is None else repr(version))
+    with pytest.raises(SchedulerError, match="no gradloom" if version is None else "another version") as raised:
+        running.Connection(client).check_versions()
+    assert "tcp://127.0.0.1" in str(raised.value) or "scheduler of" in str(raised.value)
+    assert "pip install" in str(raised.value)
+
+
+def test_errors_carry_op_and_line(workers: Any) -> None:
+    """Those of this run, also where the workers hold the plan of another function of the same structure."""
+
+    def first(x: Any) -> Any:
+        return np.sum(np.linalg.inv(x))
+
+    def second(x: Any) -> Any:
+        return np.sum(np.linalg.inv(x))
+
+    with gl.scheduler(workers):
+        gl.grad(first)(np.eye(3))
+        messages = []
+        for _ in range(3):
+            with pytest.raises(np.linalg.LinAlgError, match="Singular") as raised:
+                gl.grad(second)(np.zeros((3, 3)))
+            messages.append(raised.value.__notes__)
+        gl.grad(first)(np.eye(3))
+    line = second.__code__.co_firstlineno + 1
+    assert messages[0] == messages[1] == messages[2]
+    assert f"'inv' recorded at {__file__}:{line}" in messages[0][0]
+
+
+def test_the_first_error_is_that_of_serial(workers: Any) -> None:
+    """Two branches fail; it is always the first in the program that raises."""
+
+    def both(x: Any) -> Any:
+        slow = x
+        for _ in range(6):
+            slow = np.tanh(slow @ x)
+        return np.sum(np.linalg.inv(slow * 0.0)) + np.sum(np.linalg.cholesky(x - 2.0 * x))
+
+    x = np.eye(300)
+    with gl.scheduler("serial"), pytest.raises(np.linalg.LinAlgError) as expected:
+        gl.jit(both)(x)
+    for scheduler in (workers, "threads"):
+        with gl.scheduler(scheduler), pytest.raises(np.linalg.LinAlgError) as raised:
+            gl.jit(both)(x)
+        assert str(raised.value) == str(expected.value)
+
+
+def test_nested_runs_in_a_task(workers: Any) -> None:
+    """A task that asks for the cluster it runs on computes in its own thread."""
+
+    def nested(x: Any) -> Any:
+        with gl.scheduler("distributed"):
+            return gl.grad(lambda x: np.sum(x**2))(x)
+
+    client = workers._connection.client
+    futures = client.map(nested, [np.full(3, float(k)) for k in range(6)], pure=False)
+    for k, got in enumerate(client.gather(futures)):
+        assert_same_bits(got, np.full(3, 2.0 * k))
+
+
+def test_nothing_listens_beyond_loopback(workers: Any) -> None:
+    """Scheduler, workers, nannies and dashboards."""
+    this = psutil.Process()
+    addresses = set()
+    for process in [this, *this.children(recursive=True)]:
+        for connection in process.net_connections(kind="inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                addresses.add(connection.laddr.ip)
+    assert addresses == {"127.0.0.1"}
+
+
+@pytest.mark.slow
+def test_a_thousand_runs_are_flat(workers: Any) -> None:
+    """Memory, files and threads of this process and of the workers."""
+    plan = numpy_plan(gl.make_graph(lambda x: (np.sum(x), x * 2.0))(np.ones(20_000)))
+    this = psutil.Process()
+    everyone = [this, *this.children(recursive=True)]
+
+    def usage() -> list[tuple[int, int, int]]:
+        gc.collect()
+        return [(p.memory_info().rss >> 20, p.num_fds(), p.num_threads()) for p in everyone]
+
+    for k in range(100):
+        workers.run(plan, [np.full(20_000, float(k))])
+    before = usage()
+    for k in range(1000):
+        workers.run(plan, [np.full(20_000, float(k))])
+    for one, other in zip(before, usage(), strict=True):
+        assert other[0] - one[0] < 48
+        assert other[1] - one[1] < 8
+        assert other[2] - one[2] < 4
+
+
+def test_encrypted_clusters() -> None:
+    """A client with a temporary certificate."""
+    from distributed.security import Security
+
+    with gl.cluster(n_workers=1, security=Security.temporary(), processes=False, protocol="tls") as executor:
+        executor.always = True  # type: ignore[attr-defined]
+        assert executor._connection.client.scheduler.address.startswith("tls://")  # type: ignore[attr-defined]
+        assert gl.grad(np.tanh)(0.0) == 1.0
+
+
+def test_core_does_not_load_distributed() -> None:
+    """`gl.cluster` is there without it."""
+    script = """
+        import sys
+        import numpy as np
+        import gradloom as gl
+        gl.cluster
+        gl.grad(np.sin)(0.0)
+        assert not {"dask", "distributed", "threadpoolctl"} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=120)
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Sending large graph")
+        yield
