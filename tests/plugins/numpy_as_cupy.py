@@ -143,6 +143,7 @@ def scatter_add(a: ndarray, index: Any, value: Any) -> None:
 def _modules() -> dict[str, ModuleType]:
     linalg = Namespace("cupy.linalg", np.linalg, frozenset(dir(np.linalg)) - LINALG, solve=on_device(solve))
     tricks = Namespace("cupy.lib.stride_tricks", np.lib.stride_tricks, frozenset())
+    fft = Namespace("cupy.fft", np.fft, frozenset())
     lib = Namespace("cupy.lib", SimpleNamespace(), frozenset(), stride_tricks=tricks)
     cupy = Namespace(
         "cupy",
@@ -150,6 +151,7 @@ def _modules() -> dict[str, ModuleType]:
         LACKING,
         ndarray=ndarray,
         linalg=linalg,
+        fft=fft,
         lib=lib,
         asarray=lambda value: value if isinstance(value, ndarray) else ndarray(np.array(value)),
         asnumpy=lambda value: np.array(value._host),
@@ -169,7 +171,7 @@ def _modules() -> dict[str, ModuleType]:
         scatter_add=scatter_add,
         errstate=lambda linalg: nullcontext(),
     )
-    return {m.__name__: m for m in (cupy, linalg, lib, tricks, cupyx, cupyx_scipy, special)}
+    return {m.__name__: m for m in (cupy, linalg, fft, lib, tricks, cupyx, cupyx_scipy, special)}
 
 
 _install_operators()

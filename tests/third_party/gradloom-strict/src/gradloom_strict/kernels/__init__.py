@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradloom_strict.kernels import algebra, elementwise, indexing, structure
+from gradloom_strict.kernels import algebra, elementwise, fourier, indexing, structure
 
 KERNELS: dict[str, Any] = {
     **elementwise.KERNELS,
     **structure.KERNELS,
     **indexing.KERNELS,
     **algebra.KERNELS,
+    **fourier.KERNELS,
 }

@@ -1,0 +1,13 @@
+"""Fourier transforms against their matrices and differences."""
+
+from __future__ import annotations
+
+import pytest
+
+from gradloom.testing.checks import OpChecks
+from gradloom.testing.samples.fourier import SAMPLES
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+class TestOps(OpChecks):
+    pass
