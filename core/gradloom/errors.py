@@ -131,3 +131,7 @@ class PluginError(GradloomError, ImportError):
 
 class SchedulerError(GradloomError, RuntimeError):
     """A scheduler has lost its workers, or cannot use those that it has."""
+
+
+class RewriteError(GradloomError, AssertionError):
+    """A rule that simplifies graphs changed a result; raised in the debug mode of `simplify`."""

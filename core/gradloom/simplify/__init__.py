@@ -19,7 +19,8 @@ from gradloom.graph import Graph
 from gradloom.op import ops
 from gradloom.simplify.arithmetic import ARITHMETIC
 from gradloom.simplify.builder import Builder, RuleTable, rebuild, replace_nodes, rule_table
-from gradloom.simplify.products import has_products, merged_sums, order_with, shared_products
+from gradloom.simplify.check import CheckingBuilder
+from gradloom.simplify.products import MergedProduct, has_products, merged_sums, order_with, shared_products
 from gradloom.simplify.reductions import REDUCTIONS
 from gradloom.simplify.views import view_rules
 
@@ -58,16 +59,17 @@ def simplify(graph: Graph, check: bool = False) -> Graph:
 def simplify_with_origins(graph: Graph, check: bool = False) -> Simplified:
     """Return a smaller graph with the same results, and where its nodes come from."""
     table = known_table(len(ops))
-    graph, origins = rebuild(graph, Builder(table))
+    kind = CheckingBuilder if check else Builder
+    graph, origins = rebuild(graph, kind(table))
     if has_products(graph):
         sums = merged_sums(graph)
         if sums:
-            graph, later = replace_nodes(graph, Builder(table), sums, range(len(graph)))
+            graph, later = replace_nodes(graph, kind(table), sums, range(len(graph)))
             origins = [origins[i] for i in later]
         products = shared_products(graph)
         if products:
-            slices = {m.node: product.replace(m.node) for product in products for m in product.members}
-            graph, later = replace_nodes(graph, Builder(table), slices, order_with(graph, products))
+            slices = {m.node: MergedProduct(product, m.node) for product in products for m in product.members}
+            graph, later = replace_nodes(graph, kind(table), slices, order_with(graph, products))
             origins = [origins[i] for i in later]
     return Simplified(graph, tuple(origins))
 

@@ -161,6 +161,10 @@ class Builder:
         specs = self.specs
         return self.place(op, args, attrs, op.infer(tuple([specs[j] for j in args]), attrs)[0])
 
+    def replaced(self, graph: Graph, node: int, replacement: Replacement, new: list[int]) -> int:
+        """Return what stands for a node of another graph, given the new ids of the nodes before it."""
+        return replacement(self, new)
+
     def literal(self, value: Any, dtype: Any) -> int:
         """Return the node of a Python scalar."""
         key = dtype.num, literal_key(value)
@@ -274,7 +278,7 @@ def replace_nodes(
         g.source = graph.sources[i]
         g.origin = i
         if i in replacements:
-            new[i] = replacements[i](g, new)
+            new[i] = g.replaced(graph, i, replacements[i], new)
         elif op is LITERAL:
             new[i] = g.literal(graph.literals[attrs[1]], attrs[0].dtype)
         elif op is INPUT:

@@ -22,6 +22,8 @@ from gradloom.simplify.views import slice_run, whole
 
 #: Groups of products with one matrix that are looked at: those with the most members.
 MAX_GROUPS = 64
+#: Bytes that are put together at most, so that they stay in the cache; longer sums become several products.
+JOINED_BYTES = 2**21
 #: What a slice costs; it moves nothing.
 SLICE_SECONDS = 2e-7
 
@@ -72,40 +74,56 @@ class MergedSum:
         self.graph = graph
         self.root = root
         self.leaves = leaves
-        self.products: dict[Any, list[ProductTerm]] = {}
-        self.rows: dict[Any, list[RowsTerm]] = {}
+        self.products: list[tuple[Any, list[ProductTerm]]] = []
+        self.rows: list[list[RowsTerm]] = []
 
     def collect(self, uses: list[int]) -> None:
         """Group the terms that fit together and are used nowhere else."""
         graph = self.graph
         specs = graph.specs
-        products = product_ops()
+        matrices = product_ops()
+        products: dict[Any, list[ProductTerm]] = {}
+        rows: list[RowsTerm] = []
         for leaf in self.leaves:
             op, inputs, attrs = graph.nodes[leaf]
             if uses[leaf] > 1:
                 continue
-            if op in products and specs[inputs[0]].ndim == specs[inputs[1]].ndim == 2:
+            if op in matrices and specs[inputs[0]].ndim == specs[inputs[1]].ndim == 2:
                 left, right = inputs
                 transposed = graph.nodes[left][0] is ops["transpose"]
                 if transposed:
                     left = graph.nodes[left][1][0]
-                key = op, attrs, transposed
-                self.products.setdefault(key, []).append(ProductTerm(leaf, left, transposed, right))
+                products.setdefault((op, attrs, transposed), []).append(ProductTerm(leaf, left, transposed, right))
             elif op is ops["sum"] and attrs == ((0,), False) and specs[inputs[0]].ndim == 2:
                 if specs[inputs[0]].dtype == specs[leaf].dtype:
-                    self.rows.setdefault("rows", []).append(RowsTerm(leaf, inputs[0]))
+                    rows.append(RowsTerm(leaf, inputs[0]))
+        self.products = [(key, block) for key, terms in products.items() for block in self._blocks(terms, "right")]
+        self.rows = self._blocks(rows, "rows")
+
+    def _blocks(self, terms: list[Any], name: str) -> list[list[Any]]:
+        """Cut terms into blocks of at most `JOINED_BYTES`, the same for equal values."""
+        blocks: list[list[Any]] = []
+        room = 0
+        for term in terms:
+            size = self.graph.specs[getattr(term, name)].nbytes
+            if size > room or not blocks:
+                blocks.append([])
+                room = JOINED_BYTES
+            blocks[-1].append(term)
+            room -= size
+        return [block for block in blocks if len(block) > 1]
 
     def keep_paying(self, shared: set[tuple[int, ...]]) -> None:
-        """Drop the groups that do not pay; add the concatenations of those that do to ``shared``."""
-        self.products = {key: terms for key, terms in self.products.items() if self._product_pays(terms)}
-        for terms in self.products.values():
+        """Drop the products that do not pay; add the concatenations of those that do to ``shared``."""
+        self.products = [(key, terms) for key, terms in self.products if self._product_pays(terms)]
+        for _, terms in self.products:
             shared.add(tuple([t.right for t in terms]))
             if terms[0].transposed:
                 shared.add(tuple([t.left for t in terms]))
 
     def keep_paying_rows(self, shared: set[tuple[int, ...]]) -> None:
-        """Drop the groups of sums over rows that do not pay, given the concatenations there will be."""
-        self.rows = {key: terms for key, terms in self.rows.items() if self._rows_pay(terms, shared)}
+        """Drop the sums over rows that do not pay, given the concatenations there will be."""
+        self.rows = [terms for terms in self.rows if self._rows_pay(terms, shared)]
 
     def _product_pays(self, terms: list[ProductTerm]) -> bool:
         specs = self.graph.specs
@@ -119,7 +137,7 @@ class MergedSum:
         lefts = [t.left for t in terms]
         if not (terms[0].transposed and slice_run(self.graph, lefts)):
             joined += _moved_seconds(size, 2 * total * m)
-        return len(terms) > 1 and joined < apart
+        return joined < apart
 
     def _rows_pay(self, terms: list[RowsTerm], shared: set[tuple[int, ...]]) -> bool:
         specs = self.graph.specs
@@ -129,7 +147,7 @@ class MergedSum:
         joined = _moved_seconds(size, sum(lengths) * n, n)
         if tuple([t.rows for t in terms]) not in shared:
             joined += _moved_seconds(size, 2 * sum(lengths) * n)
-        return len(terms) > 1 and joined < apart
+        return joined < apart
 
     def __bool__(self) -> bool:
         return bool(self.products or self.rows)
@@ -137,10 +155,10 @@ class MergedSum:
     def __call__(self, g: Builder, new: list[int]) -> int:
         """Add the merged terms, then those that stay, to a builder."""
         spec = self.graph.specs[self.root]
-        merged = {t.node for terms in self.products.values() for t in terms}
-        merged |= {t.node for rows in self.rows.values() for t in rows}
-        parts = [self._product(g, new, key, terms) for key, terms in self.products.items()]
-        for rows in self.rows.values():
+        merged = {t.node for _, terms in self.products for t in terms}
+        merged |= {t.node for terms in self.rows for t in terms}
+        parts = [self._product(g, new, key, terms) for key, terms in self.products]
+        for rows in self.rows:
             joined = concatenated(g, [new[t.rows] for t in rows], 0)
             parts.append(g.place(ops["sum"], (joined,), ((0,), False), spec))
         parts += [new[leaf] for leaf in self.leaves if leaf not in merged]
@@ -252,19 +270,14 @@ class SharedProduct:
             joined += _moved_seconds(size, 2 * self._total * k)
         return joined < apart
 
-    def replace(self, node: int) -> Replacement:
-        """Return what stands for one of the products: its rows of the one."""
-
-        def slice_of_product(g: Builder, new: list[int]) -> int:
-            if self._product is None:
-                self._product = self._build(g, new)
-            start = self._starts[node]
-            whole_row = whole(g.specs[self._product].shape[1])
-            spec = self.graph.specs[node]
-            entry = start if self.rank == 1 else ("slice", start, start + spec.shape[0], 1)
-            return g.place(ops["getitem"], (self._product,), ((entry, whole_row),), spec)
-
-        return slice_of_product
+    def rows_of(self, g: Builder, new: list[int], node: int) -> int:
+        """Return the rows of the one product that stand for one of the products."""
+        if self._product is None:
+            self._product = self._build(g, new)
+        start = self._starts[node]
+        spec = self.graph.specs[node]
+        entry = start if self.rank == 1 else ("slice", start, start + spec.shape[0], 1)
+        return g.place(ops["getitem"], (self._product,), ((entry, whole(spec.shape[-1])),), spec)
 
     def _build(self, g: Builder, new: list[int]) -> int:
         rows = [new[m.rows] for m in self.members]
@@ -277,6 +290,17 @@ class SharedProduct:
             matrix = g.emit("transpose", (matrix,), (1, 0))
             attrs = tuple([1 - zeros for zeros in attrs])
         return g.emit(self.op.name, (concatenated(g, rows, 0), matrix), *attrs)
+
+
+class MergedProduct(NamedTuple):
+    """Stands for one of the products that are merged."""
+
+    product: SharedProduct
+    node: int
+
+    def __call__(self, g: Builder, new: list[int]) -> int:
+        """Add the rows of the one product, and that before its first use."""
+        return self.product.rows_of(g, new, self.node)
 
 
 def shared_products(graph: Graph) -> list[SharedProduct]:
