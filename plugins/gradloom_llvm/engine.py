@@ -73,6 +73,9 @@ class Host:
     vector_bytes: int = 16
 
 
+_forgotten: deque[int] = deque()  # serial numbers of libraries to unload
+
+
 class Library:
     """Native code of one module; it stays in memory as long as this object lives."""
 
@@ -96,8 +99,8 @@ class Library:
         except KeyError:
             raise CompileError(f"no function {symbol!r}; the module defines {sorted(self._addresses)}") from None
 
-    def __del__(self) -> None:
-        _forgotten.append(self._serial)
+    def __del__(self, forgotten: deque[int] = _forgotten) -> None:
+        forgotten.append(self._serial)
 
 
 # One lock stands around all use of LLVM (llvmlite serialises its calls anyway). A fork waits for it, so that a child
@@ -107,7 +110,6 @@ _lock = threading.RLock()
 _loaded: WeakValueDictionary[str, Library] = WeakValueDictionary()
 _recent: OrderedDict[str, Library] = OrderedDict()
 _trackers: dict[int, Any] = {}
-_forgotten: deque[int] = deque()
 _serials = count()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

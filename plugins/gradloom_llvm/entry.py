@@ -54,12 +54,11 @@ import ctypes
 import sys
 from collections.abc import Callable
 from functools import cache
-from itertools import count
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from gradloom_llvm.engine import Library
+from gradloom_llvm.engine import Library, load
 
 __all__ = ["ArrayLayout", "builtin", "opening", "prelude", "unavailable"]
 
@@ -284,7 +283,7 @@ def opening(symbol: str, arity: int) -> str:
     Another number of arguments raises TypeError. What follows is the rest of the function, with its closing brace.
     """
     loads = "\n".join(
-        f"  %place{i} = getelementptr ptr, ptr %arguments, i64 {i}\n  %arg{i} = load ptr, ptr %place{i}"
+        f"  %arg{i}.place = getelementptr ptr, ptr %arguments, i64 {i}\n  %arg{i} = load ptr, ptr %arg{i}.place"
         for i in range(arity)
     )
     return f"""
@@ -292,8 +291,8 @@ define ptr @{symbol}(ptr %self, ptr %arguments, i64 %count) nounwind {{
   %fits.count = icmp eq i64 %count, {arity}
   br i1 %fits.count, label %body, label %unfit.count
 unfit.count:
-  %type_error = load ptr, ptr @PyExc_TypeError
-  %no.result = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %type_error, ptr @gradloom.count, i64 {arity}, i64 %count)
+  %unfit.kind = load ptr, ptr @PyExc_TypeError
+  %unfit.null = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %unfit.kind, ptr @gradloom.count, i64 {arity}, i64 %count)
   ret ptr null
 body:
 {loads}
@@ -309,21 +308,38 @@ class _MethodDef(ctypes.Structure):
     )
 
 
-_held: dict[int, tuple[Library, _MethodDef]] = {}
-_numbers = count()
+_DROP: Final = """
+declare ptr @PyCapsule_GetPointer(ptr, ptr)
+declare void @Py_DecRef(ptr)
+define void @drop(ptr %capsule) nounwind {
+  %held = call ptr @PyCapsule_GetPointer(ptr %capsule, ptr null)
+  call void @Py_DecRef(ptr %held)
+  ret void
+}
+"""
 
 
-class _Owner(int):
-    """What a builtin holds as its ``__self__``, and what lets go of its code when the builtin dies.
+@cache
+def _drop() -> tuple[Library, int]:
+    library = load(_DROP)
+    return library, library.address("drop")
 
-    The code must outlive the builtin, also where both are found in a garbage cycle, whose objects are finalised in any
-    order. The collector does not look into an int, so it never sees the library behind it as garbage.
+
+def _hidden(held: object) -> Any:
+    """Return an object that keeps `held` alive out of sight of the garbage collector.
+
+    Where a builtin is part of a garbage cycle, the collector would finalise what it sees behind the builtin, in any
+    order, and other finalisers may still call the builtin. A capsule is not looked into; it lets go when it dies.
     """
-
-    __slots__ = ()
-
-    def __del__(self, held: dict[int, tuple[Library, _MethodDef]] = _held) -> None:
-        held.pop(self, None)
+    new = ctypes.pythonapi["PyCapsule_New"]
+    new.argtypes = (ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p)
+    new.restype = ctypes.py_object
+    own = ctypes.pythonapi["Py_IncRef"]
+    own.argtypes = (ctypes.py_object,)
+    own.restype = None
+    capsule = new(held, None, _drop()[1])
+    own(held)
+    return capsule
 
 
 def builtin(library: Library, symbol: str, *, name: str | None = None, doc: str | None = None) -> Callable[..., Any]:
@@ -343,13 +359,11 @@ def builtin(library: Library, symbol: str, *, name: str | None = None, doc: str 
     builtin_function_or_method
         It takes positional arguments only.
     """
-    number = next(_numbers)
     definition = _MethodDef(
         (name or symbol).encode(), library.address(symbol), _METH_FASTCALL, None if doc is None else doc.encode()
     )
-    _held[number] = (library, definition)
     make = ctypes.pythonapi["PyCFunction_NewEx"]
     make.argtypes = (ctypes.POINTER(_MethodDef), ctypes.py_object, ctypes.c_void_p)
     make.restype = ctypes.py_object
-    function: Callable[..., Any] = make(definition, _Owner(number), None)
+    function: Callable[..., Any] = make(definition, _hidden((library, definition)), None)
     return function
