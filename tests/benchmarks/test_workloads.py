@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def test_samples_take_turns() -> None:
     times = interleaved.samples({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, seconds=0.02)
     assert set(times) == {"a", "b"}
     assert all(len(t) >= interleaved.LEAST_ROUNDS and min(t) > 0 for t in times.values())
-    turns = sum(one != two for one, two in zip(calls, calls[1:], strict=False))
+    turns = sum(one != two for one, two in pairwise(calls))
     assert turns >= interleaved.LEAST_ROUNDS
 
 
