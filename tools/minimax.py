@@ -47,6 +47,7 @@ class Table:
     weight: Function
     degrees: dict[str, int]
     interval: Callable[[str], tuple[Any, Any]]
+    head_rest: bool = False
 
 
 def remez(target: Function, weight: Function, interval: tuple[Any, Any], degree: int) -> tuple[list[Any], Any]:
@@ -159,7 +160,7 @@ TABLES = [
           {"float64": 12, "float32": 4}, fixed(0, mpf("0.25"))),
     Table("ERFC", "(1 + 2x) e**(x**2) erfc(x) in (x - K) / (x + K), relative error",
           erfc_smooth, lambda t: 1 / erfc_smooth(t),
-          {"float64": 23}, fixed(-1, (27 - ERFC_CENTRE) / (27 + ERFC_CENTRE))),
+          {"float64": 23}, fixed(-1, (27 - ERFC_CENTRE) / (27 + ERFC_CENTRE)), head_rest=True),
     Table("SINH", "(sinh x - x) / x**3 in x**2, relative error of sinh",
           root(lambda x: (mp.sinh(x) - x) / x**3), lambda z: z,
           {"float64": 4}, fixed(0, HALF_LN2**2)),
@@ -182,20 +183,27 @@ def rounded(value: Any, dtype: str) -> float:
 
 def written(table: Table) -> str:
     """Return the table as Python source."""
-    lines = [f"# {table.formula}"]
-    entries = []
+    lines, entries, rests = [f"# {table.formula}"], [], []
     for dtype, degree in table.degrees.items():
         low, high = table.interval(dtype)
         coefficients, error = remez(table.target, table.weight, (low, high), degree)
         lines.append(f"#   {dtype}: [{float(low):.6g}, {float(high):.6g}], degree {degree}, error {float(error):.2g}")
         entries += [f'    "{dtype}": (', *(f"        {rounded(c, dtype)!r}," for c in coefficients), "    ),"]
-    return "\n".join([*lines, f"{table.name}: Final = {{", *entries, "}", ""])
+        if table.head_rest:
+            rest = rounded(coefficients[0] - rounded(coefficients[0], dtype), dtype)
+            rests += [
+                "",
+                "#: What rounding its first coefficient left out.",
+                f"{table.name}_HEAD_REST: Final = {rest!r}",
+            ]
+    return "\n".join([*lines, f"{table.name}: Final = {{", *entries, "}", *rests, ""])
 
 
 def page() -> str:
     """Return the whole module."""
     mp.dps = 50
-    return HEAD + "\n" + "\n".join(written(table) for table in TABLES)
+    centre = f"#: Where the variable of ERFC is zero.\nERFC_CENTRE: Final = {float(ERFC_CENTRE)}\n"
+    return "\n".join([HEAD, *[written(table) for table in TABLES], centre])
 
 
 if __name__ == "__main__":

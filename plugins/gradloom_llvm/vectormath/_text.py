@@ -44,7 +44,8 @@ class Body:
     """The instructions of one function of one dtype and lane count."""
 
     __slots__ = (
-        "bits", "block", "calls", "declares", "dtype", "element", "floats", "integers", "lanes", "lines", "mask", "suffix",
+        "bits", "block", "calls", "declares", "dtype", "element",
+        "floats", "integers", "lanes", "lines", "mask", "suffix",
     )  # fmt: skip
 
     def __init__(self, dtype: str, lanes: int) -> None:
@@ -95,7 +96,8 @@ class Body:
         result = Vector(self, self.floats, "poison")
         for lane in range(self.lanes):
             arguments = [self.emit("", f"extractelement {x.type} {x.name}, i32 {lane}").name for x in operands]
-            scalar = self.emit("", f"call {self.element} @{symbol}({', '.join(f'{self.element} {a}' for a in arguments)})")
+            passed = ", ".join([f"{self.element} {argument}" for argument in arguments])
+            scalar = self.emit("", f"call {self.element} @{symbol}({passed})")
             place = f"{self.element} {scalar.name}, i32 {lane}"
             result = self.emit(self.floats, f"insertelement {self.floats} {result.name}, {place}")
         return result
@@ -116,9 +118,7 @@ class Body:
         self.lines.append(f"  br label %join{count}")
         self.lines.append(f"join{count}:")
         before, self.block = self.block, f"join{count}"
-        return self.emit(
-            self.floats, f"phi {self.floats} [ {usual.name}, %{before} ], [ {value.name}, %rare{count} ]"
-        )
+        return self.emit(self.floats, f"phi {self.floats} [ {usual.name}, %{before} ], [ {value.name}, %rare{count} ]")
 
     def reference(self, operand: Vector | float) -> str:
         """Return the text of a float operand."""

@@ -8,20 +8,25 @@ from gradloom_llvm.vectormath._text import (
     Function,
     Vector,
     copysign,
+    fast_two_sum,
     fma,
+    larger,
     polynomial,
     quotient,
     select,
     smaller,
     two_product,
 )
-from gradloom_llvm.vectormath.coefficients import ERF, ERFC, ERFC_CENTRE
+from gradloom_llvm.vectormath.coefficients import ERF, ERFC, ERFC_CENTRE, ERFC_HEAD_REST
 from gradloom_llvm.vectormath.exponential import expm1_of, power_of_two, reduced, scaled
 
 #: From here on erf is 1.
 LIMIT: Final = {"float64": 6.0, "float32": 4.0}
 
-SQRT_HALF: Final = 0.7071067811865476
+#: The derivative of the polynomial ERFC at -1.
+ERFC_SLOPE: Final = 1.63
+
+SQRT_HALF: Final = (0.7071067811865476, -4.833646656726457e-17)
 
 
 def erf(x: Vector) -> Vector:
@@ -34,22 +39,35 @@ def erf(x: Vector) -> Vector:
     return copysign(expm1_of(parts, power_of_two(parts.shifted.as_bits())), x)
 
 
-def tail(size: Vector, square: Vector, square_rest: Vector, factor: float) -> tuple[Vector, Vector]:
-    """Return erfc(size) times a factor as m and the shifted n of m 2**n, given the square of size in two numbers."""
-    t = (size - ERFC_CENTRE) / (size + ERFC_CENTRE)
-    divisor = fma(size, 2.0, 1.0)
-    divisor_rest = fma(size, 2.0, 1.0 - divisor)
-    smooth = quotient(polynomial(t, ERFC["float64"]) * factor, divisor, divisor_rest)
-    parts = reduced(-square, -square_rest)
+def centred(size: Vector, centre: float) -> tuple[Vector, Vector]:
+    """Return (size - centre) / (size + centre), in two numbers."""
+    above, below = size - centre, size + centre
+    above_rest, below_rest = size - (above + centre), size - (below - centre)
+    inverse = 1.0 / below
+    t = above * inverse
+    return t, (fma(-t, below, above) + fma(-t, below_rest, above_rest)) * inverse
+
+
+def tail(size: Vector, exponent: Vector, exponent_rest: Vector, unit: tuple[float, float], factor: float) -> Vector:
+    """Return factor erfc(unit size), the unit and the exponent (unit size)**2 given in two numbers each."""
+    t, t_rest = centred(size, ERFC_CENTRE / unit[0])
+    head, *others = ERFC["float64"]
+    slope = larger(fma(t, -2.0, -1.0), 0.0)  # near enough where it matters, next to t = -1
+    rest = fma(t, polynomial(t, tuple(others)), fma(slope * slope, t_rest * ERFC_SLOPE, ERFC_HEAD_REST))
+    lead, rest = fast_two_sum(head, rest)
+    divisor = fma(size, 2.0 * unit[0], 1.0)
+    divisor_rest = fma(size, 2.0 * unit[1], fma(size, 2.0 * unit[0], 1.0 - divisor))
+    smooth = quotient(lead * factor, divisor, divisor_rest, rest * factor)
+    parts = reduced(-exponent, -exponent_rest)
     lead = 1.0 + parts.r
     rest = (parts.r - (lead - 1.0)) + parts.rest
-    return fma(smooth, lead, smooth * rest), parts.shifted
+    return scaled(fma(smooth, lead, smooth * rest), parts.shifted)
 
 
 def erfc(x: Vector) -> Vector:
     """Return 1 - erf(x): e**(-x**2) times what changes little, over 1 + 2 |x|; from 2 where x is negative."""
     size = smaller(abs(x), 27.5)
-    value = scaled(*tail(size, *two_product(size, size), 1.0))
+    value = tail(size, *two_product(size, size), (1.0, 0.0), 1.0)
     return select(x < 0.0, 2.0 - value, value)
 
 
@@ -57,7 +75,7 @@ def ndtr(x: Vector) -> Vector:
     """Return the normal distribution function, erfc(-x / sqrt(2)) / 2; the exponent x**2 / 2 is exact."""
     size = smaller(abs(x), 39.0)
     square, square_rest = two_product(size, size)
-    value = scaled(*tail(size * SQRT_HALF, square * 0.5, square_rest * 0.5, 0.5))
+    value = tail(size, square * 0.5, square_rest * 0.5, SQRT_HALF, 0.5)
     return select(x > 0.0, 1.0 - value, value)
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from gradloom_llvm.vectormath._text import (
-    Body,
     Function,
     Vector,
     copysign,
-    polynomial,
-    quotient,
     fma,
     larger,
+    polynomial,
+    quotient,
     select,
     smaller,
 )
@@ -57,13 +56,13 @@ class Reduced(NamedTuple):
     rest: Vector
 
 
-def reduced(x: Vector, rest: Vector | float = 0.0) -> Reduced:
+def reduced(x: Vector, rest: Vector | None = None) -> Reduced:
     """Return x + rest = n ln(2) + r; r is exact but for its last rounding."""
     f = format_of(x)
     shifted = fma(x, LOG2_E, f.magic)
     n = shifted - f.magic
     lead = fma(n, -f.ln2, x)  # exact
-    r = fma(n, -f.ln2_rest, lead) if rest == 0.0 else lead + fma(n, -f.ln2_rest, rest)
+    r = lead + fma(n, -f.ln2_rest, rest) if isinstance(rest, Vector) else fma(n, -f.ln2_rest, lead)
     return Reduced(shifted, r, r * r * polynomial(r, EXP[x.body.dtype]))
 
 
@@ -89,15 +88,23 @@ def exp(x: Vector) -> Vector:
     return scaled((parts.r + parts.rest) + 1.0, parts.shifted)
 
 
-def exp2(x: Vector) -> Vector:
-    """Return 2**x: what is left after rounding x is exact."""
+def reduced_in_base_2(x: Vector, rest: Vector | None = None) -> Reduced:
+    """Return the parts of 2**(x + rest), of x anywhere: what is left of x after rounding is exact."""
     f = format_of(x)
     x = larger(smaller(x, 1025.0 if f.mantissa == 52 else 129.0), -1080.0 if f.mantissa == 52 else -155.0)
     shifted = x + f.magic
     part = x - (shifted - f.magic)
     r = part * f.ln2
-    rest = fma(part, f.ln2_rest, fma(part, f.ln2, -r))
-    return scaled((r + fma(r * r, polynomial(r, EXP[x.body.dtype]), rest)) + 1.0, shifted)
+    left = fma(part, f.ln2_rest, fma(part, f.ln2, -r))
+    if isinstance(rest, Vector):
+        left = fma(rest, f.ln2, left)
+    return Reduced(shifted, r, fma(r * r, polynomial(r, EXP[x.body.dtype]), left))
+
+
+def exp2(x: Vector) -> Vector:
+    """Return 2**x."""
+    parts = reduced_in_base_2(x)
+    return scaled((parts.r + parts.rest) + 1.0, parts.shifted)
 
 
 def expm1_of(parts: Reduced, power: Vector) -> Vector:

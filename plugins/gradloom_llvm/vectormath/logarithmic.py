@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import inf, nan
 from typing import Final, NamedTuple
 
-from gradloom_llvm.vectormath._text import Function, Vector, copysign, polynomial, fma, select, two_sum
+from gradloom_llvm.vectormath._text import Function, Vector, copysign, fma, larger, polynomial, select, two_sum
 from gradloom_llvm.vectormath.coefficients import LOG
-from gradloom_llvm.vectormath.exponential import exp2, format_of, reduced, scaled
+from gradloom_llvm.vectormath.exponential import Reduced, format_of, reduced, reduced_in_base_2, scaled
 
 #: The bits of sqrt(1/2).
 SQRT_HALF: Final = {"float64": 0x3FE6A09E667F3BCD, "float32": 0x3F3504F3}
@@ -78,14 +78,18 @@ def log(x: Vector) -> Vector:
     return with_limits(joined(*split(x)), x)
 
 
-def log2(x: Vector) -> Vector:
-    """Return the logarithm to base 2, whole for whole powers."""
-    k, f = split(x)
-    factor, factor_rest = LOG2_E[x.body.dtype]
+def joined_in_base_2(k: Vector, f: Vector) -> Vector:
+    """Return k + log2(1 + f)."""
+    factor, factor_rest = LOG2_E[f.body.dtype]
     lead = f * factor
     rest = fma(f, factor_rest, fma(log1p_rest(f), factor, fma(f, factor, -lead)))
     total = k + lead
-    return with_limits(total + (lead - (total - k) + rest), x)
+    return total + (lead - (total - k) + rest)
+
+
+def log2(x: Vector) -> Vector:
+    """Return the logarithm to base 2, whole for whole powers."""
+    return with_limits(joined_in_base_2(*split(x)), x)
 
 
 def log10(x: Vector) -> Vector:
@@ -100,8 +104,11 @@ def log10(x: Vector) -> Vector:
     return with_limits(total + (left + rest), x)
 
 
-def log1p_finite(total: Vector, left: Vector, dropped: Vector | None = None) -> Vector:
-    """Return log(total + left) of a positive normal total, left what rounding it left out; dropped where a mask is set."""
+def split_sum(total: Vector, left: Vector, dropped: Vector | None = None) -> Split:
+    """Return the parts of total + left, a normal positive number and what rounding it left out.
+
+    What is left is not used where the mask `dropped` is set, as it must be where total is near overflow.
+    """
     form, dtype = format_of(total), total.body.dtype
     bits = total.as_bits()
     shifted = bits.integer("sub", SQRT_HALF[dtype])
@@ -109,45 +116,48 @@ def log1p_finite(total: Vector, left: Vector, dropped: Vector | None = None) -> 
     exponent = shifted.integer("and", -1 << form.mantissa)
     f = bits.integer("sub", exponent).as_floats() - 1.0
     scale = exponent.integer_from(form.one).as_floats()  # 2**-k
-    return joined(k, fma(left, scale if dropped is None else select(dropped, 0.0, scale), f))
+    return Split(k, fma(left, scale if dropped is None else select(dropped, 0.0, scale), f))
 
 
 def log1p(x: Vector) -> Vector:
     """Return log(1 + x); what 1 + x drops of x is carried into f, which for k = 0 is x itself."""
     total, left = two_sum(1.0, x)
-    value = log1p_finite(total, left, x > 2.0**64)
+    value = joined(*split_sum(total, left, x > 2.0**64))
     value = select(x > -1.0, select(x < inf, value, x), select(x.equals(-1.0), -inf, nan))
     return copysign(value, x)
 
 
-def softplus_of_negative(x: Vector) -> Vector:
-    """Return log(1 + e**x) of x <= 0."""
-    form = format_of(x)
-    parts = reduced(select(x < form.lowest, form.lowest, x))
+def one_plus(parts: Reduced) -> Split:
+    """Return the parts of 1 + 2**n e**r, n not positive."""
     power = scaled((parts.r + parts.rest) + 1.0, parts.shifted)
     total = power + 1.0
-    return log1p_finite(total, power - (total - 1.0))
+    return split_sum(total, power - (total - 1.0))
+
+
+def ordered(x: Vector, y: Vector) -> tuple[Vector, Vector, Vector]:
+    """Return the larger of two numbers and the difference to it, in two numbers; equal infinities differ by zero."""
+    swap = x > y
+    largest, smallest = select(swap, x, y), select(swap, y, x)
+    difference, rest = two_sum(smallest, -largest)
+    return largest, select(x.equals(y), 0.0, difference), select(difference > -inf, rest, 0.0)
 
 
 def logaddexp(x: Vector, y: Vector) -> Vector:
     """Return log(e**x + e**y): the larger one plus log(1 + e**-|x - y|)."""
-    largest = select(x > y, x, y)
-    distance = select(x.equals(y), 0.0, abs(x - y))  # inf - inf would be NaN
-    return largest + softplus_of_negative(-distance)
+    largest, difference, rest = ordered(x, y)
+    return largest + joined(*one_plus(reduced(larger(difference, format_of(x).lowest), rest)))
 
 
 def logaddexp2(x: Vector, y: Vector) -> Vector:
     """Return log2(2**x + 2**y)."""
-    largest = select(x > y, x, y)
-    distance = select(x.equals(y), 0.0, abs(x - y))
-    power = exp2(-distance)
-    total = power + 1.0
-    return largest + log1p_finite(total, power - (total - 1.0)) * LOG2_E[x.body.dtype][0]
+    largest, difference, rest = ordered(x, y)
+    return largest + joined_in_base_2(*one_plus(reduced_in_base_2(difference, rest)))
 
 
 def log_expit(x: Vector) -> Vector:
     """Return log(1 / (1 + e**-x))."""
-    return select(x < 0.0, x, select(x.unordered(x), x, 0.0)) - softplus_of_negative(-abs(x))
+    rest = joined(*one_plus(reduced(larger(-abs(x), format_of(x).lowest))))
+    return select(x < 0.0, x - rest, -rest)
 
 
 def xlogy(x: Vector, y: Vector) -> Vector:

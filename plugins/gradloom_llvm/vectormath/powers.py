@@ -58,21 +58,27 @@ def log_in_two(x: Vector) -> tuple[Vector, Vector]:
 
 def power(x: Vector, y: Vector) -> Vector:
     """Return x**y."""
+    y = bounded(y)
     lead, rest = log_in_two(abs(x))
     return power_of_logarithm(x, y, lead, rest)
 
 
 def float32_power(x: Vector, y: Vector) -> Vector:
     """Return x**y to the digits of float32: one number for the logarithm is enough."""
-    return power_of_logarithm(x, y, joined(*split(abs(x))), None)
+    return power_of_logarithm(x, bounded(y), joined(*split(abs(x))), None)
+
+
+def bounded(y: Vector) -> Vector:
+    """Return an exponent that is finite, so that no product with the logarithm is NaN, and as good as infinite."""
+    return larger(smaller(y, 2.0**1000), -(2.0**1000))
 
 
 def power_of_logarithm(x: Vector, y: Vector, lead: Vector, rest: Vector | None) -> Vector:
     """Return x**y, given log |x| (wrong for 0, inf and NaN)."""
     size = abs(x)
     lead = select(size > 0.0, select(size < inf, lead, inf), -inf)
-    product = select(size.equals(1.0), 0.0, y * lead)
-    left: Vector | float = 0.0
+    product = y * lead
+    left = None
     if rest is not None:
         left = select(abs(product) < 1000.0, fma(y, rest, fma(y, lead, -product)), 0.0)
     form = format_of(x)
@@ -82,7 +88,7 @@ def power_of_logarithm(x: Vector, y: Vector, lead: Vector, rest: Vector | None) 
 
 
 def with_sign(value: Vector, x: Vector, y: Vector) -> Vector:
-    """Return |x|**y with the sign of x where y is odd, and NaN where x is negative and y not whole, or either is NaN."""
+    """Return |x|**y with the sign of x where y is odd, and NaN where x < 0 and y is not whole, or either is NaN."""
     whole = floor(y).equals(y)
     half = y * 0.5
     odd = whole & ~floor(half).equals(half)
@@ -92,7 +98,7 @@ def with_sign(value: Vector, x: Vector, y: Vector) -> Vector:
 
 
 def cbrt(x: Vector) -> Vector:
-    """Return the cube root: a polynomial for M**(-1/3), two Newton steps, and one for M**(1/3) with the exact residue."""
+    """Return the cube root: a polynomial for M**(-1/3), two Newton steps, one more for M**(1/3) with its residue."""
     form, size = format_of(x), abs(x)
     tiny = size < 2.0**-1022
     bits = select(tiny, size * 2.0**54, size).as_bits()
