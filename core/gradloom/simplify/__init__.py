@@ -18,7 +18,7 @@ from typing import NamedTuple
 from gradloom.graph import Graph
 from gradloom.op import ops
 from gradloom.simplify.arithmetic import ARITHMETIC
-from gradloom.simplify.builder import Builder, RuleTable, rebuild, replace_nodes, rule_table
+from gradloom.simplify.builder import Builder, Replacement, RuleTable, rebuild, replace_nodes, rule_table
 from gradloom.simplify.check import CheckingBuilder
 from gradloom.simplify.products import MergedProduct, has_products, merged_sums, order_with, shared_products
 from gradloom.simplify.reductions import REDUCTIONS
@@ -68,7 +68,9 @@ def simplify_with_origins(graph: Graph, check: bool = False) -> Simplified:
             origins = [origins[i] for i in later]
         products = shared_products(graph)
         if products:
-            slices = {m.node: MergedProduct(product, m.node) for product in products for m in product.members}
+            slices: dict[int, Replacement] = {
+                m.node: MergedProduct(product, m.node) for product in products for m in product.members
+            }
             graph, later = replace_nodes(graph, kind(table), slices, order_with(graph, products))
             origins = [origins[i] for i in later]
     return Simplified(graph, tuple(origins))

@@ -148,17 +148,17 @@ def negative_of_negative(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec,
 
 
 def add_negative(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
-    """``a + (-b) -> a - b`` and ``(-b) + a -> a - b``."""
+    """Rewrite ``a + (-b)`` and ``(-b) + a -> a - b``."""
     return ops["subtract"], (args[1 - k], g.nodes[args[k]][1][0]), ()
 
 
 def subtract_negative(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
-    """``a - (-b) -> a + b``."""
+    """Rewrite ``a - (-b) -> a + b``."""
     return (ops["add"], (args[0], g.nodes[args[1]][1][0]), ()) if k == 1 else None
 
 
 def negative_times_negative(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
-    """``(-a) * (-b) -> a * b``, annihilating too, and ``(-a) / (-b) -> a / b``; not complex quotients."""
+    """Rewrite ``(-a) * (-b) -> a * b``, annihilating too, and ``(-a) / (-b) -> a / b``; not complex quotients."""
     (first, a, _), (second, b, _) = g.nodes[args[0]], g.nodes[args[1]]
     if first is not second or (op.name == "divide" and spec.dtype.kind != "f"):
         return None
@@ -166,7 +166,7 @@ def negative_times_negative(g: Builder, op: Op, args: Args, attrs: Any, spec: Sp
 
 
 def negative_times_literal(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
-    """``(-a) * c -> a * (-c)``, annihilating too, and ``(-a) / c -> a / (-c)``; real."""
+    """Rewrite ``(-a) * c -> a * (-c)``, annihilating too, and ``(-a) / c -> a / (-c)``; real."""
     if spec.dtype.kind != "f" or (op.name == "divide" and k == 1):
         return None
     value = g.constant(args[1 - k])
@@ -178,7 +178,7 @@ def negative_times_literal(g: Builder, op: Op, args: Args, attrs: Any, spec: Spe
 
 
 def negative_of_scaled(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
-    """``-(a * c) -> a * (-c)`` and ``-(a / c) -> a / (-c)`` for a literal c; real, used nowhere else."""
+    """Rewrite ``-(a * c) -> a * (-c)`` and ``-(a / c) -> a / (-c)`` for a literal c; real, used nowhere else."""
     scaled, (a, c), _ = g.nodes[args[0]]
     if spec.dtype.kind != "f" or g.uses[args[0]] > 1:
         return None

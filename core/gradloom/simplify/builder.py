@@ -107,29 +107,25 @@ class Builder:
             for rule in always:
                 result = rule.apply(self, op, args, attrs, spec, 0)
                 if result is not None:
-                    if type(result) is tuple:
+                    if isinstance(result, tuple):
                         return self.place(*result, spec)
                     if self.specs[result] is spec:
-                        return result  # type: ignore[return-value]
+                        return result
             if chosen:
                 nodes = self.nodes
                 for k, j in enumerate(args):
                     for rule in chosen.get(nodes[j][0], ()):
                         result = rule.apply(self, op, args, attrs, spec, k)
                         if result is not None:
-                            if type(result) is tuple:
+                            if isinstance(result, tuple):
                                 return self.place(*result, spec)
                             if self.specs[result] is spec:
-                                return result  # type: ignore[return-value]
+                                return result
         return self.add(op, args, attrs, spec)
 
     def add(self, op: Op, args: tuple[int, ...], attrs: tuple[Any, ...], spec: Any) -> int:
         """Return the node of an op on nodes, without trying rules; equal nodes are one."""
-        key = (
-            (op, (args[1], args[0]), attrs)
-            if op in self._commutative and args[0] > args[1]
-            else (op, args, attrs)
-        )
+        key = (op, (args[1], args[0]), attrs) if op in self._commutative and args[0] > args[1] else (op, args, attrs)
         found = self._known.get(key)
         if found is not None and self.specs[found] is spec:
             self._hear(found)

@@ -53,10 +53,10 @@ class CheckingBuilder(Builder):
             nodes.read = set() if rule.argument is None else {args[k]}
             result = rule.apply(self, op, args, attrs, spec, k)
             read, nodes.read = nodes.read, outer
-            if result is not None and (type(result) is tuple or self.specs[result] is spec):
+            if result is not None and (isinstance(result, tuple) or self.specs[result] is spec):
                 self._verify(rule, (op, args, attrs), result, read)
                 outer |= read
-                return self.place(*result, spec) if type(result) is tuple else result
+                return self.place(*result, spec) if isinstance(result, tuple) else result
         return self.add(op, args, attrs, spec)
 
     def add(self, op: Op, args: tuple[int, ...], attrs: tuple[Any, ...], spec: Any) -> int:
@@ -112,7 +112,7 @@ def broken(name: str, what: str, wanted: Any, got: Any, source: Any) -> RewriteE
     """Return the error for a rule that changed a result."""
     different = ~_equal(np.asarray(wanted), np.asarray(got)) if np.shape(wanted) == np.shape(got) else True
     first = np.flatnonzero(different)[0] if np.shape(wanted) == np.shape(got) and np.any(different) else 0
-    show = [f"{a.dtype}{list(a.shape)}, {a.reshape(-1)[first:first + 1]}" for a in map(np.asarray, (wanted, got))]
+    show = [f"{a.dtype}{list(a.shape)}, {a.reshape(-1)[first : first + 1]}" for a in map(np.asarray, (wanted, got))]
     return RewriteError(
         f"the rule {name!r} changes the result of {what}",
         op="simplify",

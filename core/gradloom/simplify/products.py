@@ -94,8 +94,9 @@ class MergedSum:
                 if transposed:
                     left = graph.nodes[left][1][0]
                 products.setdefault((op, attrs, transposed), []).append(ProductTerm(leaf, left, transposed, right))
-            elif op is ops["sum"] and attrs == ((0,), False) and specs[inputs[0]].ndim == 2:
-                if specs[inputs[0]].dtype == specs[leaf].dtype:
+            elif op is ops["sum"] and attrs == ((0,), False):
+                matrix = specs[inputs[0]]
+                if matrix.ndim == 2 and matrix.dtype == specs[leaf].dtype:
                     rows.append(RowsTerm(leaf, inputs[0]))
         self.products = [(key, block) for key, terms in products.items() for block in self._blocks(terms, "right")]
         self.rows = self._blocks(rows, "rows")
@@ -292,11 +293,13 @@ class SharedProduct:
         return g.emit(self.op.name, (concatenated(g, rows, 0), matrix), *attrs)
 
 
-class MergedProduct(NamedTuple):
+@final
+class MergedProduct:
     """Stands for one of the products that are merged."""
 
-    product: SharedProduct
-    node: int
+    def __init__(self, product: SharedProduct, node: int) -> None:
+        self.product = product
+        self.node = node
 
     def __call__(self, g: Builder, new: list[int]) -> int:
         """Add the rows of the one product, and that before its first use."""

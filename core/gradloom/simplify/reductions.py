@@ -19,7 +19,7 @@ MATMUL_SIZE = 256
 
 
 def reduce_nothing(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
-    """A reduction over no axis, or axes of length 1 -> a reshape; the dtype stays.
+    """Reshape instead of a reduction over no axis, or axes of length 1; the dtype stays.
 
     A sum turns -0.0 into 0.0, so only where that cannot be.
     """
@@ -58,9 +58,8 @@ def sum_of_broadcast(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: 
     extra = full.ndim - small.ndim
     wide = [axis for axis in attrs[0] if axis < extra or small.shape[axis - extra] < full.shape[axis]]
     count = math.prod([full.shape[axis] for axis in wide])
-    if not wide or count > 2**24:  # the largest count that float32 holds exactly; float16 stops earlier
-        return None
-    if spec.dtype.itemsize < 4 and count > 2048:
+    # The dtype must hold the count exactly.
+    if not wide or count > (2**24 if spec.dtype.itemsize > 2 else 2**11 if spec.dtype.kind == "f" else 2**7):
         return None
     rest = tuple([axis - extra for axis in attrs[0] if axis >= extra])
     if any([small.shape[axis] != 1 for axis in rest]):
@@ -69,16 +68,9 @@ def sum_of_broadcast(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: 
         x = g.emit("add", (x, g.literal(0.0, spec.dtype)))
     if count > 1:
         x = g.emit("multiply", (x, g.literal(float(count) if spec.dtype.kind == "f" else count, spec.dtype)))
-    # With its summed axes of length 1, then without them, then broadcast along those not summed.
-    kept = [(n, full.shape[extra + axis]) for axis, n in enumerate(small.shape) if axis not in rest]
-    lead = [full.shape[axis] for axis in range(extra) if axis not in attrs[0]]
-    if attrs[1]:
-        shape: tuple[int, ...] = g.specs[x].shape
-    else:
-        shape = tuple([n for n, _ in kept])
-    if shape != g.specs[x].shape:
-        x = g.emit("reshape", (x,), shape)
-    del lead
+    if not attrs[1]:
+        shape = tuple([n for axis, n in enumerate(small.shape) if axis not in rest])
+        x = x if g.specs[x].shape == shape else g.emit("reshape", (x,), shape)
     return x if g.specs[x].shape == spec.shape else (ops["broadcast_to"], (x,), (spec.shape,))
 
 
@@ -89,7 +81,7 @@ def sum_of_product(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: in
     both factors once for each element of the other; a product of matrices does not. Rounds in
     another order, within n eps of the sum of absolute values; inf * 0 is NaN in both.
     """
-    product, (a, b), _ = g.nodes[args[0]]
+    _, (a, b), _ = g.nodes[args[0]]
     full = g.specs[args[0]]
     if g.uses[args[0]] > 1 or full.dtype.kind != "f" or full.dtype.itemsize not in (4, 8) or full.size < MATMUL_SIZE:
         return None

@@ -27,7 +27,7 @@ def view_of_same_view(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k:
 
 
 def view_of_filled(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
-    """A view of a broadcast 0-d value -> that value, broadcast to the view's shape."""
+    """Broadcast a 0-d value to the shape of the view of it that is taken."""
     value = g.nodes[args[0]][1]
     return None if g.specs[value[0]].shape else (ops["broadcast_to"], value, (spec.shape,))
 

@@ -61,8 +61,11 @@ def _mended(contract: Kernel, operands: Sequence[Any], zeros: int, product: Any)
     """Return a product in which exact zeros of operand ``zeros`` contribute exactly zero.
 
     Only a product with NaN can need it. Elements that nothing nonzero reaches through inf or
-    NaN come from the product of the finite elements; the others stay as they are.
+    NaN come from the product of the finite elements; the others stay as they are, or of two real
+    operands are made anew.
     """
+    if len(operands) == 2 and product.dtype.kind == "f":
+        return _annihilated(contract, operands, zeros).astype(product.dtype, copy=False)[()]
     finite = [np.isfinite(x) for x in operands]
     clean = [x if k == zeros else np.where(finite[k], x, 0) for k, x in enumerate(operands)]
     reached = np.zeros(np.shape(product), bool)
@@ -74,6 +77,28 @@ def _mended(contract: Kernel, operands: Sequence[Any], zeros: int, product: Any)
             reached |= contract(*counts) > 0
     # With [()] a 0-d result is a scalar again.
     return np.where(reached, product, contract(*clean)).astype(product.dtype, copy=False)[()]
+
+
+def _annihilated(contract: Kernel, operands: Sequence[Any], zeros: int) -> Any:
+    """Return a product of two real operands in which exact zeros of operand ``zeros`` contribute exactly zero.
+
+    To the product of the finite elements comes an infinity where an infinite term is added, and
+    NaN where a NaN is.
+    """
+
+    def terms(of_zeros: Any, of_other: Any) -> Any:
+        """Return where a sum has a term of two elements of some kinds."""
+        kinds = [of_zeros, of_other] if zeros == 0 else [of_other, of_zeros]
+        return contract(*[np.asarray(kind, float) for kind in kinds]) > 0
+
+    z, x = operands[zeros], operands[1 - zeros]
+    result = np.asarray(contract(*[np.where(np.isfinite(a), a, 0) for a in operands]))
+    for sign in (1, -1):
+        infinite = terms(z > 0, x == sign * np.inf) | terms(z < 0, x == -sign * np.inf)
+        infinite |= terms(z == np.inf, sign * x > 0) | terms(z == -np.inf, sign * x < 0)
+        result = np.where(infinite, result + sign * np.inf, result)
+    undefined = terms(z != z, x == x) | terms(z != 0, x != x) | terms(np.isinf(z), x == 0)
+    return np.where(undefined, np.nan, result)
 
 
 KERNELS: dict[str, Kernel | Specialised] = {
