@@ -23,10 +23,17 @@ from gradloom_llvm.vectormath.exponential import expm1_of, power_of_two, reduced
 #: From here on erf is 1.
 LIMIT: Final = {"float64": 6.0, "float32": 4.0}
 
+#: From here on erfc is 0, and ndtr of the negative number.
+ERFC_ZERO: Final = {"float64": 27.5, "float32": 10.5}
+NDTR_ZERO: Final = {"float64": 39.0, "float32": 14.5}
+
 #: The derivative of the polynomial ERFC at -1.
 ERFC_SLOPE: Final = 1.63
 
-SQRT_HALF: Final = (0.7071067811865476, -4.833646656726457e-17)
+SQRT_HALF: Final = {
+    "float64": (0.7071067811865476, -4.833646656726457e-17),
+    "float32": (0.7071067690849304, 1.2101617485882343e-08),
+}
 
 
 def erf(x: Vector) -> Vector:
@@ -51,9 +58,11 @@ def centred(size: Vector, centre: float) -> tuple[Vector, Vector]:
 def tail(size: Vector, exponent: Vector, exponent_rest: Vector, unit: tuple[float, float], factor: float) -> Vector:
     """Return factor erfc(unit size), the unit and the exponent (unit size)**2 given in two numbers each."""
     t, t_rest = centred(size, ERFC_CENTRE / unit[0])
-    head, *others = ERFC["float64"]
+    head, *others = ERFC[size.body.dtype]
     slope = larger(fma(t, -2.0, -1.0), 0.0)  # near enough where it matters, next to t = -1
-    rest = fma(t, polynomial(t, tuple(others)), fma(slope * slope, t_rest * ERFC_SLOPE, ERFC_HEAD_REST))
+    rest = fma(
+        t, polynomial(t, tuple(others)), fma(slope * slope, t_rest * ERFC_SLOPE, ERFC_HEAD_REST[size.body.dtype])
+    )
     lead, rest = fast_two_sum(head, rest)
     divisor = fma(size, 2.0 * unit[0], 1.0)
     divisor_rest = fma(size, 2.0 * unit[1], fma(size, 2.0 * unit[0], 1.0 - divisor))
@@ -66,20 +75,17 @@ def tail(size: Vector, exponent: Vector, exponent_rest: Vector, unit: tuple[floa
 
 def erfc(x: Vector) -> Vector:
     """Return 1 - erf(x): e**(-x**2) times what changes little, over 1 + 2 |x|; from 2 where x is negative."""
-    size = smaller(abs(x), 27.5)
+    size = smaller(abs(x), ERFC_ZERO[x.body.dtype])
     value = tail(size, *two_product(size, size), (1.0, 0.0), 1.0)
     return select(x < 0.0, 2.0 - value, value)
 
 
 def ndtr(x: Vector) -> Vector:
     """Return the normal distribution function, erfc(-x / sqrt(2)) / 2; the exponent x**2 / 2 is exact."""
-    size = smaller(abs(x), 39.0)
+    size = smaller(abs(x), NDTR_ZERO[x.body.dtype])
     square, square_rest = two_product(size, size)
-    value = tail(size, square * 0.5, square_rest * 0.5, SQRT_HALF, 0.5)
+    value = tail(size, square * 0.5, square_rest * 0.5, SQRT_HALF[x.body.dtype], 0.5)
     return select(x > 0.0, 1.0 - value, value)
 
 
 FUNCTIONS: Final[dict[str, Function]] = {"erf": erf, "erfc": erfc, "ndtr": ndtr}
-
-#: What computes float32 in float64.
-WIDE: Final = {"erfc": "erfc", "ndtr": "ndtr"}

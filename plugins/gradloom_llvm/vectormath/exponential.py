@@ -49,11 +49,22 @@ def format_of(x: Vector) -> Format:
 
 
 class Reduced(NamedTuple):
-    """e**x as 2**n e**r: n in the lowest bits of `shifted`, r, and e**r - 1 - r as `rest`."""
+    """e**x as 2**n e**r: n in the lowest bits of `shifted`, r, r**2, and P with e**r = 1 + r + r**2 P."""
 
     shifted: Vector
     r: Vector
-    rest: Vector
+    square: Vector
+    polynomial: Vector
+
+    @property
+    def power(self) -> Vector:
+        """Return e**r."""
+        return fma(self.square, self.polynomial, self.r) + 1.0
+
+    @property
+    def rest(self) -> Vector:
+        """Return e**r - 1 - r."""
+        return self.square * self.polynomial
 
 
 def reduced(x: Vector, rest: Vector | None = None) -> Reduced:
@@ -63,7 +74,7 @@ def reduced(x: Vector, rest: Vector | None = None) -> Reduced:
     n = shifted - f.magic
     lead = fma(n, -f.ln2, x)  # exact
     r = lead + fma(n, -f.ln2_rest, rest) if isinstance(rest, Vector) else fma(n, -f.ln2_rest, lead)
-    return Reduced(shifted, r, r * r * polynomial(r, EXP[x.body.dtype]))
+    return Reduced(shifted, r, r * r, polynomial(r, EXP[x.body.dtype]))
 
 
 def power_of_two(shifted: Vector, offset: int = 0) -> Vector:
@@ -85,7 +96,7 @@ def exp(x: Vector) -> Vector:
     """Return e**x."""
     f = format_of(x)
     parts = reduced(larger(smaller(x, f.highest), f.lowest))
-    return scaled((parts.r + parts.rest) + 1.0, parts.shifted)
+    return scaled(parts.power, parts.shifted)
 
 
 def reduced_in_base_2(x: Vector, rest: Vector | None = None) -> Reduced:
@@ -94,17 +105,14 @@ def reduced_in_base_2(x: Vector, rest: Vector | None = None) -> Reduced:
     x = larger(smaller(x, 1025.0 if f.mantissa == 52 else 129.0), -1080.0 if f.mantissa == 52 else -155.0)
     shifted = x + f.magic
     part = x - (shifted - f.magic)
-    r = part * f.ln2
-    left = fma(part, f.ln2_rest, fma(part, f.ln2, -r))
-    if isinstance(rest, Vector):
-        left = fma(rest, f.ln2, left)
-    return Reduced(shifted, r, fma(r * r, polynomial(r, EXP[x.body.dtype]), left))
+    r = fma(part, f.ln2, rest * f.ln2) if isinstance(rest, Vector) else part * f.ln2
+    return Reduced(shifted, r, r * r, polynomial(r, EXP[x.body.dtype]))
 
 
 def exp2(x: Vector) -> Vector:
     """Return 2**x."""
     parts = reduced_in_base_2(x)
-    return scaled((parts.r + parts.rest) + 1.0, parts.shifted)
+    return scaled(parts.power, parts.shifted)
 
 
 def expm1_of(parts: Reduced, power: Vector) -> Vector:
@@ -124,7 +132,7 @@ def expm1(x: Vector) -> Vector:
 def expit(x: Vector) -> Vector:
     """Return 1 / (1 + e**-x), by e**-|x|, which cannot overflow and stays accurate at both ends."""
     parts = reduced(larger(-abs(x), format_of(x).lowest))
-    power = scaled((parts.r + parts.rest) + 1.0, parts.shifted)
+    power = scaled(parts.power, parts.shifted)
     divisor = power + 1.0
     return quotient(select(x < 0.0, power, 1.0), divisor, power - (divisor - 1.0))
 

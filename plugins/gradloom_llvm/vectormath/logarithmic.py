@@ -129,7 +129,7 @@ def log1p(x: Vector) -> Vector:
 
 def one_plus(parts: Reduced) -> Split:
     """Return the parts of 1 + 2**n e**r, n not positive."""
-    power = scaled((parts.r + parts.rest) + 1.0, parts.shifted)
+    power = scaled(parts.power, parts.shifted)
     total = power + 1.0
     return split_sum(total, power - (total - 1.0))
 

@@ -83,7 +83,7 @@ def power_of_logarithm(x: Vector, y: Vector, lead: Vector, rest: Vector | None) 
         left = select(abs(product) < 1000.0, fma(y, rest, fma(y, lead, -product)), 0.0)
     form = format_of(x)
     parts = reduced(larger(smaller(product, form.highest), form.lowest), left)
-    value = scaled((parts.r + parts.rest) + 1.0, parts.shifted)
+    value = scaled(parts.power, parts.shifted)
     return select(y.equals(0.0) | x.equals(1.0), 1.0, with_sign(value, x, y))
 
 
