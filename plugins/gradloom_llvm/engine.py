@@ -265,12 +265,13 @@ def _optimised(ir: str, machine: Any) -> Any:
 
 def _symbols(ir: str) -> tuple[list[str], list[str]]:
     """Return the functions that `ir` defines for others, and the symbols that it takes from elsewhere."""
-    defined, declared = [], []
+    defined: list[str] = []
+    declared: list[str] = []
     for line in ir.splitlines():
         if line.startswith("define ") and not line.startswith(("define internal ", "define private ")):
-            defined.append(_NAME.findall(line)[0])
+            defined += _NAME.findall(line)[:1]
         elif (line.startswith("declare ") and "@llvm." not in line) or (line.startswith("@") and " external " in line):
-            declared.append(_NAME.findall(line)[0])
+            declared += _NAME.findall(line)[:1]
     return defined, declared
 
 

@@ -1,8 +1,9 @@
-"""The tests of the compiler leave the user's cache alone, and start with nothing in memory."""
+"""The tests of the compiler leave the user's cache alone."""
 
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,17 @@ import pytest
 from gradloom_llvm import engine
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
+def common_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give the tests a cache of their own, which they share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADLOOM_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Start a test with nothing in memory and nothing on disk."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("GRADLOOM_CACHE_DIR", str(folder))
     engine._recent.clear()
