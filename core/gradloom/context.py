@@ -91,11 +91,7 @@ def scheduler(name: Any) -> Iterator[None]:
     ...     gl.grad(np.sin)(0.0)
     np.float64(1.0)
     """
-    executor = name if isinstance(name, AbstractExecutor) else executors.get(name)
-    reason = executor.unavailable()
-    if reason is not None:
-        raise _unavailable("scheduler", executor.name, reason, executors)
-    token = _EXECUTOR.set(executor)
+    token = _EXECUTOR.set(_executor(name))
     try:
         yield
     finally:
@@ -122,7 +118,7 @@ def _executor(name: Any) -> AbstractExecutor:
             )
     reason = executor.unavailable()
     if reason is not None:
-        raise BackendError(f"scheduler {executor.name!r} cannot run here: {reason}")
+        raise _unavailable("scheduler", executor.name, reason, executors)
     return executor
 
 

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 from gradloom.blas import blas_threads, can_limit
@@ -23,6 +23,9 @@ from gradloom.source import RawSource
 TASK_SECONDS = 100e-6
 #: Steps that take less than this times the cost of a task join one beside them instead of starting one.
 SMALL = 2.0
+#: Sizes of tasks that are tried, in units of what a task costs, and what a finer cut must gain.
+COARSENESS = (64.0, 16.0, 4.0, 1.0)
+GAIN = 0.97
 #: Plans with more steps are not cut.
 MAX_STEPS = 20_000
 #: A plan is cut where that is estimated to take at most this part of the time of running it step by step.
@@ -72,6 +75,13 @@ def step_costs(plan: Plan) -> list[Cost]:
     return costs
 
 
+def view_steps(plan: Plan) -> frozenset[int]:
+    """Return the steps that only show a value in another form; every task takes them itself."""
+    nodes = plan.graph.nodes
+    ops = [nodes[step.out][0] if step.out < len(nodes) else None for step in plan.steps]
+    return frozenset([k for k, op in enumerate(ops) if op is not None and op.view])
+
+
 def dependencies(plan: Plan) -> list[set[int]]:
     """Return, for each step, the steps that must run before it.
 
@@ -106,14 +116,22 @@ def cut(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS
     -----
     A step continues the task of a step it depends on, if that one came last there (a chain) or
     if the step is small, but only where the task has not to wait for anything new: a task
-    starts when all it waits for has ended. So tasks never wait for each other in a circle.
+    starts when all it waits for has ended. So tasks never wait for each other in a circle. Views
+    cost nothing: each task that needs one has its step.
     """
+    views = view_steps(plan)
     needed = dependencies(plan)
+    for k, before in enumerate(needed):  # through views, to what they show
+        for j in [j for j in before if j in views]:
+            before |= needed[j]
+        before -= views
     small = SMALL * task_seconds
     steps: list[list[int]] = []
     known: list[int] = []  # for each task, itself and all that end before it starts, as a bit set
-    task_of: list[int] = []
+    task_of: dict[int, int] = {}
     for k, before in enumerate(needed):
+        if k in views:
+            continue
         found = sorted({task_of[j] for j in before}, reverse=True)
         needs = 0
         for t in found:
@@ -128,13 +146,92 @@ def cut(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS
             steps.append([])
             known.append(needs | 1 << chosen)
         steps[chosen].append(k)
-        task_of.append(chosen)
+        task_of[k] = chosen
     waits: list[set[int]] = [set() for _ in steps]
-    for k, before in enumerate(needed):
-        waits[task_of[k]].update(task_of[j] for j in before)
+    for k, t in task_of.items():
+        waits[t].update([task_of[j] for j in needed[k]])
+    for t, wait in enumerate(waits):
+        wait.discard(t)
+    return _with_views(plan, views, _merged(steps, waits, seconds, small))
+
+
+def _with_views(plan: Plan, views: frozenset[int], tasks: list[Task]) -> list[Task]:
+    """Return tasks each of which makes the views that it needs."""
+    maker = {plan.steps[k].out: k for k in views}
+    if not maker:
+        return tasks
+    found = []
+    for task in tasks:
+        own = set(task.steps)
+        wanted = [i for k in task.steps for i in plan.steps[k].inputs if i in maker]
+        while wanted:
+            k = maker[wanted.pop()]
+            if k not in own:
+                own.add(k)
+                wanted += [i for i in plan.steps[k].inputs if i in maker]
+        found.append(replace(task, steps=tuple(sorted(own))))
+    return found
+
+
+def _merged(steps: list[list[int]], waits: list[set[int]], seconds: Sequence[float], small: float) -> list[Task]:
+    """Merge small tasks into the only one that waits for them, or the only one they wait for.
+
+    Neither can make a circle: a path from a task to its only follower is the direct one, and so
+    is a path to a task from the only one that it waits for.
+    """
+    followers: list[set[int]] = [set() for _ in steps]
+    for t, wait in enumerate(waits):
+        for other in wait:
+            followers[other].add(t)
+    weight = [sum([seconds[k] for k in own]) for own in steps]
+
+    def merge(t: int, into: int) -> None:
+        steps[into] += steps[t]
+        weight[into] += weight[t]
+        steps[t] = []
+        for other in waits[t]:
+            followers[other].discard(t)
+            followers[other].add(into)
+        for other in followers[t]:
+            waits[other].discard(t)
+            waits[other].add(into)
+        waits[into] |= waits[t]
+        followers[into] |= followers[t]
+        waits[into] -= {t, into}
+        followers[into] -= {t, into}
+        waits[t], followers[t] = set(), set()
+
+    changed = True
+    while changed:
+        changed = False
+        for t, own in enumerate(steps):
+            if own and len(followers[t]) == 1:
+                (other,) = followers[t]
+                if weight[t] < small or len(waits[other]) == 1:
+                    merge(t, other)
+                    changed = True
+                    continue
+            if own and len(waits[t]) == 1 and weight[t] < small:
+                (other,) = waits[t]
+                merge(t, other)
+                changed = True
+    left = [t for t, own in enumerate(steps) if own]
+    place = {t: n for n, t in enumerate(left)}
     return [
-        Task(tuple(own), tuple(sorted(waits[t] - {t})), sum(seconds[k] for k in own)) for t, own in enumerate(steps)
+        Task(tuple(sorted(steps[t])), tuple(sorted([place[other] for other in waits[t]])), weight[t]) for t in left
     ]
+
+
+def best_cut(plan: Plan, seconds: Sequence[float], workers: int, task_seconds: float = TASK_SECONDS) -> list[Task]:
+    """Return the coarsest cut of a plan among those that end soonest, for some number of workers."""
+    best = [Task(tuple(range(len(seconds))), (), sum(seconds))]
+    shortest = sum(seconds) + task_seconds
+    for coarseness in COARSENESS:
+        tasks = cut(plan, seconds, coarseness * task_seconds)
+        end = makespan(tasks, workers, task_seconds)
+        if end < GAIN * shortest:
+            best, shortest = tasks, end
+    return best
 
 
 def makespan(tasks: Sequence[Task], workers: int, task_seconds: float = TASK_SECONDS) -> float:
@@ -306,7 +403,7 @@ def _decide(plan: Plan) -> Decision:
         return _AS_IT_IS
     speed = rates()
     seconds = [cost.seconds(speed) for cost in costs]
-    tasks = cut(plan, seconds)
+    tasks = best_cut(plan, seconds, cores)
     apart = makespan(tasks, cores)
     if apart > WORTHWHILE * sum(seconds) or apart > WORTHWHILE * _with_threaded_blas(plan, costs, speed):
         return _AS_IT_IS

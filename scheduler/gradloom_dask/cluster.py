@@ -10,14 +10,15 @@ from importlib.util import find_spec
 from typing import Any, final
 
 from gradloom.blas import blas_threads
+from gradloom.calibration import rates
 from gradloom.errors import SchedulerError
 from gradloom.executor import AbstractExecutor, SerialExecutor
 from gradloom.plan import Plan
 from gradloom.source import RawSource
-from gradloom.tasks import Task, cut, decide, makespan, step_costs
+from gradloom.tasks import best_cut, decide, step_costs
 
 #: Seconds that handing a task to a worker costs.
-TASK_SECONDS = 4e-3
+TASK_SECONDS = 10e-3
 #: Plans estimated to take less run in the calling process.
 INLINE_SECONDS = 20e-3
 #: How often a run is begun again after workers took its data with them.
@@ -103,7 +104,9 @@ def local_client(
 
     from gradloom_dask.worker import Prompt, PromptWorker
 
-    loopback = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0"}
+    loopback = {"dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0"}
+    if processes:  # threads need no address
+        loopback["host"] = "127.0.0.1"
     cluster = LocalCluster(
         n_workers=n_workers,
         threads_per_worker=threads_per_worker,
@@ -160,11 +163,9 @@ class ClientExecutor(AbstractExecutor):
     def _ship(self, plan: Plan) -> Any:
         """Cut a plan for workers, into one task where several would take longer."""
         costs = step_costs(plan)
-        seconds = [cost.seconds() for cost in costs]
-        tasks = cut(plan, seconds, TASK_SECONDS)
-        total = sum(seconds)
-        if makespan(tasks, self._connection.threads(), TASK_SECONDS) >= total + TASK_SECONDS:
-            tasks = [Task(tuple(range(len(seconds))), (), total)]
+        speed = rates()
+        seconds = [cost.seconds(speed) for cost in costs]
+        tasks = best_cut(plan, seconds, self._connection.threads(), TASK_SECONDS)
         blas = None
         if any(cost.threaded for cost in costs):
             blas = 1 if decide(plan).one_thread else blas_threads()

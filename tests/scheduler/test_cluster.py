@@ -51,7 +51,7 @@ def matrices(n: int, seed: int = 0) -> tuple[Any, Any]:
 def test_branches_have_the_bits_of_serial(workers: Any) -> None:
     """Value and gradient of two branches large enough to be cut and to let BLAS use several threads."""
     x, w = matrices(400)
-    gradient = gl.value_and_grad(branches, argnums=(0, 1))
+    gradient = gl.jit(gl.value_and_grad(branches, argnums=(0, 1)))
     with gl.scheduler("serial"):
         value, grads = gradient(x, w)
     for _ in range(2):
@@ -127,9 +127,7 @@ def test_a_client_is_a_scheduler(workers: Any) -> None:
 
 def test_small_plans_run_in_the_calling_process() -> None:
     """They take less time than sending them."""
-    with LocalCluster(
-        n_workers=0, processes=False, dashboard_address="127.0.0.1:0", host="127.0.0.1"
-    ) as cluster, Client(cluster, set_as_default=False) as client, gl.scheduler(client):
+    with LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster, Client(cluster, set_as_default=False) as client, gl.scheduler(client):
         assert gl.grad(np.sin)(0.0) == 1.0  # there is no worker
 
 
@@ -247,7 +245,7 @@ def test_encrypted_clusters() -> None:
     """A client with a temporary certificate."""
     from distributed.security import Security
 
-    with gl.cluster(n_workers=1, security=Security.temporary(), processes=False, protocol="tls") as executor:
+    with gl.cluster(n_workers=1, security=Security.temporary(), protocol="tls") as executor:
         executor.always = True  # type: ignore[attr-defined]
         assert executor._connection.client.scheduler.address.startswith("tls://")  # type: ignore[attr-defined]
         assert gl.grad(np.tanh)(0.0) == 1.0

@@ -12,7 +12,7 @@ import gradloom as gl
 from gradloom.cost import node_cost
 from gradloom.errors import BackendError
 from gradloom.plan import Plan
-from gradloom.tasks import Task, cut, decide, dependencies, makespan, step_costs
+from gradloom.tasks import Task, cut, decide, dependencies, makespan, step_costs, view_steps
 from gradloom.testing.executors import ExecutorConformance, numpy_plan, random_graph
 from gradloom_dask.threads import ThreadsExecutor
 
@@ -39,15 +39,19 @@ def tasks_of(plan: Plan) -> list[Task]:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_tasks_keep_every_order(seed: int) -> None:
-    """Every step is in one task; what it depends on stands before it there, or in a task that ends first."""
+    """Every step but views is in one task; what it depends on stands before it there, or in a task that ends first."""
     plan = numpy_plan(random_graph(seed)[0])
     tasks = tasks_of(plan)
-    assert sorted(k for task in tasks for k in task.steps) == list(range(len(plan.steps)))
-    place = {k: (t, n) for t, task in enumerate(tasks) for n, k in enumerate(task.steps)}
-    for k, before in enumerate(dependencies(plan)):
-        for j in before:
-            same = place[j][0] == place[k][0]
-            assert place[j][1] < place[k][1] if same else place[j][0] in tasks[place[k][0]].after
+    views = view_steps(plan)
+    others = [k for task in tasks for k in task.steps if k not in views]
+    assert sorted(others) == sorted(set(range(len(plan.steps))) - views)
+    makers = {k: {t for t, task in enumerate(tasks) if k in task.steps} for k in range(len(plan.steps))}
+    needed = dependencies(plan)
+    for t, task in enumerate(tasks):
+        assert list(task.steps) == sorted(set(task.steps))
+        for k in task.steps:
+            for j in needed[k]:
+                assert t in makers[j] or (j not in views and makers[j] <= set(task.after))
     ended: set[int] = set()
     while len(ended) < len(tasks):
         ready = {t for t, task in enumerate(tasks) if t not in ended and set(task.after) <= ended}
@@ -82,7 +86,7 @@ def test_gradient_has_the_bits_of_serial(scheduler: str) -> None:
     """Forward and backward of two branches of products; BLAS takes as many threads in each run."""
     generator = np.random.default_rng(0)
     x, w = generator.normal(size=(300, 300)), generator.normal(size=(300, 300)) / 20
-    gradient = gl.value_and_grad(two_branches, argnums=(0, 1))
+    gradient = gl.jit(gl.value_and_grad(two_branches, argnums=(0, 1)))
     with gl.scheduler("serial"):
         value, grads = gradient(x, w)
     with gl.scheduler(scheduler):
