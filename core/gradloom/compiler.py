@@ -36,8 +36,12 @@ class AbstractCompiler(ABC):
         return None
 
     @abstractmethod
-    def accepts(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> bool:
-        """Return whether a region may hold a node: an op of inputs of some specs."""
+    def forms(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> int:
+        """Return in which forms a region may hold a node, an op of inputs of some specs, as bit flags.
+
+        The nodes of one region have at least one form in common. What the forms are is the
+        compiler's affair, but that form 1 is the general one; 0 means that it does not take the node.
+        """
 
     @abstractmethod
     def compile(self, region: Graph) -> Kernel:

@@ -36,12 +36,13 @@ REGION = define("region", spec=_region_spec)
 
 @final
 class _Cluster:
-    """Nodes that will be one region, and the labels of the heavy loops among them."""
+    """Nodes that will be one region: the labels of the heavy loops among them, and their common forms."""
 
-    __slots__ = ("labels", "parent")
+    __slots__ = ("forms", "labels", "parent")
 
-    def __init__(self, labels: frozenset[int]) -> None:
+    def __init__(self, labels: frozenset[int], forms: int) -> None:
         self.labels = labels
+        self.forms = forms
         self.parent: _Cluster | None = None
 
     def root(self) -> _Cluster:
@@ -82,8 +83,8 @@ class _Partition:
     def __init__(self, graph: Graph, compiler: AbstractCompiler) -> None:
         self.graph = graph
         self.live = live_nodes(graph.nodes, graph.outputs)
-        self.fusible = self._fusible(compiler)
-        self.labels = label_axes(graph, self.fusible)
+        self.forms = self._forms(compiler)
+        self.labels = label_axes(graph, self.forms)
         self.loops = [self._loop(i) for i in range(len(graph.nodes))]
         #: Of nodes that cost nothing (views, what depends on literals alone): what they stand for.
         self.sources: dict[int, tuple[int, ...]] = {}
@@ -99,19 +100,19 @@ class _Partition:
                 found.setdefault(cluster.root(), []).append(i)
         return [members for members in found.values() if len(members) > 1]
 
-    def _fusible(self, compiler: AbstractCompiler) -> bytearray:
+    def _forms(self, compiler: AbstractCompiler) -> bytearray:
         graph = self.graph
         specs = graph.specs
-        fusible = bytearray(len(graph.nodes))
+        forms = bytearray(len(graph.nodes))
         for i, (op, inputs, attrs) in enumerate(graph.nodes):
             if self.live[i] and inputs and op is not ITEM and type(specs[i]) is not tuple:
                 given = tuple([specs[j] for j in inputs])
-                fusible[i] = tuple not in map(type, given) and compiler.accepts(op, given, attrs, specs[i])
-        return fusible
+                forms[i] = compiler.forms(op, given, attrs, specs[i]) if tuple not in map(type, given) else 0
+        return forms
 
     def _loop(self, i: int) -> frozenset[int] | None:
         """Return the labels of a node's loop; None where an axis would run twice."""
-        if not self.fusible[i]:
+        if not self.forms[i]:
             return None
         labels = self.labels
         loop: set[int] = set()
@@ -140,7 +141,7 @@ class _Partition:
                 continue
             stands_for = tuple(dict.fromkeys([k for j in inputs for k in sources.get(j, (j,))]))
             inside = self.loops[i] is not None
-            if inside and (not stands_for or op.name in _VIEWS):
+            if inside and self.forms[i] & 1 and (not stands_for or op.name in _VIEWS):
                 sources[i] = stands_for
                 continue
             clusters = self.clusters
@@ -160,14 +161,15 @@ class _Partition:
                 if cluster not in near:
                     near.append(cluster)
         if not near:
-            return depth, _Cluster(heavy)
-        joined = heavy
+            return depth, _Cluster(heavy, self.forms[i])
+        joined, forms = heavy, self.forms[i]
         for cluster in near:
-            if joined and cluster.labels and not joined & cluster.labels:
-                return depth + 1, _Cluster(heavy)
+            forms &= cluster.forms
+            if not forms or (joined and cluster.labels and not joined & cluster.labels):
+                return depth + 1, _Cluster(heavy, self.forms[i])
             joined = joined | cluster.labels
         first = near[0]
-        first.labels = joined
+        first.labels, first.forms = joined, forms
         for other in near[1:]:
             other.parent = first
         return depth, first

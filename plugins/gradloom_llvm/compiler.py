@@ -28,14 +28,20 @@ class LLVMCompiler(AbstractCompiler):
 
         return unavailable()
 
-    def accepts(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> bool:
-        """Return whether a region may hold a node."""
-        from gradloom_llvm.support import accepts
+    def forms(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> int:
+        """Return the forms in which a node can be compiled."""
+        from gradloom_llvm.support import forms
 
-        return accepts(op, specs, attrs, out)
+        return forms(op, specs, attrs, out)
 
     def compile(self, region: Graph) -> AnyKernel:
-        """Return the kernel of a region."""
+        """Return the kernel of a region: on the tape where all values are small, else as loops."""
         from gradloom_llvm.kernel import Kernel
+        from gradloom_llvm.support import TAPE
+        from gradloom_llvm.tape_kernel import TapeKernel
 
-        return Kernel(region)
+        specs = region.specs
+        for i, (op, inputs, attrs) in enumerate(region.nodes):
+            if inputs and not self.forms(op, tuple([specs[j] for j in inputs]), attrs, specs[i]) & TAPE:
+                return Kernel(region)
+        return TapeKernel(region)

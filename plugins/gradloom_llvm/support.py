@@ -1,4 +1,4 @@
-"""Support: which nodes the code generator can write."""
+"""Support: which nodes can be compiled, and in which form."""
 
 from __future__ import annotations
 
@@ -11,11 +11,21 @@ from gradloom.spec import Spec
 from gradloom_llvm import vectormath
 from gradloom_llvm.elementwise import BOOL_TOO, EMITTERS, FLOAT_ONLY, TYPES, can_cast
 from gradloom_llvm.loops import ALIASES, PRODUCTS, REDUCTIONS
+from gradloom_llvm.scalars import takes_apart
+
+
+#: Forms: loops over arrays, and instructions for small values.
+LOOPS, TAPE = 1, 2
 
 
 @lru_cache(maxsize=8192)
-def accepts(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> bool:
-    """Return whether a region may hold an op of inputs of some specs."""
+def forms(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> int:
+    """Return the forms, as flags, in which an op of inputs of some specs can be compiled."""
+    return LOOPS * _has_loops(op, specs, attrs, out) | TAPE * takes_apart(op, specs, attrs, out)
+
+
+def _has_loops(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> bool:
+    """Return whether the code generator can write an op as a loop."""
     name = op.name
     if not all([s.dtype.name in TYPES and s.size for s in (*specs, out)]):
         return False

@@ -1,0 +1,222 @@
+"""Scalars: a region of small values as a program for the tape, one instruction a number.
+
+Each value is an array of positions on the tape, so ops that only move elements cost nothing:
+NumPy's own kernels move the positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, final
+
+import numpy as np
+
+from gradloom.backend import backends
+from gradloom.graph import INPUT, LITERAL, Graph, literal_key
+from gradloom.op import Op, ops
+from gradloom.spec import Spec
+from gradloom_llvm.tape import FUNCTIONS, OPCODES
+
+#: Values of at most this many elements are taken apart.
+SMALL = 32
+#: Ops that move elements.
+MOVES = frozenset(
+    "reshape broadcast_to transpose concatenate flip getitem gather index_set positive stop_gradient".split()
+)
+_FOLDS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum", "any": "logical_or", "all": "logical_and"}
+_SAME = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "bitwise_xor": "logical_xor", "invert": "logical_not"}
+
+
+Positions = np.ndarray[Any, np.dtype[np.int32]]
+
+
+def takes_apart(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> bool:
+    """Return whether an op of small values can be taken apart into instructions."""
+    if not all([0 < s.size <= SMALL and s.dtype.name in ("float64", "bool") for s in (*specs, out)]):
+        return False
+    name = op.name
+    kinds = "".join(["b" if s.dtype.kind == "b" else "f" for s in specs])
+    if name in MOVES or name == "index_add":
+        return len(specs) == 1 or name == "concatenate" or (name.startswith("index") and len(specs) == 2)
+    if name in ("matmul", "annihilating_matmul"):
+        return "b" not in kinds and max([s.ndim for s in specs]) <= 2
+    if name in _FOLDS:
+        return (kinds == "b") == (name in ("any", "all")) and bool(specs[0].ndim)
+    if name == "where":
+        return kinds[0] == "b" and kinds[1] == kinds[2]
+    if name == "astype" or (name == "power" and "b" not in kinds):
+        return True
+    return (_SAME.get(name, name), kinds) in OPCODES or (name in FUNCTIONS and "b" not in kinds)
+
+
+class Program(NamedTuple):
+    """Instructions, constants, and where the outputs end up on the tape."""
+
+    words: np.ndarray[Any, np.dtype[np.int32]]
+    constants: np.ndarray[Any, np.dtype[np.float64]]
+    outputs: np.ndarray[Any, np.dtype[np.int32]]
+    functions: tuple[str, ...]
+    length: int
+
+
+def program(region: Graph) -> Program:
+    """Return the program of a region whose nodes `takes_apart` accepts."""
+    return _Writer(region).program()
+
+
+@final
+class _Writer:
+    def __init__(self, region: Graph) -> None:
+        self.region = region
+        self.words: list[int] = []
+        self.functions: dict[str, int] = {}
+        self.constants: dict[Any, int] = {}
+        self.values: list[Any] = [None] * len(region.nodes)
+        self._place_literals()
+        self._place_inputs()
+
+    def program(self) -> Program:
+        for i, (op, inputs, attrs) in enumerate(self.region.nodes):
+            if op is not INPUT and op is not LITERAL:
+                self.values[i] = self._node(op, [self.values[j] for j in inputs], attrs, inputs, self.region.specs[i])
+        outputs = [np.asarray(self.values[i], np.int32).reshape(-1) for i in self.region.outputs]
+        return Program(
+            np.array(self.words, np.int32),
+            np.array([value for _, value in self.constants], np.float64),
+            np.concatenate(outputs),
+            tuple(self.functions),
+            self.next,
+        )
+
+    # -- where things are ------------------------------------------------------------------
+
+    def _place_literals(self) -> None:
+        for value in (1.0, -0.0):
+            self._constant(value)
+        for i, (op, _, attrs) in enumerate(self.region.nodes):
+            if op is LITERAL:
+                self.values[i] = self._constant(float(self.region.literals[attrs[1]]))
+        self.next = len(self.constants)
+
+    def _constant(self, value: float) -> int:
+        return self.constants.setdefault((literal_key(value), value if value == value else np.nan), len(self.constants))
+
+    def _place_inputs(self) -> None:
+        for i in self.region.inputs:
+            spec = self.region.specs[i]
+            positions = np.arange(self.next, self.next + spec.size, dtype=np.int32).reshape(spec.shape)
+            self.values[i] = positions if spec.shape else self.next
+            self.next += spec.size
+
+    # -- instructions ------------------------------------------------------------------------
+
+    def emit(self, opcode: int, a: int, b: int = 0, c: int = 0) -> int:
+        result = self.next
+        self.next = result + 1
+        self.words += (opcode, result, a, b, c)
+        return result
+
+    def _node(self, op: Op, args: list[Any], attrs: tuple[Any, ...], inputs: tuple[int, ...], spec: Spec) -> Any:
+        name = op.name
+        if name in MOVES:
+            kernel, keywords = backends.get("numpy").kernel(op, attrs)
+            moved = kernel(*[np.asarray(a, np.int32) for a in args], **keywords)
+            return moved if spec.shape else int(moved)
+        if name == "index_add":
+            return self._index_add(op, args, attrs)
+        if name in ("matmul", "annihilating_matmul"):
+            return self._product(name, args, attrs, spec)
+        if name in _FOLDS:
+            return self._fold(_FOLDS[name], args[0], *attrs, spec=spec)
+        write = self._instruction(name, inputs, spec)
+        if not spec.shape:
+            return write(*args)
+        flat = [a.reshape(-1).tolist() for a in np.broadcast_arrays(*args)]
+        if len(flat[0]) < spec.size:
+            flat = [np.broadcast_to(a, spec.shape).reshape(-1).tolist() for a in args]
+        return np.array([write(*each) for each in zip(*flat, strict=True)], np.int32).reshape(spec.shape)
+
+    def _kind(self, i: int) -> str:
+        return "b" if self.region.specs[i].dtype.kind == "b" else "f"
+
+    def _instruction(self, name: str, inputs: tuple[int, ...], spec: Spec) -> Callable[..., int]:
+        """Return what writes the instruction of an elementwise op for one element."""
+        kinds = "".join([self._kind(i) for i in inputs])
+        emit = self.emit
+        if name == "where":
+            where = OPCODES["where", "bff"]
+            return lambda condition, a, b: emit(where, condition, a, b)
+        if name == "astype":
+            if kinds == "f" and spec.dtype.kind == "b":
+                differs, zero = OPCODES["not_equal", "ff"], self.constants[literal_key(-0.0), -0.0]
+                return lambda a: emit(differs, a, zero)
+            return lambda a: int(a)
+        if name == "power":
+            return self._power(inputs[1])
+        opcode = OPCODES.get((_SAME.get(name, name), kinds))
+        if opcode is not None:
+            return lambda *args: emit(opcode, *args)
+        number = self.functions.setdefault(name, len(self.functions))
+        call = OPCODES["call", kinds]
+        if kinds == "f":
+            return lambda a: emit(call, a, 0, number)
+        return lambda a, b: emit(call, a, b, number)
+
+    def _power(self, exponent: int) -> Callable[..., int]:
+        op, _, attrs = self.region.nodes[exponent]
+        value = float(self.region.literals[attrs[1]]) if op is LITERAL else 0.0
+        emit, square, multiply = self.emit, OPCODES["square", "f"], OPCODES["multiply", "ff"]
+        if value == 1.0:
+            return lambda a, b: int(a)
+        if value == 2.0:
+            return lambda a, b: emit(square, a)
+        if value == 3.0:
+            return lambda a, b: emit(multiply, emit(square, a), a)
+        if value == -1.0:
+            reciprocal = OPCODES["reciprocal", "f"]
+            return lambda a, b: emit(reciprocal, a)
+        number, call = self.functions.setdefault("power", len(self.functions)), OPCODES["call", "ff"]
+        return lambda a, b: emit(call, a, b, number)
+
+    def _fold(self, name: str, x: Any, axis: tuple[int, ...], keepdims: bool, *, spec: Spec) -> Any:
+        """Reduce axes, element by element in order."""
+        kept = [k for k in range(x.ndim) if k not in axis]
+        rows = x.transpose([*kept, *axis]).reshape(spec.size, -1).tolist()
+        opcode = OPCODES[name, "bb" if name.startswith("logical") else "ff"]
+        results = []
+        for first, *rest in rows:
+            total = first
+            for position in rest:
+                total = self.emit(opcode, total, position)
+            results.append(total)
+        return np.array(results, np.int32).reshape(spec.shape) if spec.shape else results[0]
+
+    def _product(self, name: str, args: list[Any], attrs: tuple[Any, ...], spec: Spec) -> Any:
+        a, b = args
+        rows = a.reshape(1, -1) if a.ndim == 1 else a
+        columns = b.reshape(-1, 1) if b.ndim == 1 else b
+        swap = name == "annihilating_matmul" and attrs[0] == 1
+        multiply = OPCODES["multiply" if name == "matmul" else "annihilating_by_first", "ff"]
+        add = OPCODES["add", "ff"]
+        results = []
+        for row in rows.tolist():
+            for column in columns.T.tolist():
+                total = -1
+                for left, right in zip(row, column, strict=True):
+                    term = self.emit(multiply, right, left) if swap else self.emit(multiply, left, right)
+                    total = term if total < 0 else self.emit(add, total, term)
+                results.append(total)
+        return np.array(results, np.int32).reshape(spec.shape) if spec.shape else results[0]
+
+    def _index_add(self, op: Op, args: list[Any], attrs: tuple[Any, ...]) -> Any:
+        base, values = np.array(args[0], np.int32), np.asarray(args[1], np.int32)
+        numbers = np.arange(base.size).reshape(base.shape)
+        fill = op.attr_dict(attrs)["index"]
+        getitem, _ = backends.get("numpy").kernel(ops["getitem"], (fill,))
+        flat, add = base.reshape(-1), OPCODES["add", "ff"]
+        where = np.asarray(getitem(numbers)).reshape(-1).tolist()
+        for position, value in zip(where, values.reshape(-1).tolist(), strict=True):
+            flat[position] = self.emit(add, int(flat[position]), value)
+        return base
+
+
