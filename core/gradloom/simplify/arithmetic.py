@@ -32,6 +32,7 @@ _FOLDED = {
 }
 #: Ops whose real values are never -0.0. A sum begins with 0.0.
 _NEVER_MINUS_ZERO = frozenset("absolute square exp exp2 cosh sum".split())
+_VIEWS = frozenset("broadcast_to getitem reshape transpose".split())
 
 
 def never_minus_zero(g: Builder, j: int) -> bool:
@@ -39,7 +40,10 @@ def never_minus_zero(g: Builder, j: int) -> bool:
     kind = g.specs[j].dtype.kind
     if kind != "f":
         return kind in "iub"
-    op = g.nodes[j][0]
+    op, inputs, _ = g.nodes[j]
+    if op.name in _VIEWS:
+        op = g.nodes[inputs[0]][0]
+        j = inputs[0]
     return not is_minus_zero(g.constant(j)) if op is LITERAL else op.name in _NEVER_MINUS_ZERO
 
 

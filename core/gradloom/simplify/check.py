@@ -45,6 +45,8 @@ class CheckingBuilder(Builder):
     def __init__(self, table: Any) -> None:
         super().__init__(table)
         self.nodes: _Watched = _Watched()
+        #: Names of the rules that held, in order.
+        self.fired: list[str] = []
 
     def place(self, op: Op, args: tuple[int, ...], attrs: tuple[Any, ...], spec: Any) -> int:
         """Return a node for an op on nodes; see `Builder.place`."""
@@ -55,6 +57,7 @@ class CheckingBuilder(Builder):
             read, nodes.read = nodes.read, outer
             if result is not None and (isinstance(result, tuple) or self.specs[result] is spec):
                 self._verify(rule, (op, args, attrs), result, read)
+                self.fired.append(rule.apply.__name__)
                 outer |= read
                 return self.place(*result, spec) if isinstance(result, tuple) else result
         return self.add(op, args, attrs, spec)
@@ -105,6 +108,7 @@ class CheckingBuilder(Builder):
             if not agree(old_values[node], values[result], False):
                 what = _text(graph.nodes[node], graph.specs)
                 raise broken(type(replacement).__name__, what, old_values[node], values[result], self.source)
+        self.fired.append(type(replacement).__name__)
         return result
 
 
