@@ -9,10 +9,8 @@ where accuracy needs it; a processor without it calls libm for it, which is slow
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
 from collections.abc import Iterable
-from functools import cache, lru_cache
+from functools import lru_cache
 from inspect import signature
 from typing import Final
 
@@ -27,7 +25,7 @@ from gradloom_llvm.vectormath import (
 )
 from gradloom_llvm.vectormath._text import Body, Function, function_name, vector_type
 
-__all__ = ["bound", "build", "function_name", "libm_symbols", "names"]
+__all__ = ["bound", "build", "function_name", "names"]
 
 Request = tuple[str, str, int]
 
@@ -49,8 +47,6 @@ _WIDE: Final[dict[str, str]] = {
 }
 _RARE: Final[dict[str, Function]] = trigonometric.RARE
 _ALL: Final[dict[str, Function]] = {**_FUNCTIONS, **powers.HELPERS, **_RARE}
-
-_LIBM: Final = ("sin", "cos", "tan")
 
 
 def names() -> frozenset[str]:
@@ -111,11 +107,3 @@ def _definition(op: str, dtype: str, lanes: int) -> tuple[str, frozenset[str], t
         "",
     ]
     return "\n".join(lines), frozenset(body.declares), tuple(sorted(body.calls))
-
-
-@cache
-def libm_symbols() -> dict[str, int]:
-    """Return the addresses of the functions of libm that definitions may call, fma included."""
-    library = ctypes.CDLL(ctypes.util.find_library("m"))
-    symbols = ("fma", "fmaf", *_LIBM)
-    return {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in symbols}
