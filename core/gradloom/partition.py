@@ -84,8 +84,7 @@ class _Partition:
         self.graph = graph
         self.live = live_nodes(graph.nodes, graph.outputs)
         self.forms = self._forms(compiler)
-        self.labels = label_axes(graph, self.forms)
-        self.loops = [self._loop(i) for i in range(len(graph.nodes))]
+        self.loops = self._loops()
         #: Of nodes that cost nothing (views, what depends on literals alone): what they stand for.
         self.sources: dict[int, tuple[int, ...]] = {}
         self.depth = [-1] * len(graph.nodes)
@@ -110,25 +109,30 @@ class _Partition:
                 forms[i] = compiler.forms(op, given, attrs, specs[i]) if tuple not in map(type, given) else 0
         return forms
 
-    def _loop(self, i: int) -> frozenset[int] | None:
-        """Return the labels of a node's loop; None where an axis would run twice."""
-        if not self.forms[i]:
-            return None
-        labels = self.labels
-        loop: set[int] = set()
-        for own in (labels[i], *[labels[j] for j in self.graph.nodes[i][1]]):
-            there = [a for a in own if a is not None]
-            if len(set(there)) < len(there):
-                return None
-            loop.update(there)
-        return frozenset(loop)
+    def _loops(self) -> list[frozenset[int]]:
+        """Return the labels of each node's loop; a node that would run twice along one takes no general form."""
+        specs = self.graph.specs
+        light = all([type(s) is tuple or s.size < HEAVY for s in specs])
+        if light and all([f != 1 for f in self.forms]):
+            return [frozenset()] * len(specs)  # nothing whose loops matter
+        labels = label_axes(self.graph, self.forms)
+        loops = []
+        for i, (_, inputs, _) in enumerate(self.graph.nodes):
+            loop: set[int] = set()
+            if self.forms[i]:
+                for own in (labels[i], *[labels[j] for j in inputs]):
+                    there = [a for a in own if a is not None]
+                    if len(set(there)) < len(there):
+                        self.forms[i] &= ~1
+                    loop.update(there)
+            loops.append(frozenset(loop))
+        return loops
 
     def _heavy(self, i: int) -> frozenset[int]:
         """Return the labels of a node's loop if it is long."""
-        loop = self.loops[i] or frozenset()
         specs = self.graph.specs
         size = max([specs[i].size, *[specs[j].size for j in self.graph.nodes[i][1]]])
-        return loop if size >= HEAVY else frozenset()
+        return self.loops[i] if size >= HEAVY else frozenset()
 
     def _assign(self) -> None:
         """Give each node a depth, and each fusible one that computes something a cluster."""
@@ -140,7 +144,7 @@ class _Partition:
             if op is INPUT or op is LITERAL or not self.live[i]:
                 continue
             stands_for = tuple(dict.fromkeys([k for j in inputs for k in sources.get(j, (j,))]))
-            inside = self.loops[i] is not None
+            inside = bool(self.forms[i])
             if inside and self.forms[i] & 1 and (not stands_for or op.name in _VIEWS):
                 sources[i] = stands_for
                 continue

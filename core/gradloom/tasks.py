@@ -16,6 +16,7 @@ from typing import Any, final
 from gradloom.blas import blas_threads, can_limit
 from gradloom.calibration import Rates, rates
 from gradloom.cost import PRODUCTS, Cost, node_cost
+from gradloom.graph import ITEM
 from gradloom.plan import Plan
 from gradloom.source import RawSource
 
@@ -397,6 +398,9 @@ def decide(plan: Plan) -> Decision:
 def _decide(plan: Plan) -> Decision:
     cores = available_cores()
     if not 2 <= len(plan.steps) <= MAX_STEPS or cores < 2 or not can_limit():
+        return _AS_IT_IS
+    count = len(plan.graph.nodes)
+    if sum([step.out < count and plan.graph.nodes[step.out][0] is not ITEM for step in plan.steps]) < 2:
         return _AS_IT_IS
     costs = step_costs(plan)
     if sum([cost.seconds() for cost in costs]) < TINY_SECONDS:
