@@ -19,6 +19,7 @@ from gradloom.ops.linalg import (
     check_square,
     cholesky,
     det,
+    eig,
     eigh,
     inv,
     pinv,
@@ -37,6 +38,13 @@ class SlogdetResult(NamedTuple):
 
     sign: Tensor
     logabsdet: Tensor
+
+
+class EigResult(NamedTuple):
+    """Eigenvalues and eigenvectors."""
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
 
 
 class EighResult(NamedTuple):
@@ -166,12 +174,34 @@ def np_eigvalsh(a: Any, UPLO: str = "L") -> Tensor:
     return eigh(a, lower=_is_lower("numpy.linalg.eigvalsh", UPLO))[0]
 
 
+@implements(np.linalg.eig)
+def np_eig(a: Any) -> EigResult:
+    """Return eigenvalues and eigenvectors; both are complex, also where NumPy finds them to be real."""
+    return EigResult(*eig(a))
+
+
+@implements(np.linalg.eigvals)
+def np_eigvals(a: Any) -> Tensor:
+    """Return eigenvalues; they are complex, also where NumPy finds them to be real."""
+    return eig(a)[0]
+
+
 @implements(np.linalg.qr)
 def np_qr(a: Any, mode: str = "reduced") -> Any:
     if mode == "r":
-        return qr(a)[1]
+        return _qr(a)[1]
     refuse("numpy.linalg.qr", mode=(mode, "reduced"))
-    return QRResult(*qr(a))
+    return QRResult(*_qr(a))
+
+
+def _qr(a: Tensor) -> tuple[Tensor, Tensor]:
+    check_matrix(a.spec)
+    m, n = a.shape[-2:]
+    if m >= n:
+        return tuple(qr(a))
+    # Of a wide matrix the first columns fix Q; the others are Q @ R too.
+    q, r = qr(a[..., :m])
+    return q, np.concatenate([r, matmul(adjoint(q), a[..., m:])], axis=-1)
 
 
 @implements(np.linalg.svd)
@@ -212,8 +242,6 @@ def _refuse_function(function: Any, remedy: str) -> None:
     implements(function)(refused)
 
 
-_refuse_function(np.linalg.eig, "use np.linalg.eigh for a symmetric or Hermitian matrix")
-_refuse_function(np.linalg.eigvals, "use np.linalg.eigvalsh for a symmetric or Hermitian matrix")
 _refuse_function(np.linalg.matrix_rank, "compute the rank outside the traced function; it has no derivative")
 
 

@@ -18,9 +18,10 @@ import numpy as np
 
 from gradloom.autodiff import unbroadcast
 from gradloom.axes import LETTERS
-from gradloom.errors import DTypeError, ShapeError, UnsupportedFunctionError
+from gradloom.errors import DTypeError, ShapeError
 from gradloom.op import define
 from gradloom.ops.arithmetic import annihilating_multiply
+from gradloom.ops.cast import astype
 from gradloom.ops.complex import conjugate, imag, real
 from gradloom.ops.contraction import annihilating_matmul, contract, swap
 from gradloom.ops.shape import reshape
@@ -238,18 +239,46 @@ def det_pushforward(t: Tensor, out: Tensor, a: Tensor) -> Tensor:
 det = define("det", spec=det_spec, promote=promote, pushforward=(det_pushforward,), axes="...IJ->...")
 
 
-# C = det(A) A^-T:  dC = sum(C * t) A^-T - C t^T A^-T. Needs a regular matrix.
-
-
 def cofactors_pushforward(t: Tensor, out: Tensor, a: Tensor) -> Tensor:
-    inverse = swap(inv(a))
-    change = inner(t, out)
-    return annihilating_multiply(columns(columns(change)), inverse) - right(left(out, swap(t)), inverse)
+    return cofactor_changes(a, t)
 
 
 #: The matrix of cofactors, the transpose of the adjugate.
 cofactors = define(
     "cofactors", spec=square_spec, promote=promote, pushforward=(cofactors_pushforward,), axes="...IJ->...IJ"
+)
+
+
+def cofactor_changes_spec(a: Spec, t: Spec) -> Spec:
+    check_square(a)
+    return t
+
+
+# The second derivative of det A along two directions is symmetric in them, so the change of
+# the cofactors is its own transpose.
+def cofactor_changes_transpose(cotangent: Tensor, a: Tensor, t: Tensor) -> Tensor:
+    return cofactor_changes(a, cotangent)
+
+
+# For a regular matrix, with  X = A^-T,  C = det(A) X  and the change  D(t) = <X, t> C - C t^T X:
+# along r,  dX = -X r^T X  and  dC = D(r), so
+# dD = <dX, t> C + <X, t> D(r) - D(r) t^T X - C t^T dX. It raises where the matrix is singular.
+def cofactor_changes_pushforward(r: Tensor, out: Tensor, a: Tensor, t: Tensor) -> Tensor:
+    x, c, d = swap(inv(a)), cofactors(a), cofactor_changes(a, r)
+    dx = -right(left(x, swap(r)), x)
+    first = annihilating_multiply(columns(columns(inner(dx, t))), c)
+    second = annihilating_multiply(d, columns(columns(inner(t, x))))
+    return first + second - right(right(d, swap(t)), x) - left(left(c, swap(t)), dx)
+
+
+#: How the cofactors of ``a`` change along ``t``, for matrices of any rank.
+cofactor_changes = define(
+    "cofactor_changes",
+    spec=cofactor_changes_spec,
+    promote=promote,
+    transpose=(None, cofactor_changes_transpose),
+    pushforward=(cofactor_changes_pushforward, None),
+    axes="...IJ,...IJ->...IJ",
 )
 
 
@@ -325,6 +354,32 @@ def eigh_pushforward(t: Tensor, out: tuple[Tensor, Tensor], a: Tensor, *, lower:
 eigh = define("eigh", spec=eigh_spec, promote=promote, pushforward=(eigh_pushforward,), axes="...IJ->...IJ")
 
 
+# -- eig -----------------------------------------------------------------------------------
+
+
+def eig_spec(a: Spec) -> tuple[Spec, Spec]:
+    check_square(a)
+    dtype = np.result_type(a.dtype, np.complex64)
+    return Spec(a.shape[:-1], dtype), Spec(a.shape, dtype)
+
+
+# A V = V W:  with  E = V^-1 t V,  dw = diag(E)  and  dV = V K,  K = F * E  with the F of `eigh`,
+# which leaves the length and phase of each vector v open. They stay by  v^H dv = 0,  which takes
+# v (v^H dv) off (M. Giles 2008, 3.1, for the first part).
+
+
+def eig_pushforward(t: Tensor, out: tuple[Tensor, Tensor], a: Tensor) -> tuple[Tensor, Tensor]:
+    w, v = out
+    turned = annihilating_solve(v, right(astype(t, dtype=v.dtype), v))
+    dv = left(v, annihilating_multiply(turned, inverse_gaps(w)))
+    along = diagonals(left(adjoint(v), dv))
+    return diagonals(turned), dv - annihilating_multiply(rows(along), v)
+
+
+#: Eigenvalues and eigenvectors of unit length of any square matrices, always complex.
+eig = define("eig", spec=eig_spec, promote=promote, pushforward=(eig_pushforward,), axes="...IJ->...IJ")
+
+
 # -- qr ------------------------------------------------------------------------------------
 
 
@@ -375,38 +430,41 @@ def svd_spec(a: Spec) -> tuple[Spec, Spec, Spec]:
     return Spec((*loops, m, k), a.dtype), values, Spec((*loops, k, n), a.dtype)
 
 
-# A = U S V^T,  P = U^T t V:  ds = diag(P). With F_ij = 1 / (s_j^2 - s_i^2), zero on the diagonal,
+# A = U S V^H,  P = U^H t V:  ds = re(diag(P)). With F_ij = 1 / (s_j^2 - s_i^2), zero on the
+# diagonal,
 #
-#   dU = U (F * (P S + S P^T)) + (I - U U^T) t V S^-1
-#   dV = V (F * (S P + P^T S)) + (I - V V^T) t^T U S^-1     (Townsend 2016, eqs. 16-18)
+#   dU = U (F * (P S + S P^H)) + (I - U U^H) t V S^-1
+#   dV = V (F * (S P + P^H S)) + (I - V V^H) t^H U S^-1     (Townsend 2016, eqs. 16-18)
 #
-# where the last terms vanish for square U or V. F is inf at equal singular values, S^-1 at
-# zeros: as for `eigh`, functions of s alone keep their finite gradient there.
+# where the last terms vanish for square U or V. Complex singular vectors are free in a phase that
+# each pair has in common; that of U less that of V turns by  im(P_ii) / s_i,  of which each
+# takes half. F is inf at equal singular values, S^-1 at zeros: as for `eigh`, functions of s
+# alone keep their finite gradient there.
 
 
 def svd_pushforward(t: Tensor, out: tuple[Tensor, Tensor, Tensor], a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    if a.dtype.kind == "c":
-        raise UnsupportedFunctionError(
-            "no derivative of complex singular vectors", op="svd", remedy="use eigh of a^H @ a, or real matrices"
-        )
     u, s, vh = out
-    v = swap(vh)
-    inside = right(left(swap(u), t), v)
+    v = adjoint(vh)
+    inside = right(left(adjoint(u), t), v)
     gaps = annihilating_multiply(inverse_gaps(s), 1.0 / (columns(s) + rows(s)))
     scaled = annihilating_multiply(inside, rows(s))
     crossed = annihilating_multiply(inside, columns(s))
-    du = left(u, annihilating_multiply(scaled + swap(scaled), gaps))
-    dv = left(v, annihilating_multiply(crossed + swap(crossed), gaps))
+    du = left(u, annihilating_multiply(scaled + adjoint(scaled), gaps))
+    dv = left(v, annihilating_multiply(crossed + adjoint(crossed), gaps))
     if u.shape[-2] > u.shape[-1]:
         du = du + _outside(u, right(t, v), s)
     if v.shape[-2] > v.shape[-1]:
-        dv = dv + _outside(v, right(swap(t), u), s)
-    return du, diagonals(inside), swap(dv)
+        dv = dv + _outside(v, right(adjoint(t), u), s)
+    ds = diagonals(inside)
+    if a.dtype.kind == "c":
+        phase = rows(annihilating_multiply(imag(ds), 0.5j / s))
+        du, dv = du + annihilating_multiply(phase, u), dv - annihilating_multiply(phase, v)
+    return du, real_part(ds), adjoint(dv)
 
 
 def _outside(u: Tensor, t: Tensor, s: Tensor) -> Tensor:
-    """Return ``(I - u u^T) t s^-1``."""
-    return annihilating_multiply(t - left(u, left(swap(u), t)), 1.0 / rows(s))
+    """Return ``(I - u u^H) t s^-1``."""
+    return annihilating_multiply(t - left(u, left(adjoint(u), t)), 1.0 / rows(s))
 
 
 #: ``U``, shape (..., m, k), the singular values, descending, and ``Vh``, shape (..., k, n).

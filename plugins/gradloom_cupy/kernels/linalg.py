@@ -85,6 +85,48 @@ def cofactors(a: Any) -> Any:
     return cupy.where(finite, out, out.dtype.type("nan"))
 
 
+def cofactor_changes(a: Any, t: Any) -> Any:
+    """Return how cofactors change along ``t``, for matrices of any rank.
+
+    In the basis of singular vectors the matrix is diagonal: with ``M = U^H t V``, and the
+    products ``G[i, j]`` of all singular values but two, the change is ``-M[j, i] G[i, j]`` off
+    the diagonal, and on it the sum of ``M[k, k] G[i, k]`` over k.
+    """
+    finite = cupy.all(cupy.isfinite(a), axis=(-2, -1), keepdims=True)
+    u, s, vh = svd(cupy.where(finite, a, a.dtype.type(0)))
+    products = _without_two(s)
+    inside = u.conj().swapaxes(-1, -2) @ t @ vh.conj().swapaxes(-1, -2)
+    on_diagonal = cupy.eye(s.shape[-1], dtype=bool)
+    diagonal = cupy.sum(cupy.where(on_diagonal, inside, inside.dtype.type(0)), axis=-2)
+    sums = (products @ diagonal[..., None])[..., 0]
+    change = cupy.where(on_diagonal, sums[..., None], -inside.swapaxes(-1, -2) * products)
+    phase = det(u) * det(vh)
+    out = phase[..., None, None] * (u.conj() @ change @ vh.conj())
+    nothing = cupy.all(t == 0, axis=(-2, -1), keepdims=True)
+    return cupy.where(finite | nothing, out, out.dtype.type("nan"))
+
+
+def _without_two(s: Any) -> Any:
+    """Return the products of all elements but ``i`` and ``j``, zero for ``i == j``."""
+    n = s.shape[-1]
+    upper = cupy.triu(cupy.ones((n, n), dtype=bool), 1)
+    one = s.dtype.type(1)
+    ones = cupy.ones_like(s[..., :1])
+    between = cupy.cumprod(cupy.where(upper, s[..., None, :], one), axis=-1)
+    between = cupy.concatenate((cupy.ones_like(between[..., :1]), between[..., :-1]), axis=-1)
+    before = cupy.concatenate((ones, cupy.cumprod(s, axis=-1)[..., :-1]), axis=-1)
+    after = cupy.concatenate((ones, cupy.cumprod(s[..., ::-1], axis=-1)[..., :-1]), axis=-1)[..., ::-1]
+    half = cupy.where(upper, before[..., :, None] * between * after[..., None, :], s.dtype.type(0))
+    return half + half.swapaxes(-1, -2)
+
+
+def eig(a: Any) -> tuple[Any, Any]:
+    """Return complex eigenvalues and eigenvectors, computed on the host: not every CuPy has them."""
+    values, vectors = np.linalg.eig(cupy.asnumpy(a))
+    dtype = np.result_type(a.dtype, np.complex64)
+    return cupy.asarray(values.astype(dtype)), cupy.asarray(vectors.astype(dtype))
+
+
 def eigh(*, lower: bool) -> Kernel:
     """Return the kernel that reads one triangle."""
     triangle = "L" if lower else "U"
@@ -127,8 +169,10 @@ KERNELS: dict[str, Kernel | Specialised] = {
     "annihilating_solve": annihilating_solve,
     "det": det,
     "cofactors": cofactors,
+    "cofactor_changes": cofactor_changes,
     "slogdet": slogdet,
     "cholesky": checked(cupy.linalg.cholesky),
+    "eig": eig,
     "eigh": Specialised(eigh),
     "qr": qr,
     "svd": svd,

@@ -52,6 +52,47 @@ def cofactors(a: Any) -> Any:
     return out if finite.all() else np.where(finite, out, out.dtype.type(np.nan))
 
 
+def cofactor_changes(a: Any, t: Any) -> Any:
+    """Return how cofactors change along ``t``, for matrices of any rank.
+
+    In the basis of singular vectors the matrix is diagonal: with ``M = U^H t V``, and the
+    products ``G[i, j]`` of all singular values but two, the change is ``-M[j, i] G[i, j]`` off
+    the diagonal, and on it the sum of ``M[k, k] G[i, k]`` over k.
+    """
+    finite = np.all(np.isfinite(a), axis=(-2, -1), keepdims=True)
+    u, s, vh = np.linalg.svd(a if finite.all() else np.where(finite, a, 0))
+    products = _without_two(s)
+    inside = u.conj().swapaxes(-1, -2) @ t @ vh.conj().swapaxes(-1, -2)
+    change = -inside.swapaxes(-1, -2) * products
+    diagonal = np.einsum("...ii->...i", inside)
+    np.einsum("...ii->...i", change)[...] = (products @ diagonal[..., None])[..., 0]
+    phase = np.linalg.det(u) * np.linalg.det(vh)
+    out = phase[..., None, None] * (u.conj() @ change @ vh.conj())
+    nothing = np.all(t == 0, axis=(-2, -1), keepdims=True)
+    return out if finite.all() else np.where(finite | nothing, out, out.dtype.type(np.nan))
+
+
+def _without_two(s: Any) -> Any:
+    """Return the products of all elements but ``i`` and ``j``, zero for ``i == j``."""
+    n = s.shape[-1]
+    upper = np.triu(np.ones((n, n), bool), 1)
+    one = s.dtype.type(1)
+    ones = np.ones_like(s[..., :1])
+    between = np.cumprod(np.where(upper, s[..., None, :], one), axis=-1)
+    between = np.concatenate([np.ones_like(between[..., :1]), between[..., :-1]], axis=-1)
+    before = np.concatenate([ones, np.cumprod(s, axis=-1)[..., :-1]], axis=-1)
+    after = np.concatenate([ones, np.cumprod(s[..., ::-1], axis=-1)[..., :-1]], axis=-1)[..., ::-1]
+    half = np.where(upper, before[..., :, None] * between * after[..., None, :], s.dtype.type(0))
+    return half + half.swapaxes(-1, -2)
+
+
+def eig(a: Any) -> tuple[Any, Any]:
+    """Return complex eigenvalues and eigenvectors, also where they are real."""
+    values, vectors = np.linalg.eig(a)
+    dtype = np.result_type(a.dtype, np.complex64)
+    return values.astype(dtype, copy=False), vectors.astype(dtype, copy=False)
+
+
 def slogdet(a: Any) -> tuple[Any, Any]:
     """Return sign and logarithm of the absolute determinant."""
     sign, logabsdet = np.linalg.slogdet(a)
@@ -93,8 +134,10 @@ KERNELS: dict[str, Kernel | Specialised] = {
     "annihilating_solve": annihilating_solve,
     "det": np.linalg.det,
     "cofactors": cofactors,
+    "cofactor_changes": cofactor_changes,
     "slogdet": slogdet,
     "cholesky": np.linalg.cholesky,
+    "eig": eig,
     "eigh": Specialised(eigh),
     "qr": qr,
     "svd": svd,

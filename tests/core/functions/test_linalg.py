@@ -334,7 +334,6 @@ def test_singular_matrix_names_op_and_line() -> None:
         (lambda a: np.linalg.solve(a @ a.T, a[0]), "solve: right-hand side does not fit the matrix\n  argument: b"),
         (lambda a: np.linalg.solve(a @ a.T, a[0]), "expected: an array of shape (..., 2, k); or (2,)"),
         (lambda a: np.linalg.solve(np.zeros((3, 2, 2)), np.stack([a] * 4)), "solve: leading axes do not broadcast"),
-        (np.linalg.qr, "remedy: factorise the transpose (.mT)"),
         (lambda a: np.linalg.qr(a.T, mode="complete"), "argument: mode"),
         (np.linalg.svd, "remedy: pass full_matrices=False"),
         (lambda a: np.linalg.svd(a, False, hermitian=True), "argument: hermitian"),
@@ -342,7 +341,6 @@ def test_singular_matrix_names_op_and_line() -> None:
         (lambda a: np.linalg.pinv(a, rcond=np.array([0.1, 0.2])), "argument: rcond"),
         (lambda a: np.linalg.eigh(a @ a.T, UPLO="X"), "no such triangle"),
         (np.linalg.matrix_rank, "numpy.linalg.matrix_rank: this function has no traced counterpart\n"),
-        (np.linalg.eigvals, "remedy: use np.linalg.eigvalsh"),
         (lambda a: np.linalg.matrix_power(a, 2), "not square"),
         (lambda a: np.linalg.matrix_power(a @ a.T, 0.5), "the exponent must be an integer"),
         (lambda a: np.linalg.multi_dot([a]), "not a chain of matrices"),
@@ -368,9 +366,93 @@ def test_rank_deficient_least_squares_is_refused() -> None:
     assert "np.linalg.pinv(a) @ b" in str(caught.value)
 
 
-def test_derivative_of_complex_singular_vectors_is_refused() -> None:
-    with pytest.raises(GradloomError, match="no derivative of complex singular vectors"):
-        gl.grad(lambda a: np.sum(np.linalg.svd(a)[1]))(A + 1j)
+COMPLEX = regular(3, 2) + 1j * array(3, 2, seed=1)
+
+
+@pytest.mark.parametrize("z", [COMPLEX, COMPLEX.T, regular(2, 2) + 1j * array(2, 2)], ids=["tall", "wide", "square"])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda z: np.sum(np.linalg.svd(z, full_matrices=False)[1] ** 3),
+        lambda z: np.sum(np.abs(np.linalg.svd(z, full_matrices=False)[0][:, 0]) ** 4),
+        lambda z: np.sum(np.abs(np.linalg.svd(z, full_matrices=False)[2][0]) ** 4),
+        lambda z: np.sum(np.real(polar(z) * np.array([1.0 + 2j, 3.0 - 1j]))) if z.shape[1] == 2 else np.real(z[0, 0]),
+        lambda z: np.linalg.norm(z, 2) + np.linalg.norm(z, "nuc"),
+    ],
+)
+def test_complex_singular_vectors(f: Callable[..., Any], z: Array) -> None:
+    """Whatever does not depend on the phases that singular vectors are free in has a gradient."""
+    wanted = differences.complex_jacobian(f, (z,), 0, step=4e-3)
+    np.testing.assert_allclose(gl.grad(f)(z), wanted, rtol=1e-8, atol=1e-9)
+    t = array(*z.shape, seed=5) - 1j * array(*z.shape, seed=6)
+    np.testing.assert_allclose(gl.jvp(f, (z,), (t,))[1], np.real(np.sum(wanted * t)), rtol=1e-8, atol=1e-9)
+
+
+def polar(z: Array) -> Any:
+    """Return the unitary factor."""
+    u, _, vh = np.linalg.svd(z, full_matrices=False)
+    return u @ vh
+
+
+#: Two eigenvalues are complex.
+ROTATING = np.array([[1.0, -2.0, 0.5], [2.5, 1.0, 0.25], [0.5, 0.125, 4.0]])
+
+
+@pytest.mark.parametrize("a", [ROTATING, ROTATING + 1j * array(3, 3)], ids=["real", "complex"])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda a: np.sum(np.real(np.linalg.eigvals(a)) * np.array([1.0, 2.0, 3.0])),
+        lambda a: np.sum(np.abs(np.linalg.eigvals(a)) ** 2),
+        lambda a: np.sum(np.abs(np.linalg.eig(a)[1]) ** 4),
+        lambda a: np.real(np.sum(np.linalg.eig(a).eigenvalues ** 3)),
+    ],
+)
+def test_eig(f: Callable[..., Any], a: Array) -> None:
+    """Eigenvalues, and what does not depend on the phases of eigenvectors."""
+    jacobian = differences.complex_jacobian if a.dtype.kind == "c" else differences.jacobian
+    wanted = jacobian(f, (a,), 0, step=4e-3)
+    np.testing.assert_allclose(gl.value_and_grad(f)(a)[0], f(a), rtol=1e-12)
+    np.testing.assert_allclose(gl.grad(f)(a), wanted, rtol=1e-8, atol=1e-9)
+
+
+def test_eig_is_complex_always() -> None:
+    """Whether eigenvalues are real depends on values; dtypes do not."""
+    w, v = gl.jit(lambda a: tuple(np.linalg.eig(a)))(positive(3))
+    expected = np.linalg.eig(positive(3))
+    assert w.dtype == v.dtype == np.complex128
+    np.testing.assert_array_equal(w, expected[0])
+    np.testing.assert_array_equal(v, expected[1])
+    assert gl.make_graph(np.linalg.eigvals)(np.eye(2, dtype=np.float32)).output_specs()[0].dtype == np.complex64
+
+
+def test_wide_qr() -> None:
+    """Q comes from the first columns."""
+    wide = TALL.T + array(3, 4, seed=2)
+    check(lambda a: np.linalg.qr(a)[0] ** 2, wide)
+    check(lambda a: np.linalg.qr(a)[1] ** 2, wide)
+    check(lambda a: np.linalg.qr(a, mode="r"), np.stack([wide, -wide]))
+    z = wide[:2, :3] + 1j * array(2, 3)
+    q, r = gl.jit(lambda a: tuple(np.linalg.qr(a)))(z)
+    np.testing.assert_allclose(q @ r, z, rtol=1e-13)
+
+
+@pytest.mark.parametrize("rank", [3, 2, 1, 0])
+@pytest.mark.parametrize("dtype", [float, complex])
+def test_second_derivative_of_a_determinant_of_any_rank(rank: int, dtype: Any) -> None:
+    """A determinant is a polynomial: it has a Hessian where the matrix has no inverse."""
+    a = (array(3, rank) @ array(rank, 3, seed=1)).astype(dtype)
+    if dtype is complex:
+        a = a * (1 + 0.5j)
+    t, u = array(3, 3, seed=2), array(3, 3, seed=3)
+
+    def det(x: Any, y: Any) -> Any:
+        return np.real(np.linalg.det(a + x * t + y * u))
+
+    wanted = differences.jacobian(lambda x: differences.jacobian(det, (np.array(0.0), x), 0), (np.array(0.0),), 0)
+    got = gl.grad(lambda y: gl.grad(det)(0.0, y))(0.0)
+    np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(gl.jvp(lambda y: gl.jvp(lambda x: det(x, y), (0.0,), (1.0,))[1], (0.0,), (1.0,))[1], got)
 
 
 def test_integers_become_float64() -> None:

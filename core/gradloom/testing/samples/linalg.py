@@ -109,6 +109,29 @@ def eigh_near(base: Array) -> Callable[..., Any]:
     return eigh
 
 
+def eig_near(base: Array) -> Callable[..., Any]:
+    """Return `eig` with the signs of real eigenvectors that it has at a matrix."""
+    like = np.linalg.eig(base)[1]
+
+    def eig(a: Array) -> tuple[Array, Array]:
+        w, v = np.linalg.eig(a)
+        return w.astype(complex), (v * _aligned(v, like)).astype(complex)
+
+    return eig
+
+
+def changes(a: Array, t: Array) -> Array:
+    """Return how cofactors change: up to three rows they are quadratic, so a difference is exact."""
+    return (products(a + t) - products(a - t)) / 2
+
+
+def products(a: Array) -> Array:
+    """Return the cofactors of up to three rows, of three by cross products of the others."""
+    if a.shape[-1] < 3:
+        return minors(a)
+    return np.stack([np.cross(a[..., k - 2, :], a[..., k - 1, :]) for k in range(3)], axis=-2)
+
+
 def qr_near(base: Array) -> Callable[..., Any]:
     """Return `qr` with the signs that it has at a matrix."""
     like = np.linalg.qr(base)[0]
@@ -182,6 +205,11 @@ SAMPLES = [
     Sample("det", (np.array([[2, 1], [1, 1]]),), np.linalg.det, name="integers"),
     *_square("cofactors", minors),
     _complex("cofactors", minors, complex_regular(2, 2)),
+    Sample("cofactor_changes", (A, regular(3, 3, seed=7)), changes, rtol=1e-11),
+    Sample("cofactor_changes", (STACK, regular(2, 2, 2, seed=7)), changes, name="stack", rtol=1e-11),
+    Sample("cofactor_changes", (complex_regular(2, 2), complex_regular(2, 2, seed=7)), changes, name="complex"),
+    Sample("cofactor_changes", (A[:1, :1], A[1:2, 1:2]), changes, name="size 1"),
+    Sample("cofactor_changes", (EMPTY, EMPTY), changes, name="empty stack"),
     *_square("slogdet", slogdet),
     Sample("slogdet", (A[::-1],), slogdet, name="negative", rtol=1e-12),
     _complex("slogdet", slogdet, complex_regular(2, 2)),
@@ -200,6 +228,15 @@ SAMPLES = [
             (positive(2, 2, 2), True, "stack"),
             (positive(1, 1), True, "size 1"),
             (EMPTY, True, "empty stack"),
+        )
+    ],
+    *[
+        Sample("eig", (a,), eig_near(a), name=name, rtol=1e-11, step=8e-3)
+        for a, name in (
+            (np.array([[1.0, 0.5, 0.25], [0.75, 3.0, 0.5], [0.25, 0.125, 6.0]]), ""),
+            (np.array([[[1.0, 0.5], [0.75, 3.0]], [[5.0, 0.25], [-0.5, 1.0]]]), "stack"),
+            (positive(1, 1), "size 1"),
+            (EMPTY, "empty stack"),
         )
     ],
     *[

@@ -111,6 +111,38 @@ def cofactors(a: Any) -> Any:
     return xp.where(finite, out, full((), float("nan"), out.dtype))
 
 
+def adjoint(x: Any) -> Any:
+    x = xp.matrix_transpose(x)
+    return xp.conj(x) if kind(x) == "c" else x
+
+
+def cofactor_changes(a: Any, t: Any) -> Any:
+    finite = xp.all(xp.isfinite(a), axis=(-2, -1), keepdims=True)
+    u, s, vh = xp.linalg.svd(xp.where(finite, a, full((), 0, a.dtype)), full_matrices=False)
+    products = xp.astype(without_two(s), a.dtype)
+    inside = adjoint(u) @ t @ adjoint(vh)
+    sums = products @ xp.expand_dims(xp.linalg.diagonal(inside), axis=-1)
+    change = xp.where(eye(s.shape[-1]), sums, -xp.matrix_transpose(inside) * products)
+    phase = xp.linalg.det(u) * xp.linalg.det(vh)
+    phase = xp.expand_dims(xp.expand_dims(phase, axis=-1), axis=-1)
+    out = phase * (xp.matrix_transpose(adjoint(u)) @ change @ xp.matrix_transpose(adjoint(vh)))
+    nothing = xp.all(t == 0, axis=(-2, -1), keepdims=True)
+    return xp.where(xp.logical_or(finite, nothing), out, full((), float("nan"), out.dtype))
+
+
+def without_two(s: Any) -> Any:
+    n = s.shape[-1]
+    columns = []
+    for i in range(n):
+        row = []
+        for j in range(n):
+            others = [k for k in range(n) if k not in (i, j)]
+            one = xp.ones_like(s[..., 0])
+            row.append(reduce(mul, [s[..., k] for k in others], one) if i != j else one * 0)
+        columns.append(xp.stack(row, axis=-1))
+    return xp.stack(columns, axis=-2) if n else xp.zeros((*s.shape, 0), dtype=s.dtype, device=DEVICE)
+
+
 def eigh(a: Any, *, lower: bool) -> tuple[Any, Any]:
     if not lower:  # the standard reads the lower triangle
         a = xp.matrix_transpose(a)
@@ -132,6 +164,7 @@ KERNELS: dict[str, Any] = {
     "det": xp.linalg.det,
     "slogdet": lambda a: tuple(xp.linalg.slogdet(a)),
     "cofactors": cofactors,
+    "cofactor_changes": cofactor_changes,
     "cholesky": xp.linalg.cholesky,
     "eigh": eigh,
     "qr": lambda a: tuple(xp.linalg.qr(a)),
