@@ -26,6 +26,7 @@ from gradloom.plan import Plan
 from gradloom.source import RawSource, Source
 from gradloom.tasks import Schedule, Task
 from gradloom_dask.dask_graph import Call, Ref, task_graph
+from gradloom_dask.packing import Packed, own, pack, unpack
 from gradloom_dask.worker import PlanMissing, PlanPlugin, Result, first_failure, pick, quicken, run_task
 
 #: Seconds after which a lost scheduler is given up, and after which one without any workers is.
@@ -248,21 +249,22 @@ class Connection:
             raise _with_source(failure[1], failure[0], plan, sources)
         known = {**plan.constants, **given}
         for result in results:
-            known.update(result.values)
+            known.update({i: own(unpack(value)) for i, value in result.values.items()})
         return [known[i] for i in plan.outputs]
 
     def _send(self, client: Client, given: dict[int, Any]) -> tuple[dict[int, Any], Any]:
         """Return what stands for each input in a graph: small ones themselves, large ones the key of their content."""
-        values = dict(given)
+        values = {i: pack(value) for i, value in given.items()}
         held = []
         missing = {}
         inprocess = client.scheduler.address.startswith("inproc")
         for i, value in given.items():
             if type(value) is np.ndarray and value.nbytes > LARGE:
-                key = f"gradloom-input-{_content(value)}"
+                packed = values[i]
+                key = f"gradloom-input-{_content(packed)}"
                 future = self._inputs.get(key)
                 if future is None:
-                    missing[key] = value.copy() if inprocess else value
+                    missing[key] = _copied(packed) if inprocess else packed
                 else:
                     held.append(future)
                 values[i] = Ref(key)
@@ -270,7 +272,7 @@ class Connection:
             sent = self._wait(client.scatter(missing, hash=False, asynchronous=True))
             for key, future in sent.items():
                 held.append(future)
-                self._inputs.add(key, future, missing[key].nbytes)
+                self._inputs.add(key, future, _nbytes(missing[key]))
         return values, held
 
     def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -358,11 +360,20 @@ def _with_source(error: Exception, step: int, plan: Plan, sources: Sequence[RawS
     return error
 
 
-def _content(array: np.ndarray[Any, Any]) -> str:
-    """Return a hash of an array's content."""
-    digest = hashlib.sha1(f"{array.shape}{array.dtype}".encode(), usedforsecurity=False)
-    digest.update(np.ascontiguousarray(array).data if array.size else b"")
+def _content(value: Any) -> str:
+    """Return a hash of an array's content and layout."""
+    data, rest = (value.data, value[1:]) if type(value) is Packed else (value, value.flags.c_contiguous)
+    digest = hashlib.sha1(f"{data.shape}{data.dtype}{rest}".encode(), usedforsecurity=False)
+    digest.update(data.ravel(order="K").view(np.uint8).data if data.size else b"")
     return digest.hexdigest()
+
+
+def _nbytes(value: Any) -> int:
+    return int((value.data if type(value) is Packed else value).nbytes)
+
+
+def _copied(value: Any) -> Any:
+    return value if type(value) is Packed else value.copy(order="K")
 
 
 @final

@@ -14,6 +14,7 @@ from gradloom.blas import limited_to
 from gradloom.errors import SchedulerError
 from gradloom.plan import Plan
 from gradloom.tasks import Failures, Schedule, Task
+from gradloom_dask.packing import pack, unpack
 
 #: Seconds for which messages are gathered before they are sent; distributed's own are 2 to 10 ms.
 BATCH_SECONDS = 0.001
@@ -108,13 +109,14 @@ def run_task(
     plan, schedule = plugin.load()
     failures = Failures()
     known: dict[int, Any] = dict(plan.constants)
-    known.update(zip(inputs, values, strict=True))
+    known.update(zip(inputs, map(unpack, values), strict=True))
     for other in others:
-        known.update(other.values)
+        known.update({i: unpack(value) for i, value in other.values.items()})
         if other.step is not None:
             failures.add(other.step, other.error)
     with limited_to(blas):
         exports = schedule.run_task(plan, t, known, failures, owned=False)
+    exports = {i: pack(value) for i, value in exports.items()}
     if failures.error is None:
         return Result(exports)
     return Result(exports, failures.step, failures.error)

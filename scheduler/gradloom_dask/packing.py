@@ -1,0 +1,79 @@
+"""Packing: arrays that travel to another process keep what their bits depend on.
+
+NumPy sums in the order of memory, and lumps axes together where there is no gap between them. So
+an array must arrive with the order of its axes, their directions and gaps, and aligned.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Packed(NamedTuple):
+    """An array that is not contiguous, as one that is.
+
+    Attributes
+    ----------
+    data : array
+        Its elements, axes in the order of memory, those that repeat one element at length 1.
+    order : tuple of int
+        Where each axis of ``data`` belongs.
+    shape : tuple of int
+        Lengths of the axes of ``data``, repeats too.
+    gaps, backward : tuple of bool
+        Whether memory has a gap after the elements of an axis; whether it runs backward.
+    """
+
+    data: np.ndarray[Any, Any]
+    order: tuple[int, ...]
+    shape: tuple[int, ...]
+    gaps: tuple[bool, ...]
+    backward: tuple[bool, ...]
+
+
+def pack(value: Any) -> Any:
+    """Return an array in a form that may travel; anything else as it is."""
+    if type(value) is not np.ndarray or value.flags.c_contiguous or value.flags.f_contiguous:
+        return value
+    strides = value.strides
+    order = sorted(range(value.ndim), key=lambda k: -abs(strides[k]))
+    extent = value.itemsize
+    gaps = [False] * value.ndim
+    for n in range(value.ndim - 1, -1, -1):
+        k = order[n]
+        if strides[k]:
+            gaps[n] = abs(strides[k]) != extent and value.shape[k] > 1
+            extent = abs(strides[k]) * value.shape[k]
+    backward = [strides[k] < 0 for k in order]
+    steps = [slice(None, None, -1) if b else slice(None) for b in backward]
+    once = [slice(0, 1) if not strides[k] else slice(None) for k in order]
+    seen = value.transpose(order)[tuple(steps)][tuple(once)]
+    shape = tuple([value.shape[k] for k in order])
+    return Packed(np.ascontiguousarray(seen), tuple(order), shape, tuple(gaps), tuple(backward))
+
+
+def unpack(value: Any) -> Any:
+    """Return what `pack` was given: aligned, and with the same order of axes, directions and gaps."""
+    if type(value) is np.ndarray:
+        return value if value.flags.aligned else value.copy(order="K")
+    if type(value) is not Packed:
+        return value
+    data = value.data
+    # A gap stands between the elements of an axis and the next element of the one before it.
+    widths = [n + 1 if gap else n for n, gap in zip(data.shape[1:], value.gaps[:-1], strict=True)]
+    last = 2 if value.gaps[-1] else 1
+    room = np.empty((data.shape[0], *widths, last), data.dtype)
+    room = room[tuple([slice(0, n) for n in data.shape]) + (0,)]
+    room[...] = data
+    room = room[tuple([slice(None, None, -1) if b else slice(None) for b in value.backward])]
+    place = [value.order.index(k) for k in range(len(value.order))]
+    return np.broadcast_to(room, value.shape).transpose(place)
+
+
+def own(value: Any) -> Any:
+    """Return an array that its user may write to."""
+    if type(value) is np.ndarray and not (value.flags.writeable and value.flags.aligned):
+        return value.copy(order="K")
+    return value
