@@ -194,7 +194,9 @@ def _sample(spec: Spec, rng: np.random.Generator, plain: bool) -> Any:
     if not plain:
         limits = np.finfo(spec.dtype)
         special = np.array([0.0, -0.0, 1.0, 1.0, -1.0, 2.0, np.inf, -np.inf, np.nan, limits.smallest_subnormal])
-        chosen = rng.choice(special, shape) + (1j * rng.choice(special, shape) if kind == "c" else 0)
+        chosen = np.asarray(rng.choice(special, shape), values.dtype)
+        if kind == "c":
+            chosen.imag = rng.choice(special, shape)
         # Where few are special, other results stay finite.
         values = np.where(rng.random(shape) < rng.choice([0.02, 0.8]), chosen, values)
     return values.astype(spec.dtype)[()]
