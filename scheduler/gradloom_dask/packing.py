@@ -72,7 +72,7 @@ def unpack(value: Any) -> Any:
     return np.broadcast_to(room, value.shape).transpose(place)
 
 
-def own(value: Any) -> Any:
+def writable(value: Any) -> Any:
     """Return an array that its user may write to."""
     if type(value) is np.ndarray and not (value.flags.writeable and value.flags.aligned):
         return value.copy(order="K")

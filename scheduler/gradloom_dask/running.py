@@ -26,7 +26,7 @@ from gradloom.plan import Plan
 from gradloom.source import RawSource, Source
 from gradloom.tasks import Schedule, Task
 from gradloom_dask.dask_graph import Call, Ref, task_graph
-from gradloom_dask.packing import Packed, own, pack, unpack
+from gradloom_dask.packing import Packed, pack, unpack, writable
 from gradloom_dask.worker import PlanMissing, PlanPlugin, Result, first_failure, pick, quicken, run_task
 
 #: Seconds after which a lost scheduler is given up, and after which one without any workers is.
@@ -249,7 +249,7 @@ class Connection:
             raise _with_source(failure[1], failure[0], plan, sources)
         known = {**plan.constants, **given}
         for result in results:
-            known.update({i: own(unpack(value)) for i, value in result.values.items()})
+            known.update({i: writable(unpack(value)) for i, value in result.values.items()})
         return [known[i] for i in plan.outputs]
 
     def _send(self, client: Client, given: dict[int, Any]) -> tuple[dict[int, Any], Any]:

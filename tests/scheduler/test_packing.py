@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradloom.testing.backends import assert_same_bits
-from gradloom_dask.packing import own, pack, unpack
+from gradloom_dask.packing import pack, unpack, writable
 
 X = np.random.default_rng(0).normal(size=(7, 40, 33))
 LAYOUTS = {
@@ -53,6 +53,6 @@ def test_unaligned_memory_is_copied() -> None:
 
 def test_results_can_be_written_to() -> None:
     x = X.copy()
-    assert own(x) is x
+    assert writable(x) is x
     x.flags.writeable = False
-    assert own(x).flags.writeable
+    assert writable(x).flags.writeable
