@@ -13,8 +13,10 @@ from gradloom.executor import AbstractExecutor, SerialExecutor, executors
 from gradloom.refusals import describe
 from gradloom.registry import Registry
 
-_BACKEND: ContextVar[str | None] = ContextVar("gradloom_backend", default=None)
-_EXECUTOR: ContextVar[AbstractExecutor | None] = ContextVar("gradloom_executor", default=None)
+#: The backend that was chosen, if any.
+BACKEND: ContextVar[str | None] = ContextVar("gradloom_backend", default=None)
+#: The executor that was chosen, if any.
+EXECUTOR: ContextVar[AbstractExecutor | None] = ContextVar("gradloom_executor", default=None)
 _SERIAL = SerialExecutor()
 
 
@@ -41,11 +43,11 @@ def backend(name: str) -> Iterator[None]:
     np.float64(1.0)
     """
     require_backend(name)
-    token = _BACKEND.set(name)
+    token = BACKEND.set(name)
     try:
         yield
     finally:
-        _BACKEND.reset(token)
+        BACKEND.reset(token)
 
 
 def require_backend(name: str) -> None:
@@ -91,11 +93,11 @@ def scheduler(name: Any) -> Iterator[None]:
     ...     gl.grad(np.sin)(0.0)
     np.float64(1.0)
     """
-    token = _EXECUTOR.set(_executor(name))
+    token = EXECUTOR.set(_executor(name))
     try:
         yield
     finally:
-        _EXECUTOR.reset(token)
+        EXECUTOR.reset(token)
 
 
 def _executor(name: Any) -> AbstractExecutor:
@@ -163,17 +165,20 @@ def cluster(
     array([2., 2., 2.])
     """
     executor = _executor("distributed")
-    with executor.start(
-        n_workers=n_workers, threads_per_worker=threads_per_worker, memory_limit=memory_limit, **options
-    ) as started, scheduler(started):
+    with (
+        executor.start(
+            n_workers=n_workers, threads_per_worker=threads_per_worker, memory_limit=memory_limit, **options
+        ) as started,
+        scheduler(started),
+    ):
         yield started
 
 
 def current_backend() -> str | None:
     """Return the backend chosen with `backend`, or None."""
-    return _BACKEND.get()
+    return BACKEND.get()
 
 
 def current_executor() -> AbstractExecutor:
     """Return the executor chosen with `scheduler`, or the serial one."""
-    return _EXECUTOR.get() or _SERIAL
+    return EXECUTOR.get() or _SERIAL

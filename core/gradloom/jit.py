@@ -7,23 +7,23 @@ from contextlib import ExitStack
 from functools import wraps
 from typing import Any, NamedTuple, final
 
-import numpy as np
-
 from gradloom.api import normalise_argnums
 from gradloom.backend import spec_of
 from gradloom.context import backend as backend_context
 from gradloom.context import current_backend, require_backend
 from gradloom.context import scheduler as scheduler_context
 from gradloom.errors import ArgumentError
+from gradloom.fastcall import MISS, fast_call
 from gradloom.function import call, output_ids, require_callable
 from gradloom.graph import Graph, literal_key
-from gradloom.plan import Plan
 from gradloom.program import Program, choose_backend
 from gradloom.pytree import LEAF, Structure, flatten, paths, unflatten
 from gradloom.refusals import describe
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
 from gradloom.trace import Abstract, Handle, Trace, innermost
+
+FastCall = Callable[[tuple[Any, ...]], Any]
 
 
 class Compiled(NamedTuple):
@@ -170,7 +170,7 @@ def jit(
     def jitted(*args: Any, **kwargs: Any) -> Any:
         if in_context:
             return _with_context(compiled, scheduler, backend, args, kwargs)
-        return compiled(*args, **kwargs)
+        return compiled(args, kwargs)
 
     return jitted
 
@@ -200,32 +200,7 @@ def _with_context(compiled: Jitted, scheduler: Any, backend: str | None, args: A
             stack.enter_context(scheduler_context(scheduler))
         if backend is not None:
             stack.enter_context(backend_context(backend))
-        return compiled(*args, **kwargs)
-
-
-_FAST = frozenset({np.ndarray, np.float64, float})
-
-
-class _Last(NamedTuple):
-    """The signature and the plan of the latest call: where the next one looks first."""
-
-    structure: Structure
-    kinds: list[type]
-    shapes: list[Any]
-    dtypes: list[Any]
-    plan: Plan
-    compiled: Compiled
-
-    def fits(self, structure: Structure, leaves: list[Any]) -> bool:
-        """Return whether a call has this signature."""
-        if structure != self.structure:
-            return False
-        for leaf, kind, shape, dtype in zip(leaves, self.kinds, self.shapes, self.dtypes, strict=True):
-            if type(leaf) is not kind:
-                return False
-            if isinstance(leaf, np.ndarray) and (leaf.dtype is not dtype or leaf.shape != shape):
-                return False
-        return True
+        return compiled(args, kwargs)
 
 
 @final
@@ -236,22 +211,22 @@ class Jitted:
         self._f = f
         self._static = static
         self._traces: dict[Any, Compiled] = {}
-        self._last: _Last | None = None
+        self._fast_calls: dict[Any, FastCall | None] = {}
+        #: That of the latest signature: where the next call looks first.
+        self._latest: FastCall | None = None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the plan for the arguments, traced if their signature is new."""
+        latest = self._latest
+        if latest is not None and not kwargs:
+            result = latest(args)
+            if result is not MISS:
+                return result
         f = self._f
         static: tuple[Any, ...] = ()
         if self._static:
             f, args, static = self._without_static(args)
-        leaves, structure = flatten((args, kwargs) if kwargs else args)
-        last = self._last
-        if last is not None and not static and last.fits(structure, leaves) and current_backend() is None:
-            values = [np.float64(v) if type(v) is float else v for v in leaves] + last.compiled.captured
-            results = last.compiled.program.run_plan(last.plan, values)
-            return unflatten(last.compiled.structure, results)
-        if not kwargs:
-            structure = (tuple, None, (structure, (dict, (), ())))
+        leaves, structure = flatten((args, kwargs))
         specs = leaf_specs("jit", structure, leaves)
         key = structure, tuple(specs), static
         compiled = self._traces.get(key)
@@ -263,17 +238,21 @@ class Jitted:
         values = leaves + compiled.captured
         results = compiled.program.run(values)
         if not static and not kwargs:
-            self._remember(structure[2][0], leaves, values, compiled)
+            self._latest = self._fast_call(key, structure[2][0], leaves, compiled)
         return unflatten(compiled.structure, results)
 
-    def _remember(self, structure: Structure, leaves: list[Any], values: list[Any], compiled: Compiled) -> None:
-        """Keep the fast path for calls like this one: NumPy arrays and floats only."""
-        kinds = [type(v) for v in leaves]
-        if not _FAST.issuperset(kinds) or innermost(values) or choose_backend(values) != "numpy":
-            return
-        shapes = [getattr(v, "shape", None) for v in leaves]
-        dtypes = [getattr(v, "dtype", None) for v in leaves]
-        self._last = _Last(structure, kinds, shapes, dtypes, compiled.program.plan("numpy"), compiled)
+    def _fast_call(self, key: Any, structure: Structure, leaves: list[Any], compiled: Compiled) -> FastCall | None:
+        """Return the fast way for calls like this one, made once."""
+        key = key, tuple(map(type, leaves))
+        if key not in self._fast_calls:
+            found = None
+            values = leaves + compiled.captured
+            if not innermost(values) and current_backend() is None and choose_backend(values) == "numpy":
+                found = fast_call(structure, leaves, compiled.captured, compiled.program, compiled.structure)
+            elif innermost(values):
+                return None
+            self._fast_calls[key] = found
+        return self._fast_calls[key]
 
     def _without_static(self, args: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...], tuple[Any, ...]]:
         """Return the function of the other arguments, those, and a key for the static ones."""

@@ -246,7 +246,8 @@ class _Lowering:
             if op.donates and inputs[0] in drop and self._owned[inputs[0]] and inputs[0] not in inputs[1:]:
                 keywords = {**keywords, "donate": True}
             steps.append(Step(kernel, inputs, keywords, i, drop, self._is_quiet(i, steps)))
-        return steps + [Step(self.backend.copy, (source,), {}, target, (), True) for source, target in self._copies]
+        quiet = bool(steps) and steps[-1].quiet
+        return steps + [Step(self.backend.copy, (source,), {}, target, (), quiet) for source, target in self._copies]
 
     def _is_quiet(self, i: int, before: list[Step]) -> bool:
         """Return whether a step must not warn; regions never do, so they go with the step before."""

@@ -7,6 +7,7 @@ its compiled code are found here by what the trace recorded.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, final
@@ -17,6 +18,7 @@ from gradloom.backend import backend_of_type, backends
 from gradloom.compiler import compiler_for
 from gradloom.context import current_backend, current_executor
 from gradloom.errors import BackendError
+from gradloom.follow import Latest, Recording
 from gradloom.graph import INPUT, LITERAL, Graph
 from gradloom.optimism import optimistic_graph
 from gradloom.plan import Plan
@@ -230,12 +232,14 @@ class _Family:
     A literal that was seen to change is lifted: it becomes an input of the graph.
     """
 
-    __slots__ = ("last", "lifted", "programs", "size")
+    __slots__ = ("__weakref__", "last", "lifted", "programs", "recording", "size")
 
     def __init__(self, size: int) -> None:
         self.lifted: tuple[int, ...] = ()
         self.last: tuple[Any, ...] | None = None
         self.programs: dict[Any, Any] = {}
+        #: What the next trace of a function may follow.
+        self.recording: Recording | None = None
         self.size = size
 
 
@@ -256,9 +260,16 @@ class ProgramCache:
         self._nodes = 0
 
     def find(
-        self, trace: Trace, what: Any, outputs: tuple[int, ...], build: Callable[[Graph], Any]
+        self,
+        trace: Trace,
+        what: Any,
+        outputs: tuple[int, ...],
+        build: Callable[[Graph], Any],
+        latest: Latest | None = None,
     ) -> tuple[Any, list[Any]]:
         """Return what ``build(graph)`` made of a trace of this structure, or makes of it now.
+
+        ``latest`` takes note of the trace, for the next one to follow.
 
         Returns
         -------
@@ -266,15 +277,14 @@ class ProgramCache:
         values : list
             Values for its inputs: those of the trace, then literals that change.
         """
-        key = trace.key(), outputs, what
+        purpose = what, outputs
+        recording = trace.repeated(purpose)
+        if recording is not None and recording.program is not None and recording.literal_keys == trace.literal_keys:
+            return recording.program, list(trace.input_values.values())
         literals = trace.literals
         values = tuple(trace.literal_keys)
         with self._lock:
-            family = self._families.get(key)
-            if family is None:
-                family = self._add(key, len(trace.nodes))
-            else:
-                self._families.move_to_end(key)
+            family = (recording and recording.owner()) or self._family(trace, purpose)
             lifted = self._lift_changed(family, values)
             frozen = tuple([v for s, v in enumerate(values) if s not in lifted]) if lifted else values
             program = family.programs.get(frozen)
@@ -284,6 +294,10 @@ class ProgramCache:
             with self._lock:
                 if family.lifted == lifted:
                     program = family.programs.setdefault(frozen, program)
+        if latest is not None and recording is None and trace.followable:
+            trace.leave()
+            family.recording = Recording(trace, purpose, None if lifted else program, weakref.ref(family))
+            latest.remember(family.recording)
         inputs = list(trace.input_values.values())
         return program, inputs + [literals[s] for s in lifted] if lifted else inputs
 
@@ -299,11 +313,22 @@ class ProgramCache:
                 family.programs.clear()
         return family.lifted
 
-    def _add(self, key: Any, size: int) -> _Family:
-        family = self._families[key] = _Family(size)
-        self._nodes += size
+    def _family(self, trace: Trace, purpose: Any) -> _Family:
+        key = trace.key(), purpose
+        family = self._families.get(key)
+        if family is not None:
+            self._families.move_to_end(key)
+            return family
+        family = self._families[key] = _Family(len(key[0]))
+        self._nodes += family.size
         while self._nodes > self._max_nodes and len(self._families) > 1:
-            self._nodes -= self._families.popitem(last=False)[1].size
+            oldest, other = self._families.popitem(last=False)
+            if other.recording is not None and other.recording.used:
+                # A second chance: traces that follow a recording do not move it to the end.
+                other.recording.used = False
+                self._families[oldest] = other
+            else:
+                self._nodes -= other.size
         return family
 
     def clear(self) -> None:

@@ -38,10 +38,10 @@ class LLVMCompiler(AbstractCompiler):
         """Return the kernel of a region: on the tape where all values are small, else as loops."""
         from gradloom_llvm.kernel import Kernel
         from gradloom_llvm.support import TAPE
-        from gradloom_llvm.tape_kernel import TapeKernel
+        from gradloom_llvm.tape_kernel import tape_kernel
 
         specs = region.specs
         for i, (op, inputs, attrs) in enumerate(region.nodes):
             if inputs and not self.forms(op, tuple([specs[j] for j in inputs]), attrs, specs[i]) & TAPE:
-                return Kernel(region)
-        return TapeKernel(region)
+                return Kernel(region).function()
+        return tape_kernel(region)

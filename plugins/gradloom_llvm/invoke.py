@@ -68,6 +68,40 @@ def invoke() -> Callable[..., None]:
     return builtin(load(prelude() + _INVOKE), "invoke", doc="Check arrays against a record and call its kernel.")
 
 
+def caller(
+    record: np.ndarray[Any, Any], arity: int, outs: Sequence[tuple[Any, Any]], otherwise: Callable[..., None]
+) -> Callable[..., Any]:
+    """Return a function of a kernel's inputs that makes the outputs, calls it, and returns them.
+
+    Parameters
+    ----------
+    record : ndarray
+    arity : int
+        Number of inputs.
+    outs : sequence of (shape, dtype)
+    otherwise : callable
+        ``otherwise(inputs, outputs)`` runs the kernel where the arguments do not fit the record.
+    """
+    inputs = [f"a{k}" for k in range(arity)]
+    results = [f"o{k}" for k in range(len(outs))]
+    values = [name if shape else f"{name}[()]" for name, (shape, _) in zip(results, outs, strict=True)]
+    lines = [f"def kernel({', '.join(inputs)}):"]
+    lines += [f" {name} = empty(shape{k}, dtype{k})" for k, name in enumerate(results)]
+    lines += [
+        " try:",
+        f"  invoke(record, {', '.join([*inputs, *results])})",
+        " except TypeError:",
+        f"  otherwise([{', '.join(inputs)}], [{', '.join(results)}])",
+        f" return {', '.join(values)}",
+    ]
+    namespace: dict[str, Any] = {"empty": np.empty, "invoke": invoke(), "record": record, "otherwise": otherwise}
+    for k, (shape, dtype) in enumerate(outs):
+        namespace[f"shape{k}"], namespace[f"dtype{k}"] = shape, dtype
+    exec("\n".join(lines), namespace)
+    made: Callable[..., Any] = namespace["kernel"]
+    return made
+
+
 _INVOKE = """
 declare ptr @malloc(i64)
 declare void @free(ptr)

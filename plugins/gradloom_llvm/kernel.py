@@ -10,7 +10,7 @@ import numpy as np
 from gradloom.graph import Graph
 from gradloom_llvm.codegen import generate
 from gradloom_llvm.engine import host_vector_bytes, load
-from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, invoke, record
+from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, caller, invoke, record
 from gradloom_llvm.layout import lay_out
 from gradloom_llvm.loops import Loops
 from gradloom_llvm.threads import allowed, native, run_chunks
@@ -35,30 +35,40 @@ class Kernel:
         self._variants: dict[Any, _Variant] = {}
         self._invoke = invoke()
 
-    def __call__(self, *arrays: Any) -> Any:
-        """Return the region's output, a tuple if it has several."""
-        outs = [np.empty(shape, dtype) for shape, dtype in self._specs]
-        plain = self._plain
-        if plain.threaded and allowed() > 1:
-            self._run_threads(arrays, outs)
-        else:
-            try:
-                self._invoke(plain.record, *arrays, *outs)
-            except TypeError:
-                self._run_any(arrays, outs)
-        results = [out if out.ndim else out[()] for out in outs]
-        return results[0] if len(results) == 1 else tuple(results)
+    def function(self) -> Callable[..., Any]:
+        """Return the kernel as a function of the region's inputs."""
+        call = caller(self._plain.record, len(self._region.inputs), self._specs, self._run_any)
+        return self._sharing(call) if self._plain.threaded else call
 
-    def _run_threads(self, arrays: tuple[Any, ...], outs: list[Any]) -> None:
-        inputs = [_as_array(a, s.dtype) for a, s in zip(arrays, self._region.input_specs(), strict=True)]
+    def _sharing(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that runs the kernel in several threads where it may."""
+
+        def kernel(*arrays: Any) -> Any:
+            if allowed() < 2:
+                return call(*arrays)
+            outs = [np.empty(shape, dtype) for shape, dtype in self._specs]
+            self._run_threads(list(arrays), outs)
+            results = [out if out.ndim else out[()] for out in outs]
+            return results[0] if len(results) == 1 else tuple(results)
+
+        return kernel
+
+    def _run_threads(self, arrays: list[Any], outs: list[Any]) -> None:
+        inputs = self._checked(arrays)
         self._variant(inputs).run_threads(inputs, outs)
 
-    def _run_any(self, arrays: tuple[Any, ...], outs: list[Any]) -> None:
-        inputs = [_as_array(a, s.dtype) for a, s in zip(arrays, self._region.input_specs(), strict=True)]
-        for array, spec in zip(inputs, self._region.input_specs(), strict=True):
+    def _run_any(self, arrays: list[Any], outs: list[Any]) -> None:
+        inputs = self._checked(arrays)
+        self._invoke(self._variant(inputs).record, *inputs, *outs)
+
+    def _checked(self, arrays: list[Any]) -> list[Any]:
+        """Return arrays as a variant takes them."""
+        specs = self._region.input_specs()
+        inputs = [_as_array(a, s.dtype) for a, s in zip(arrays, specs, strict=True)]
+        for array, spec in zip(inputs, specs, strict=True):
             if array.shape != spec.shape:
                 raise ValueError(f"expected an array of shape {spec.shape}, got {array.shape}")
-        self._invoke(self._variant(inputs).record, *inputs, *outs)
+        return inputs
 
     def _variant(self, inputs: list[Any]) -> _Variant:
         """Return the code for the strides of some arrays."""

@@ -23,8 +23,20 @@ SMALL = 32
 MOVES = frozenset(
     "reshape broadcast_to transpose concatenate flip getitem gather index_set positive stop_gradient".split()
 )
-_FOLDS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum", "any": "logical_or", "all": "logical_and"}
-_SAME = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "bitwise_xor": "logical_xor", "invert": "logical_not"}
+_FOLDS = {
+    "sum": "add",
+    "prod": "multiply",
+    "max": "maximum",
+    "min": "minimum",
+    "any": "logical_or",
+    "all": "logical_and",
+}
+_SAME = {
+    "bitwise_and": "logical_and",
+    "bitwise_or": "logical_or",
+    "bitwise_xor": "logical_xor",
+    "invert": "logical_not",
+}
 
 
 Positions = np.ndarray[Any, np.dtype[np.int32]]
@@ -218,5 +230,3 @@ class _Writer:
         for position, value in zip(where, values.reshape(-1).tolist(), strict=True):
             flat[position] = self.emit(add, int(flat[position]), value)
         return base
-
-

@@ -13,7 +13,6 @@ from gradloom_llvm.elementwise import BOOL_TOO, EMITTERS, FLOAT_ONLY, TYPES, can
 from gradloom_llvm.loops import ALIASES, PRODUCTS, REDUCTIONS
 from gradloom_llvm.scalars import takes_apart
 
-
 #: Forms: loops over arrays, and instructions for small values.
 LOOPS, TAPE = 1, 2
 
