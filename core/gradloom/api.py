@@ -7,6 +7,7 @@ from typing import Any
 
 from gradloom.autodiff import gradient_graph
 from gradloom.errors import ArgumentError, OutputError
+from gradloom.follow import Latest
 from gradloom.function import (
     call,
     differentiable_leaves,
@@ -172,12 +173,13 @@ def _gradient_function(f: Callable[..., Any], argnums: ArgNums, has_aux: bool, n
     require_callable(name, f)
     several = isinstance(argnums, Sequence)
     known_positions: dict[int, tuple[int, ...]] = {}
+    latest = Latest()
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
         positions = known_positions.get(len(args))
         if positions is None:
             positions = known_positions[len(args)] = normalise_argnums(name, argnums, len(args))
-        trace = new_trace()
+        trace = new_trace(latest)
         try:
             new_args, chosen = _trace_arguments(trace, name, args, positions)
             if kwargs:
@@ -192,7 +194,7 @@ def _gradient_function(f: Callable[..., Any], argnums: ArgNums, has_aux: bool, n
             def build(graph: Graph) -> Program:
                 return Program(gradient_graph(graph, ids[:1], graph.inputs[:wrt], Tensor))
 
-            program, values = programs.find(trace, ("gradient", wrt), ids, build)
+            program, values = programs.find(trace, ("gradient", wrt), ids, build, latest)
         finally:
             trace.end()
         results = program.run(values, trace.sources)
@@ -212,7 +214,7 @@ def _trace_arguments(
     tensors = [trace.add_argument(spec, value) for spec, value in zip(specs, leaves, strict=True)]
     for n, arg in zip(positions, unflatten(structure, tensors), strict=True):
         new_args[n] = arg
-    trace.wrt = frozenset(trace.inputs)
+    trace.wrt = range(len(leaves))
     if len(args) > len(positions):
         for n, arg in enumerate(args):
             if n not in positions:

@@ -145,7 +145,7 @@ def _strong(result: Any) -> Any:
     """Return a result that does not yield to other dtypes: NumPy functions return NumPy scalars."""
     spec = getattr(result, "spec", None)
     if type(spec) is Spec and spec.weak:
-        return type(result)(result._trace, result._index, spec.strong())
+        return result._trace.strong(result)
     return result
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from gradloom.backend import backends, spec_of
 from gradloom.errors import ArgumentError, DTypeError, GradloomError, OutputError
+from gradloom.follow import Latest
 from gradloom.graph import INPUT, LITERAL
 from gradloom.program import Program, choose_backend
 from gradloom.pytree import Structure, flatten, paths, unflatten
@@ -26,9 +27,9 @@ def require_callable(transform: str, f: Any) -> None:
         raise ArgumentError("the first argument must be a function", op=transform, got=describe(f))
 
 
-def new_trace() -> Trace:
-    """Return a trace whose values can be asked for."""
-    return Trace(Tensor, evaluate)
+def new_trace(latest: Latest | None = None) -> Trace:
+    """Return a trace whose values can be asked for; it follows the latest one of its function."""
+    return Trace(Tensor, evaluate) if latest is None else latest.trace(Tensor, evaluate)
 
 
 def differentiable_leaves(

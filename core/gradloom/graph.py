@@ -193,10 +193,10 @@ class Graph:
 
 
 def literal_key(value: Any) -> Any:
-    """Return what tells two scalars of one dtype apart where ``==`` does not (-0.0, NaN)."""
+    """Return what tells two scalars of one dtype apart where ``==`` does not (-0.0, NaN, True)."""
     if type(value) is float:
         return value if value and value == value else repr(value)
-    return repr(value) if type(value) is complex else value
+    return value if type(value) is int else repr(value)
 
 
 def live_nodes(nodes: Any, outputs: tuple[int, ...]) -> bytearray:

@@ -102,6 +102,10 @@ class _LazyTrace:
         """Return a tensor for a node."""
         return LazyTensor(self, node, node.spec)
 
+    def strong(self, tensor: LazyTensor) -> LazyTensor:
+        """Return a tensor of the same node that does not yield to other dtypes."""
+        return LazyTensor(self, tensor._index, tensor.spec.strong())
+
     def static(self, node: LazyNode) -> Any:
         """Return the value of a literal node, None for any other."""
         return node.value if node.op is LITERAL else None

@@ -46,6 +46,8 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
     """
     if type(tree) in _LEAVES:
         return [tree], LEAF
+    if type(tree) is tuple and _LEAVES.issuperset(map(type, tree)):
+        return list(tree), (tuple, None, (LEAF,) * len(tree))
     leaves: list[Any] = []
     return leaves, _flatten(tree, leaves)
 

@@ -15,15 +15,17 @@ from gradloom.refusals import alias_error
 from gradloom.trace import Handle, innermost
 
 #: Types that belong to no other trace.
-_PLAIN = frozenset({float, int, complex, bool, np.ndarray, np.float64})
+_NUMBERS = frozenset({float, int, complex, bool, np.float64})
 
 
 def _binary(name: str) -> Callable[[Any, Any], Any]:
     def method(self: Tensor, other: Any) -> Any:
         trace = self._trace
         kind = type(other)
-        if kind in _PLAIN or (kind is Tensor and other._trace is trace):
+        if (kind is Tensor and other._trace is trace) or kind in _NUMBERS:
             return trace.bind(_OPS[name], (self, other))
+        if kind is np.ndarray:
+            return trace.bind(_OPS[name], (self, trace.tensor(trace.lift(other, _OPS[name]))))
         if isinstance(other, Handle):
             return innermost((self, other)).bind(_OPS[name], (self, other))
         return trace.bind(_OPS[name], (self, other)) if _is_operand(other) else NotImplemented
@@ -85,7 +87,7 @@ class Tensor(Handle):
     dtype : numpy.dtype
     """
 
-    __slots__ = ("__weakref__", "_base", "_memory", "_region")
+    __slots__ = ("__weakref__", "_base", "_region")
 
     __array_priority__ = 1_000_000.0
     #: What this tensor shares with others, and the part of it that this one shows.
@@ -94,12 +96,6 @@ class Tensor(Handle):
     #: The tensor this one is a view of, weakly, and the part it shows, None if unknown; only
     #: set on views, since every op of every trace makes a tensor.
     _base: tuple[weakref.ref[Tensor], Any]
-
-    def __init__(self, trace: Any, index: Any, spec: Any) -> None:
-        self._trace = trace
-        self._index = index
-        self.spec = spec
-        self._memory = None
 
     # -- what is known without a value ---------------------------------------------------
 
@@ -304,12 +300,13 @@ class Tensor(Handle):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         op = dispatch.UFUNCS.get(ufunc)
-        if type(op) is Op and not kwargs and method == "__call__" and (len(inputs) == 1 or _beside(self, inputs)):
-            result = self._trace.bind(op, inputs)
-            if result.spec.weak:
+        if type(op) is Op and not kwargs and method == "__call__":
+            own = inputs if len(inputs) == 1 else _beside(self, inputs, op)
+            if own is not None:
+                trace = self._trace
+                result = trace.bind(op, own)
                 # A NumPy function returns a NumPy scalar, which does not yield to other dtypes.
-                result.spec = result.spec.strong()
-            return result
+                return trace.strong(result) if result.spec.weak else result
         return dispatch.call_ufunc(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -344,12 +341,18 @@ class Tensor(Handle):
         return dispatch.method(self, name)
 
 
-def _beside(tensor: Tensor, inputs: tuple[Any, ...]) -> bool:
-    """Return whether a ufunc has two arguments, a tensor and an array or number."""
+def _beside(tensor: Tensor, inputs: tuple[Any, ...], op: Op) -> tuple[Any, ...] | None:
+    """Return the arguments of a ufunc, if they are a tensor and one like it, an array or a number."""
     if len(inputs) != 2:
-        return False
-    kind = type(inputs[1] if inputs[0] is tensor else inputs[0])
-    return kind in _PLAIN
+        return None
+    first, second = inputs
+    other = second if first is tensor else first
+    kind = type(other)
+    trace = tensor._trace
+    if kind is np.ndarray:
+        lifted = trace.tensor(trace.lift(other, op))
+        return (tensor, lifted) if first is tensor else (lifted, tensor)
+    return inputs if kind in _NUMBERS or (kind is Tensor and other._trace is trace) else None
 
 
 def lost_gradient(action: str) -> LostGradientError:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable
-from typing import Any, NoReturn, final
+from collections.abc import Callable, Collection
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -38,17 +38,20 @@ class Abstract:
 class Handle:
     """What a trace gives out for a value; `Tensor` is its one subclass for users."""
 
-    __slots__ = ("_index", "_trace", "spec")
+    __slots__ = ("_index", "_memory", "_trace", "spec")
 
     _trace: Any
     #: Id of the node in its trace.
     _index: Any
     spec: Spec
+    #: What it shares with others, for `gradloom.alias`.
+    _memory: Any
 
     def __init__(self, trace: Any, index: Any, spec: Any) -> None:
         self._trace = trace
         self._index = index
         self.spec = spec
+        self._memory = None
 
 
 class _Ended(list[Any]):
@@ -61,7 +64,6 @@ class _Ended(list[Any]):
 _ENDED = _Ended()
 
 
-@final
 class Trace:
     """A graph under construction.
 
@@ -83,6 +85,7 @@ class Trace:
         "_literals",
         "copies",
         "evaluate",
+        "followable",
         "handle",
         "input_values",
         "inputs",
@@ -91,6 +94,7 @@ class Trace:
         "literals",
         "nodes",
         "origin",
+        "scalars",
         "sources",
         "specs",
         "values",
@@ -110,18 +114,22 @@ class Trace:
         self.nodes: list[RawNode] = []
         self.specs: list[Any] = []
         self.sources: list[RawSource | None] = []
+        #: Whether ids and attrs of the nodes alone decide about their specs.
+        self.followable = True
         self.inputs: list[int] = []
         #: What each input stands for: an array, a tensor of an outer trace, or `Abstract`.
         self.input_values: dict[int, Any] = {}
         self.literals: list[Any] = []
         #: What tells each literal's value from others.
         self.literal_keys: list[Any] = []
+        #: The scalars in the user's code, by the ids of their literals.
+        self.scalars: dict[int, Any] = {}
         #: Values computed on demand, by node id.
         self.values: dict[int, Any] = {}
         #: When set, nodes are the derivative of the node with this source.
         self.origin: RawSource | None = None
         #: Inputs that are being differentiated.
-        self.wrt: frozenset[int] = frozenset()
+        self.wrt: Collection[int] = ()
         self._captured: dict[Any, int] = {}
         self._literals: dict[Any, int] = {}
         #: Flags of write-protected arrays.
@@ -152,16 +160,12 @@ class Trace:
         out, casts = found
         if literal or casts is not None:
             ids = self._fit(ids, args, specs, casts)
-        nodes = self.nodes
-        index = len(nodes)
-        nodes.append((op, ids, attrs))
-        self.specs.append(out)
         source = self.origin
         if source is None:
             frame = sys._getframe(2)
             code = frame.f_code
-            source = (code, frame.f_lasti, -1) if code.co_filename in USER_FILES else user_source(frame.f_back)
-        self.sources.append(source)
+            source = (code, frame.f_lasti, -1) if code.co_filename in USER_FILES else user_source(frame)
+        index = self.append(op, ids, attrs, out, source)
         if type(out) is tuple:
             parent = handle(self, index, out)
             return tuple([self._item(parent, i, spec) for i, spec in enumerate(out)])
@@ -206,7 +210,8 @@ class Trace:
         return tuple(fitted)
 
     def _item(self, parent: Handle, i: int, spec: Spec) -> Handle:
-        return self.handle(self, self.append(ITEM, (parent._index,), (i,), spec, self.sources[-1]), spec)
+        source = self.sources[parent._index]
+        return self.handle(self, self.append(ITEM, (parent._index,), (i,), spec, source), spec)
 
     def append(
         self, op: Op, inputs: tuple[int, ...], attrs: tuple[Any, ...], spec: Any, source: RawSource | None
@@ -223,18 +228,26 @@ class Trace:
         found = self._literals.get(key)
         if found is not None:
             return found
+        if type(value) is int:
+            self._check_range(value, dtype)
+        elif type(value) is bool:  # unlike numbers it is not weak, which the node does not show
+            self.diverge()
+        spec = recent_spec((), dtype)
+        index = self.append(LITERAL, (), (spec, len(self.literals)), spec, None)
+        self.scalars[index] = value
+        self.literals.append(value)
+        self.literal_keys.append(key[1])
+        self._literals[key] = index
+        return index
+
+    @staticmethod
+    def _check_range(value: int, dtype: Any) -> None:
         try:
             dtype.type(value)
         except OverflowError as error:
             raise ArgumentError(
                 "a Python integer is out of range", op="literal", expected=str(dtype), got=repr(value)
             ) from error
-        spec = recent_spec((), dtype)
-        index = self.append(LITERAL, (), (spec, len(self.literals)), spec, None)
-        self.literals.append(value)
-        self.literal_keys.append(key[1])
-        self._literals[key] = index
-        return index
 
     def protect(self, value: Any) -> None:
         """Write-protect an array while the trace lasts."""
@@ -253,13 +266,13 @@ class Trace:
 
     def add_input(self, spec: Spec, value: Any) -> Handle:
         """Add an input and return its tensor."""
-        index = len(self.nodes)
-        self.nodes.append((INPUT, (), (spec,)))
-        self.specs.append(spec)
-        self.sources.append(None)
+        return self.handle(self, self._input(spec, value), spec)
+
+    def _input(self, spec: Spec, value: Any) -> int:
+        index = self.append(INPUT, (), (spec,), spec, None)
         self.inputs.append(index)
         self.input_values[index] = value
-        return self.handle(self, index, spec)
+        return index
 
     def tensor(self, index: int) -> Handle:
         """Return a new tensor for a node."""
@@ -267,13 +280,31 @@ class Trace:
 
     def static(self, index: int) -> Any:
         """Return the value of a literal node, None for any other node."""
-        op, _, attrs = self.nodes[index]
-        return self.literals[attrs[1]] if op is LITERAL else None
+        return self.scalars.get(index)
+
+    def strong(self, tensor: Handle) -> Handle:
+        """Return a tensor of the same node that does not yield to other dtypes."""
+        self.diverge()
+        return self.handle(self, tensor._index, tensor.spec.strong())
+
+    def repeated(self, purpose: Any) -> Any:
+        """Return the recording that was followed to its end for a purpose, None if there is none."""
+        return None
+
+    def leave(self) -> None:
+        """Stop following an earlier trace; see `gradloom.follow`."""
+
+    def diverge(self) -> None:
+        """Take note that the nodes no longer tell all specs: no trace can follow this one."""
+        self.leave()
+        self.followable = False
 
     # -- capturing ---------------------------------------------------------------------
 
     def lift(self, value: Any, op: Op | None = None) -> int:
         """Return the node that stands for any value: tensor, array or scalar."""
+        if type(value) is np.ndarray and value.dtype.kind in "biufc":
+            return self._capture_array(value, recent_spec(value.shape, value.dtype))
         if isinstance(value, Handle):
             if value._trace is self:
                 index: int = value._index
@@ -295,8 +326,8 @@ class Trace:
             return self.lift(array, op)
         if type(value) in PYTHON_SCALARS:
             return self.literal(value, spec.dtype)
-        if isinstance(value, np.ndarray) and (value.flags.writeable or self._may_change(value)):
-            return self._capture_writeable(value, spec)
+        if isinstance(value, np.ndarray):
+            return self._capture_array(value, spec)
         return self._capture(id(value), spec, value)
 
     def lift_as(self, value: Any, spec: Spec) -> int:
@@ -308,34 +339,31 @@ class Trace:
     def _capture(self, key: Any, spec: Spec, value: Any) -> int:
         found = self._captured.get(key)
         if found is None:
-            found = self._captured[key] = self.add_input(spec, value)._index
+            found = self._captured[key] = self._input(spec, value)
         return found
 
-    def _may_change(self, array: np.ndarray[Any, Any]) -> bool:
-        """Return whether a read-only array shows memory that may be written, and can be copied."""
-        return array.base is not None and self.copies and array.nbytes <= COPY_LIMIT
-
-    def _capture_writeable(self, array: np.ndarray[Any, Any], spec: Spec) -> int:
+    def _capture_array(self, array: np.ndarray[Any, Any], spec: Spec) -> int:
         """Capture an array so that it cannot change unseen between two uses."""
-        if not self.copies or array.nbytes > COPY_LIMIT:
+        if not self.copies or array.nbytes > COPY_LIMIT or not array.dtype.isnative:
             self.protect(array)
             return self._capture(id(array), spec, array)
-        content = array.tobytes()
-        found = self._captured.get((spec, content))
+        key = spec, array.tobytes()
+        found = self._captured.get(key)
         if found is None:
-            snapshot = array.copy()
-            snapshot.setflags(write=False)
-            found = self._captured[spec, content] = self.add_input(spec, snapshot)._index
+            snapshot: Any = np.ndarray(array.shape, array.dtype, key[1])
+            found = self._captured[key] = self._input(spec, snapshot)
         return found
 
     # -- ending ------------------------------------------------------------------------
 
     def key(self) -> tuple[RawNode, ...]:
         """Return the structure recorded so far: hashable, and free of literal values."""
+        self.leave()
         return tuple(self.nodes)
 
     def graph(self, outputs: tuple[int, ...]) -> Graph:
         """Return what was recorded so far as a graph."""
+        self.leave()
         return Graph(
             tuple(self.nodes),
             tuple(self.specs),
@@ -418,7 +446,8 @@ def resume(graph: Graph, handle: type[Handle]) -> Trace:
     trace.literal_keys = [literal_key(value) for value in graph.literals]
     for i, (op, _, attrs) in enumerate(graph.nodes):
         if op is LITERAL:
-            trace._literals[attrs[0].dtype.num, literal_key(graph.literals[attrs[1]])] = i
+            value = trace.scalars[i] = graph.literals[attrs[1]]
+            trace._literals[attrs[0].dtype.num, literal_key(value)] = i
     return trace
 
 
