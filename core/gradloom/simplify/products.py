@@ -40,7 +40,7 @@ def has_products(graph: Graph) -> bool:
 
 
 def _product_seconds(m: int, k: int, n: int, itemsize: int) -> float:
-    return Cost(2.0 * m * k * n, float(itemsize * (m * k + k * n + m * n))).seconds()
+    return Cost(2.0 * m * k * n, float(itemsize * (m * k + k * n + m * n)), blas=True).seconds()
 
 
 def _moved_seconds(itemsize: int, *sizes: int) -> float:
