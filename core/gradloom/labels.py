@@ -99,8 +99,5 @@ def _output_labels(groups: AxisGroups, axes: Axes | None, inputs: list[AxisLabel
                 joined[name] = groups.join(joined[name], label) if name in joined else groups.find(label)
     fresh = groups.fresh(spec)
     return tuple(
-        [
-            None if n == 1 else joined.get(name, new)
-            for n, name, new in zip(spec.shape, axes.output, fresh, strict=True)
-        ]
+        [None if n == 1 else joined.get(name, new) for n, name, new in zip(spec.shape, axes.output, fresh, strict=True)]
     )

@@ -15,7 +15,7 @@ from typing import Any, final
 
 from gradloom.compiler import AbstractCompiler
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, live_nodes
-from gradloom.labels import AxisLabels, label_axes
+from gradloom.labels import label_axes
 from gradloom.op import define
 from gradloom.spec import Spec
 

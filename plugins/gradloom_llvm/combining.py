@@ -126,7 +126,7 @@ done:
 
 def _load_one(dtype: DType, name: str, pointer: str) -> str:
     """Return lines that load a ``<1 x T>`` as ``name + "v"``."""
-    kind, memory = TYPES[dtype.name]
+    kind = TYPES[dtype.name][0]
     if dtype.kind == "b":
         return f"  {name}m = load <1 x i8>, ptr {pointer}, align 1\n  {name}v = trunc <1 x i8> {name}m to <1 x i1>"
     return f"  {name}v = load <1 x {kind}>, ptr {pointer}, align {dtype.itemsize}"

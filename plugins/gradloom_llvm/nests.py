@@ -54,7 +54,7 @@ class Innermost:
 
     def __init__(
         self,
-        function: _Function,
+        function: Function,
         nest: Nest,
         labels: tuple[int, ...],
         index: dict[int, str],

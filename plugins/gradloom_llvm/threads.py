@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import final
 
@@ -77,12 +77,11 @@ def run_chunks(
             kernel(*addresses, own.ctypes.data, t, t, 0, chunks)
             continue
         count = min(chunks, threads * _RANGES)
-        bounds = [chunks * k // count for k in range(count + 1)]
-        ranges = iter(list(zip(bounds, bounds[1:], strict=False)))
+        ranges = iter([(chunks * k // count, chunks * (k + 1) // count) for k in range(count)])
 
-        def work(t: int = t, ranges: object = ranges) -> None:
+        def work(t: int = t, ranges: Iterator[tuple[int, int]] = ranges) -> None:
             block = np.empty(workspaces[1], np.uint8)
-            for lo, hi in ranges:  # type: ignore[attr-defined]
+            for lo, hi in ranges:
                 kernel(*addresses, block.ctypes.data, t, t, lo, hi)
 
         helpers = [_pool.get().submit(work) for _ in range(threads - 1)]

@@ -283,7 +283,7 @@ def polynomial(x: Vector, coefficients: Sequence[float]) -> Vector:
         pairs = [fma(power, high, low) for low, high in zip(terms[::2], terms[1::2], strict=False)]
         if len(terms) == 2:
             return pairs[0]
-        terms = pairs + terms[2 * len(pairs) :]
+        terms = [*pairs, *terms[2 * len(pairs) :]]
         power = power * power
 
 
@@ -308,8 +308,11 @@ def two_product(x: Vector, y: Vector | float) -> tuple[Vector, Vector]:
 
 def quotient(x: Vector, y: Vector, y_rest: Vector, x_rest: Vector | None = None) -> Vector:
     """Return (x + x_rest) / (y + y_rest), almost correctly rounded in float64; float32 leaves the rests out."""
-    if x.body.dtype == "float32":
-        return x / y
+    return x / y if x.body.dtype == "float32" else exact_quotient(x, y, y_rest, x_rest)
+
+
+def exact_quotient(x: Vector, y: Vector, y_rest: Vector, x_rest: Vector | None = None) -> Vector:
+    """Return (x + x_rest) / (y + y_rest), almost correctly rounded."""
     inverse = 1.0 / y
     value = x * inverse
     error = fma(-value, y_rest, fma(-value, y, x))

@@ -8,11 +8,11 @@ from gradloom_llvm.vectormath._text import (
     Function,
     Vector,
     copysign,
+    exact_quotient,
     fast_two_sum,
     fma,
     larger,
     polynomial,
-    quotient,
     select,
     smaller,
     two_product,
@@ -66,7 +66,7 @@ def tail(size: Vector, exponent: Vector, exponent_rest: Vector, unit: tuple[floa
     lead, rest = fast_two_sum(head, rest)
     divisor = fma(size, 2.0 * unit[0], 1.0)
     divisor_rest = fma(size, 2.0 * unit[1], fma(size, 2.0 * unit[0], 1.0 - divisor))
-    smooth = quotient(lead * factor, divisor, divisor_rest, rest * factor)
+    smooth = exact_quotient(lead * factor, divisor, divisor_rest, rest * factor)
     parts = reduced(-exponent, -exponent_rest)
     lead = 1.0 + parts.r
     rest = (parts.r - (lead - 1.0)) + parts.rest

@@ -19,6 +19,9 @@ from gradloom_llvm.vectormath.coefficients import COSH, EXP, SINH
 
 LOG2_E: Final = 1.4426950408889634
 
+#: Below, e**x - 1 and sinh x are x; at half the size, the smallest would lose digits.
+TINY: Final = 2.0**-60
+
 
 class Format(NamedTuple):
     """What the tricks with bits need to know about a dtype."""
@@ -126,7 +129,7 @@ def expm1(x: Vector) -> Vector:
     parts = reduced(larger(smaller(x, f.highest), -40.0))
     half = power_of_two(parts.shifted.as_bits(), -1)
     value = fma(half, parts.rest, fma(half, parts.r, half - 0.5)) * 2.0
-    return copysign(value, x)
+    return select(abs(x) < TINY, x, value)
 
 
 def expit(x: Vector) -> Vector:
@@ -171,10 +174,11 @@ def halves(x: Vector) -> Halves:
 
 def sinh(x: Vector) -> Vector:
     """Return sinh x: sinh(n ln 2) cosh r + cosh(n ln 2) sinh r, the largest terms exactly."""
-    part = halves(smaller(abs(x), 710.6))
+    size = abs(x)
+    part = halves(smaller(size, 710.6))
     lead = fma(part.sum, part.r, part.difference)
     value = lead + fma(part.sum, part.sinh_rest, part.difference * part.cosh_rest)
-    return copysign(value + value, x)
+    return copysign(select(size < TINY, size, value + value), x)
 
 
 def cosh(x: Vector) -> Vector:
