@@ -13,7 +13,7 @@ from benchmarks.interleaved import least
 
 #: Larger than the caches.
 BYTES = 64 * 2**20
-ORDER = 1024
+ORDER = 512
 
 
 def read_bandwidth(threads: int) -> float:
@@ -30,7 +30,7 @@ def _in_threads(threads: int, work: Callable[[Any, Any], Any], count: int) -> fl
     x, y = np.ones(BYTES // 8), np.ones(BYTES // 8)
     parts = list(zip(np.array_split(x, threads), np.array_split(y, threads), strict=True))
     with ThreadPoolExecutor(threads) as pool:
-        return count / least(lambda: list(pool.map(lambda part: work(*part), parts)), 30)
+        return count / least(lambda: list(pool.map(lambda part: work(*part), parts)), 100)
 
 
 def matmul_flops(dtype: Any, threads: int) -> float:
@@ -40,7 +40,7 @@ def matmul_flops(dtype: Any, threads: int) -> float:
     a = np.random.default_rng(0).normal(size=(ORDER, ORDER)).astype(dtype)
     out = np.empty_like(a)
     with threadpool_limits(threads):
-        return 2 * ORDER**3 / least(lambda: np.matmul(a, a, out=out), 15)
+        return 2 * ORDER**3 / least(lambda: np.matmul(a, a, out=out), 200)
 
 
 def limits() -> dict[str, list[float]]:
