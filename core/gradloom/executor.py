@@ -39,6 +39,10 @@ class AbstractExecutor(ABC):
         """Start workers; return a context manager that gives an executor on them and ends them."""
         raise ArgumentError("this scheduler has no workers to start", op="cluster", got=self.name)
 
+    def collections(self) -> Any:
+        """Return the module by which lazy tensors are collections of the executor's library, or None."""
+        return None
+
     @abstractmethod
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan.

@@ -7,14 +7,15 @@ last tensor that needs it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 
 from gradloom.backend import spec_of
 from gradloom.errors import ArgumentError, ConcreteValueError, DTypeError, GradloomError, ShapeError
-from gradloom.graph import INPUT, LITERAL
+from gradloom.executor import executors
+from gradloom.graph import INPUT, LITERAL, Graph
 from gradloom.op import Op, get_op
 from gradloom.program import Program, programs
 from gradloom.refusals import describe, trace_ended
@@ -159,6 +160,83 @@ class LazyTensor(Tensor):
     def __repr__(self) -> str:
         return f"Tensor({self.spec!r}, lazy)"
 
+    # -- a dask collection: dask is imported only if the user calls it with a tensor ---------
+
+    def _graph(self) -> tuple[Graph, list[Any]]:
+        """Return the graph of this tensor alone, and the values of its inputs."""
+        trace, ids = to_trace([self._index], {})
+        _require_fed(trace)
+        return trace.graph((ids[self._index],)), list(trace.input_values.values())
+
+    def __dask_tokenize__(self) -> Any:
+        return "gradloom", _dask().token(*self._graph())
+
+    def __dask_graph__(self) -> Any:
+        graph, values = self._graph()
+        return _dask().graph_of(graph, values, f"gradloom-{_dask().token(graph, values)}")
+
+    def __dask_keys__(self) -> list[Any]:
+        return [f"gradloom-{self.__dask_tokenize__()[1]}"]
+
+    def __dask_postcompute__(self) -> tuple[Any, tuple[Any, ...]]:
+        return _first, ()
+
+    def __dask_postpersist__(self) -> tuple[Any, tuple[Any, ...]]:
+        return _persisted, (self.spec, self.__dask_keys__()[0])
+
+    @staticmethod
+    def __dask_optimize__(graph: Any, keys: Any, **options: Any) -> Any:
+        return _dask().optimize(graph, keys)
+
+    @staticmethod
+    def __dask_scheduler__(graph: Any, keys: Any, **options: Any) -> Any:
+        return _dask().get(graph, keys, **options)
+
+    def compute(self, **options: Any) -> Any:
+        """Compute this tensor with dask; see ``dask.compute``."""
+        return _dask().compute(self, **options)
+
+    def persist(self, **options: Any) -> LazyTensor:
+        """Compute this tensor with dask, and keep the value; see ``dask.persist``."""
+        persisted: LazyTensor = _dask().persist(self, **options)
+        return persisted
+
+    def visualize(
+        self, filename: str = "mydask", format: str | None = None, optimize_graph: bool = False, **options: Any
+    ) -> Any:
+        """Draw the tasks of this tensor; see ``dask.visualize``."""
+        return _dask().visualize(self, filename=filename, format=format, optimize_graph=optimize_graph, **options)
+
+
+def _dask() -> Any:
+    """Return the plugin's module on dask collections."""
+    return executors.get("threads").collections()
+
+
+def _first(results: Sequence[Any]) -> Any:
+    return results[0]
+
+
+class _Future:
+    """The value of an input that is kept elsewhere."""
+
+    def __init__(self, future: Any) -> None:
+        self.future = future
+
+
+def _persisted(graph: Mapping[Any, Any], spec: Spec, key: Any, rename: Mapping[Any, Any] | None = None) -> LazyTensor:
+    """Return a tensor of a value that dask has computed, or will have."""
+    value = graph[(rename or {}).get(key, key)]
+    if hasattr(value, "result"):
+        value = _Future(value)
+    return LAZY.tensor(LazyNode(INPUT, (), (spec,), spec, None, value))
+
+
+def _require_fed(trace: Trace) -> None:
+    for value in trace.input_values.values():
+        if isinstance(value, Abstract):
+            raise ConcreteValueError(value.reason, op="compute", remedy="pass feed={placeholder: value}")
+
 
 def tensor(value: Any = None, *, shape: tuple[int, ...] = (), dtype: Any = None, name: str | None = None) -> Tensor:
     """Return a lazy tensor: the start of an explicit graph.
@@ -221,6 +299,8 @@ def to_trace(nodes: Iterable[LazyNode], feed: Mapping[LazyNode, Any]) -> tuple[T
     ids: dict[LazyNode, int] = {}
     for node in sorted(needed, key=_serial):
         if node in feed or node.op is INPUT:
+            if isinstance(node.value, _Future):
+                node.value = node.value.future.result()
             ids[node] = trace.add_input(node.spec, feed.get(node, node.value))._index
         elif node.op is LITERAL:
             ids[node] = trace.literal(node.value, node.spec.dtype)
@@ -270,9 +350,7 @@ def compute(*tensors: Any, feed: Mapping[Any, Any] | None = None) -> tuple[Any, 
     if not lazy:
         return tensors
     trace, ids = to_trace(lazy, _checked_feed(feed or {}))
-    for value in trace.input_values.values():
-        if isinstance(value, Abstract):
-            raise ConcreteValueError(value.reason, op="compute", remedy="pass feed={placeholder: value}")
+    _require_fed(trace)
     outputs = tuple([ids[node] for node in lazy])
     program, values = programs.find(trace, "compute", outputs, Program)
     results = iter(program.run(values, trace.sources))

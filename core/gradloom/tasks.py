@@ -218,9 +218,7 @@ def _merged(steps: list[list[int]], waits: list[set[int]], seconds: Sequence[flo
                 changed = True
     left = [t for t, own in enumerate(steps) if own]
     place = {t: n for n, t in enumerate(left)}
-    return [
-        Task(tuple(sorted(steps[t])), tuple(sorted([place[other] for other in waits[t]])), weight[t]) for t in left
-    ]
+    return [Task(tuple(sorted(steps[t])), tuple(sorted([place[other] for other in waits[t]])), weight[t]) for t in left]
 
 
 def best_cut(plan: Plan, seconds: Sequence[float], workers: int, task_seconds: float = TASK_SECONDS) -> list[Task]:

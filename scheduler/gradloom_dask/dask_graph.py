@@ -62,3 +62,11 @@ def task_graph(calls: Mapping[str, Call]) -> dict[str, Any]:
         )
         for key, call in calls.items()
     }
+
+
+def arguments_of(task: Any, function: Callable[..., Any]) -> tuple[tuple[Any, ...], list[str]] | None:
+    """Return what a `Call` of a function was made with, data by key; None for another task."""
+    if not isinstance(task, Task) or task.func is not function:
+        return None
+    *args, values, _ = task.args
+    return tuple(args), [ref.key for ref in values]

@@ -53,6 +53,12 @@ class ThreadsExecutor(AbstractExecutor):
         missing = [name for name in ("dask", "threadpoolctl") if find_spec(name) is None]
         return f"{' and '.join(missing)} not installed; pip install 'gradloom[dask]'" if missing else None
 
+    def collections(self) -> Any:
+        """Return the module that makes lazy tensors dask collections."""
+        from gradloom_dask import collection
+
+        return collection
+
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""
         decision = decide(plan)
@@ -86,6 +92,7 @@ class ThreadsExecutor(AbstractExecutor):
                     self._own[1].shutdown(wait=False)
                 self._own = key, ThreadPoolExecutor(workers, thread_name_prefix="gradloom")
             return self._own[1]
+
 
 @final
 class _Run:

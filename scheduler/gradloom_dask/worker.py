@@ -107,6 +107,19 @@ def run_task(
     if plugin is None:
         raise PlanMissing(name)
     plan, schedule = plugin.load()
+    return run_loaded(plan, schedule, t, blas, inputs, values, others)
+
+
+def run_loaded(
+    plan: Plan,
+    schedule: Schedule,
+    t: int,
+    blas: int | None,
+    inputs: tuple[int, ...],
+    values: Sequence[Any],
+    others: Sequence[Result],
+) -> Result:
+    """Run a task of a plan that is at hand; see `run_task`."""
     failures = Failures()
     known: dict[int, Any] = dict(plan.constants)
     known.update(zip(inputs, map(unpack, values), strict=True))

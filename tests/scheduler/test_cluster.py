@@ -17,7 +17,7 @@ from distributed import Client, LocalCluster
 
 import gradloom as gl
 from gradloom.errors import ArgumentError, SchedulerError
-from gradloom.executor import AbstractExecutor, SerialExecutor
+from gradloom.executor import AbstractExecutor
 from gradloom.testing.backends import assert_same_bits
 from gradloom.testing.executors import ExecutorConformance, numpy_plan
 from gradloom_dask import running
@@ -127,12 +127,19 @@ def test_a_client_is_a_scheduler(workers: Any) -> None:
 
 def test_small_plans_run_in_the_calling_process() -> None:
     """They take less time than sending them."""
-    with LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster, Client(cluster, set_as_default=False) as client, gl.scheduler(client):
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+        gl.scheduler(client),
+    ):
         assert gl.grad(np.sin)(0.0) == 1.0  # there is no worker
 
 
 def test_what_is_no_scheduler() -> None:
-    with pytest.raises(ArgumentError, match=r"expected: one of .*a distributed\.Client or an executor"), gl.scheduler(3):
+    with (
+        pytest.raises(ArgumentError, match=r"expected: one of .*a distributed\.Client or an executor"),
+        gl.scheduler(3),
+    ):
         pass
 
 

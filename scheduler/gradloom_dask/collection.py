@@ -1,0 +1,213 @@
+"""Lazy tensors as dask collections: what `dask.compute` and its kin make of them.
+
+The graph of one tensor holds its gradloom graph as one task. When dask optimises what it is about
+to compute, the graphs of all tensors are merged, what they share is found, and the whole is cut
+into tasks as any plan is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dask
+import dask.threaded
+import numpy as np
+
+from gradloom.backend import backends
+from gradloom.executor import SerialExecutor
+from gradloom.graph import INPUT, LITERAL, Graph, literal_key
+from gradloom.plan import Plan
+from gradloom.program import choose_backend
+from gradloom.tasks import Failures, Schedule, available_cores, best_cut, decide, step_costs
+from gradloom_dask.cluster import TASK_SECONDS
+from gradloom_dask.dask_graph import Call, Ref, arguments_of, task_graph
+from gradloom_dask.packing import unpack
+from gradloom_dask.worker import Result, run_loaded
+
+
+def token(graph: Graph, values: Sequence[Any]) -> str:
+    """Return a hash of a graph and its inputs that is the same in every process."""
+    digest = hashlib.blake2b(graph.content_hash().encode(), digest_size=16)
+    for value in values:
+        array = np.asarray(value)
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def graph_of(graph: Graph, values: Sequence[Any], key: str) -> dict[str, Any]:
+    """Return the dask graph of one tensor: its inputs by content, and one task."""
+    refs = [f"gradloom-{token(_IDENTITY, [value])}" for value in values]
+    calls = {key: Call(run_alone, (graph,), [Ref(ref) for ref in refs])}
+    return {**task_graph(calls), **dict(zip(refs, values, strict=True))}
+
+
+def run_alone(graph: Graph, values: Sequence[Any], others: Sequence[Any]) -> Any:
+    """Compute a graph of one output where it stands."""
+    plan = Plan(graph, backends.get(choose_backend(values)))
+    return SerialExecutor().run(plan, [unpack(value) for value in values])[0]
+
+
+def optimize(graph: Any, keys: Any) -> dict[str, Any]:
+    """Return a dask graph in which the tensors of some keys are computed together, by tasks."""
+    tasks = dict(graph)
+    wanted = [key for key in _flat(keys) if arguments_of(tasks[key], run_alone) is not None]
+    if not wanted:
+        return tasks
+    merger = _Merger()
+    for key in wanted:
+        (inner,), refs = arguments_of(tasks.pop(key), run_alone)
+        merger.add(inner, refs)
+    whole, refs = merger.graph()
+    plan = Plan(whole, backends.get("numpy"))
+    costs = step_costs(plan)
+    schedule = Schedule(plan, best_cut(plan, [cost.seconds() for cost in costs], available_cores(), TASK_SECONDS))
+    blas = 1 if decide(plan).one_thread else None
+    name = f"gradloom-{whole.content_hash()}-{hashlib.blake2b(repr(refs).encode(), digest_size=8).hexdigest()}"
+    given = dict(zip(whole.inputs, refs, strict=True))
+    maker = {i: t for t, own in enumerate(schedule.exports) for i in own}
+    calls = {}
+    for t, task in enumerate(schedule.tasks):
+        own = tuple([i for i in schedule.imports[t] if i in given])
+        others = [f"{name}-{other}" for other in task.after]
+        calls[f"{name}-{t}"] = Call(
+            run_planned, (t, blas, own), [Ref(f"{name}-plan"), *[Ref(given[i]) for i in own]], others
+        )
+    for key, i in zip(wanted, plan.outputs, strict=True):
+        others = [f"{name}-{maker[i]}"] if i in maker else []
+        values = [] if i in maker else [plan.constants[i]]
+        calls[key] = Call(select, (i,), values, others)
+    return {**tasks, **task_graph(calls), f"{name}-plan": Planned(plan, schedule)}
+
+
+class Planned:
+    """A plan and its schedule, as data."""
+
+    def __init__(self, plan: Plan, schedule: Schedule) -> None:
+        self.plan = plan
+        self.schedule = schedule
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _planned, (self.plan, self.schedule.tasks)
+
+
+def _planned(plan: Plan, tasks: Any) -> Planned:
+    return Planned(plan, Schedule(plan, tasks))
+
+
+def run_planned(
+    t: int, blas: int | None, inputs: tuple[int, ...], values: Sequence[Any], others: Sequence[Result]
+) -> Result:
+    """Run a task of the plan that is the first of the values."""
+    planned, *rest = values
+    return run_loaded(planned.plan, planned.schedule, t, blas, inputs, rest, others)
+
+
+def select(i: int, values: Sequence[Any], others: Sequence[Result]) -> Any:
+    """Return one value of a task, or raise what went wrong before it."""
+    if values:
+        return values[0]
+    failures = Failures()
+    for other in others:
+        if other.step is not None:
+            failures.add(other.step, other.error)
+    if failures.error is not None:
+        raise failures.error
+    return unpack(others[0].values[i])
+
+
+def get(graph: Any, keys: Any, **options: Any) -> Any:
+    """Run a dask graph in threads: the scheduler of lazy tensors unless the user has chosen one."""
+    return dask.threaded.get(graph, keys, **options)
+
+
+def compute(collection: Any, **options: Any) -> Any:
+    """Compute one collection."""
+    return dask.compute(collection, **options)[0]
+
+
+def persist(collection: Any, **options: Any) -> Any:
+    """Compute one collection and keep the result where it was made."""
+    return dask.persist(collection, **options)[0]
+
+
+def visualize(collection: Any, **options: Any) -> Any:
+    """Draw the tasks of a collection."""
+    return dask.visualize(collection, **options)
+
+
+class _Merger:
+    """Several graphs as one, in which equal nodes are one node."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Any] = []
+        self._specs: list[Any] = []
+        self._sources: list[Any] = []
+        self._literals: list[Any] = []
+        self._known: dict[Any, int] = {}
+        self._inputs: dict[str, int] = {}
+        self._outputs: list[int] = []
+
+    def add(self, graph: Graph, refs: Sequence[str]) -> None:
+        """Add a graph whose inputs stand for the data of some keys."""
+        ids: list[int] = []
+        given = dict(zip(graph.inputs, refs, strict=True))
+        for i, (op, inputs, attrs) in enumerate(graph.nodes):
+            key: Any
+            if op is INPUT:
+                key = "input", given.get(i, i)
+            elif op is LITERAL:
+                key = "literal", attrs[0], literal_key(graph.literals[attrs[1]])
+            else:
+                key = op.name, tuple([ids[j] for j in inputs]), attrs
+            found = self._known.get(key)
+            if found is None:
+                found = self._known[key] = len(self._nodes)
+                self._append(graph, i, ids, given)
+            ids.append(found)
+        self._outputs += [ids[i] for i in graph.outputs]
+
+    def _append(self, graph: Graph, i: int, ids: list[int], given: Mapping[int, str]) -> None:
+        op, inputs, attrs = graph.nodes[i]
+        if op is INPUT:
+            self._inputs[given[i]] = len(self._nodes)
+        elif op is LITERAL:
+            self._literals.append(graph.literals[attrs[1]])
+            attrs = attrs[0], len(self._literals) - 1
+        source = graph.sources[i]
+        if source is not None and source[2] >= 0:
+            # Where what a node is the gradient of is in another graph, the node stands for itself.
+            source = source[0], source[1], ids[source[2]] if source[2] < len(ids) else len(self._nodes)
+        self._nodes.append((op, tuple([ids[j] for j in inputs]), attrs))
+        self._specs.append(graph.specs[i])
+        self._sources.append(source)
+
+    def graph(self) -> tuple[Graph, list[str]]:
+        """Return the graph of all, and the keys of its inputs."""
+        inputs = tuple(self._inputs.values())
+        whole = Graph(
+            tuple(self._nodes),
+            tuple(self._specs),
+            inputs,
+            tuple(self._outputs),
+            tuple(self._literals),
+            tuple(self._sources),
+        )
+        return whole, list(self._inputs)
+
+
+def _flat(keys: Any) -> list[Any]:
+    found: list[Any] = []
+    stack = [keys]
+    while stack:
+        top = stack.pop()
+        if isinstance(top, (list, set)):
+            stack += reversed(list(top))
+        else:
+            found.append(top)
+    return list(dict.fromkeys(found))
+
+
+_IDENTITY = Graph((), (), (), ())
