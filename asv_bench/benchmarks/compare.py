@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from benchmarks.interleaved import samples
 from benchmarks.libraries import LIBRARIES, PEERS
 from benchmarks.workloads import Workload
@@ -96,16 +98,19 @@ def plot(rows: list[Row], path: Path, what: str) -> None:
     rows = [row for row in rows if row.ratio() is not None][::-1]
     figure, axes = plt.subplots(figsize=(8.0, 1.4 + 0.36 * len(rows)), layout="constrained")
     axes.axvline(1.0, color="0.3", linewidth=1.0, zorder=1)
-    for y, row in enumerate(rows):
-        axes.axhline(y, color="0.92", linewidth=1.0, zorder=0)
-        axes.plot([row.ratio(), 1.0], [y, y], color=COLOURS["gradloom"], linewidth=2.5, alpha=0.45, zorder=2)
+    for line, row in enumerate(rows):
+        axes.axhline(line, color="0.92", linewidth=1.0, zorder=0)
+        axes.plot(
+            [row.ratio() or 1.0, 1.0], [line, line], color=COLOURS["gradloom"], linewidth=2.5, alpha=0.45, zorder=2
+        )
         if row.target is not None:
-            axes.plot(row.target, y, marker="|", markersize=13, markeredgewidth=2, color="0.2", zorder=3)
+            axes.plot(row.target, line, marker="|", markersize=13, markeredgewidth=2, color="0.2", zorder=3)
     for library, colour in COLOURS.items():
         points = [(ratio, y) for y, row in enumerate(rows) if (ratio := row.ratio(library)) is not None]
         if points:
+            x, y = np.transpose(points)
             size = 55 if library == "gradloom" else 28
-            axes.scatter(*zip(*points, strict=True), s=size, c=colour, marker=MARKERS[library], label=library, zorder=4)
+            axes.scatter(x, y, s=size, c=colour, marker=MARKERS[library], label=library, zorder=4)
     if any(row.target is not None for row in rows):
         axes.plot([], [], marker="|", markersize=11, markeredgewidth=2, color="0.2", linestyle="", label="target")
     axes.set_xscale("log")

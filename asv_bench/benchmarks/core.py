@@ -66,7 +66,7 @@ class Memory:
         self.x = np.linspace(0.0, 1.0, 200_000)
 
     def peakmem_gradient(self) -> None:
-        def f(x: np.ndarray) -> np.ndarray:
+        def f(x: Any) -> Any:
             for _ in range(50):
                 x = np.sin(x)
             return np.sum(x)
