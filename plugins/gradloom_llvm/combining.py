@@ -16,7 +16,7 @@ DType = np.dtype[Any]
 def identity(combine: str, dtype: DType) -> Any:
     """Return the value that changes nothing when combined."""
     if combine == "add":
-        return -0.0 if dtype.kind == "f" else 0
+        return 0  # as in NumPy, whose sums of negative zeros are positive
     if combine == "multiply":
         return 1
     if combine in ("any", "all"):

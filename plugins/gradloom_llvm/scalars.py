@@ -105,6 +105,7 @@ class _Writer:
     def _place_literals(self) -> None:
         for value in (1.0, -0.0):
             self._constant(value)
+        self._zero = self._constant(0.0)
         for i, (op, _, attrs) in enumerate(self.region.nodes):
             if op is LITERAL:
                 self.values[i] = self._constant(float(self.region.literals[attrs[1]]))
@@ -197,7 +198,8 @@ class _Writer:
         opcode = OPCODES[name, "bb" if name.startswith("logical") else "ff"]
         results = []
         for first, *rest in rows:
-            total = first
+            # A sum starts at zero: that of negative zeros is positive.
+            total = self.emit(opcode, self._zero, first) if name == "add" else first
             for position in rest:
                 total = self.emit(opcode, total, position)
             results.append(total)
@@ -213,15 +215,15 @@ class _Writer:
         results = []
         for row in rows.tolist():
             for column in columns.T.tolist():
-                total = -1
+                total = self._zero
                 for left, right in zip(row, column, strict=True):
                     term = self.emit(multiply, right, left) if swap else self.emit(multiply, left, right)
-                    total = term if total < 0 else self.emit(add, total, term)
+                    total = self.emit(add, total, term)
                 results.append(total)
         return np.array(results, np.int32).reshape(spec.shape) if spec.shape else results[0]
 
     def _index_add(self, op: Op, args: list[Any], attrs: tuple[Any, ...]) -> Any:
-        base, values = np.array(args[0], np.int32), np.asarray(args[1], np.int32)
+        base, values = np.array(args[0], np.int32, order="C"), np.asarray(args[1], np.int32)
         numbers = np.arange(base.size).reshape(base.shape)
         fill = op.attr_dict(attrs)["index"]
         getitem, _ = backends.get("numpy").kernel(ops["getitem"], (fill,))
