@@ -18,9 +18,9 @@ from typing import NamedTuple
 from gradloom.graph import Graph
 from gradloom.op import ops
 from gradloom.simplify.arithmetic import ARITHMETIC
-from gradloom.simplify.builder import Builder, Replacement, RuleTable, rebuild, replace_nodes, rule_table
+from gradloom.simplify.builder import Builder, RuleTable, rebuild, rule_table
 from gradloom.simplify.check import CheckingBuilder
-from gradloom.simplify.products import MergedProduct, has_products, merged_sums, order_with, shared_products
+from gradloom.simplify.products import has_products, merge_products
 from gradloom.simplify.reductions import REDUCTIONS
 from gradloom.simplify.views import view_rules
 
@@ -61,18 +61,9 @@ def simplify_with_origins(graph: Graph, check: bool = False) -> Simplified:
     table = known_table(len(ops))
     kind = CheckingBuilder if check else Builder
     graph, origins = rebuild(graph, kind(table))
-    if has_products(graph):
-        sums = merged_sums(graph)
-        if sums:
-            graph, later = replace_nodes(graph, kind(table), sums, range(len(graph)))
-            origins = [origins[i] for i in later]
-        products = shared_products(graph)
-        if products:
-            slices: dict[int, Replacement] = {
-                m.node: MergedProduct(product, m.node) for product in products for m in product.members
-            }
-            graph, later = replace_nodes(graph, kind(table), slices, order_with(graph, products))
-            origins = [origins[i] for i in later]
+    merged = merge_products(graph, kind(table)) if has_products(graph) else None
+    if merged is not None:
+        graph, origins = merged[0], [origins[i] for i in merged[1]]
     return Simplified(graph, tuple(origins))
 
 

@@ -10,6 +10,7 @@ below, and add nodes with ``g.emit``. ``k`` is the position of the argument it w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate, compress
 from typing import Any, NamedTuple
 
 from gradloom.graph import INPUT, LITERAL, Graph, RawNode, literal_key, live_nodes
@@ -125,24 +126,31 @@ class Builder:
 
     def add(self, op: Op, args: tuple[int, ...], attrs: tuple[Any, ...], spec: Any) -> int:
         """Return the node of an op on nodes, without trying rules; equal nodes are one."""
-        key = (op, (args[1], args[0]), attrs) if op in self._commutative and args[0] > args[1] else (op, args, attrs)
+        node = op, args, attrs
+        key = node
+        if len(args) == 2 and args[0] > args[1] and op in self._commutative:
+            key = op, (args[1], args[0]), attrs
         found = self._known.get(key)
         if found is not None and self.specs[found] is spec:
             self._hear(found)
             return found
-        index = self._known[key] = self.append(op, args, attrs, spec)
-        return index
-
-    def append(self, op: Op, args: tuple[int, ...], attrs: tuple[Any, ...], spec: Any) -> int:
-        """Append a node as it stands and return its id."""
-        nodes = self.nodes
-        index = len(nodes)
-        nodes.append((op, args, attrs))
+        index = self._known[key] = len(self.nodes)
+        # As `append`, which would be a call for each node of each graph.
+        self.nodes.append(node)
         self.specs.append(spec)
         self.sources.append(self.source)
         self.origins.append(self.origin)
         self.uses.append(0)
         return index
+
+    def append(self, op: Op, args: tuple[int, ...], attrs: tuple[Any, ...], spec: Any) -> int:
+        """Append a node as it stands and return its id."""
+        self.nodes.append((op, args, attrs))
+        self.specs.append(spec)
+        self.sources.append(self.source)
+        self.origins.append(self.origin)
+        self.uses.append(0)
+        return len(self.nodes) - 1
 
     def _hear(self, found: int) -> None:
         """Let a node of a gradient warn as the user's own node that it now also stands for."""
@@ -197,37 +205,44 @@ class Builder:
         live = live_nodes(self.nodes, outputs)
         for i in inputs:
             live[i] = 1
-        final = [-1] * len(live)
-        kept = [i for i, alive in enumerate(live) if alive]
-        for k, i in enumerate(kept):
-            final[i] = k
+        final = list(accumulate(live, initial=0))
         nodes: list[RawNode] = []
         literals: list[Any] = []
-        sources: list[RawSource | None] = []
-        for k, i in enumerate(kept):
-            op, args, attrs = self.nodes[i]
-            if args:
-                nodes.append((op, tuple([final[j] for j in args]), attrs))
+        for op, args, attrs in compress(self.nodes, live):
+            if len(args) == 2:
+                nodes.append((op, (final[args[0]], final[args[1]]), attrs))
+            elif len(args) == 1:
+                nodes.append((op, (final[args[0]],), attrs))
             elif op is LITERAL:
                 nodes.append((op, args, (attrs[0], len(literals))))
                 literals.append(self.literals[attrs[1]])
             else:
-                nodes.append((op, args, attrs))
-            source = self.sources[i]
-            if source is not None and source[2] >= 0:
-                # What a node is the gradient of may be gone; the node stays one of a gradient.
-                j = new[source[2]] if source[2] < len(new) else -1
-                source = source[0], source[1], final[j] if j >= 0 and live[j] else k
-            sources.append(source)
+                nodes.append((op, tuple([final[j] for j in args]), attrs))
         graph = Graph(
             tuple(nodes),
-            tuple([self.specs[i] for i in kept]),
+            tuple(compress(self.specs, live)),
             tuple([final[i] for i in inputs]),
             tuple([final[i] for i in outputs]),
             tuple(literals),
-            tuple(sources),
+            self._final_sources(live, final, new),
         )
-        return graph, [self.origins[i] for i in kept]
+        return graph, list(compress(self.origins, live))
+
+    def _final_sources(self, live: bytearray, final: list[int], new: list[int]) -> tuple[RawSource | None, ...]:
+        """Return the sources of the live nodes, what they are the gradient of by its new id."""
+        sources: list[RawSource | None] = []
+        last = moved = None
+        for k, source in enumerate(compress(self.sources, live)):
+            if source is None or source[2] < 0:
+                sources.append(source)
+                continue
+            if source is not last:  # most nodes share theirs with the one before
+                last = source
+                j = new[source[2]] if source[2] < len(new) else -1
+                # What a node is the gradient of may be gone; the node stays one of a gradient.
+                moved = source[0], source[1], final[j] if j >= 0 and live[j] else k
+            sources.append(moved)
+        return tuple(sources)
 
 
 def rebuild(graph: Graph, g: Builder) -> tuple[Graph, list[int]]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, final
 from gradloom.cost import Cost
 from gradloom.graph import Graph
 from gradloom.op import Op, ops
-from gradloom.simplify.builder import Builder, Replacement, count_uses
+from gradloom.simplify.builder import Builder, Replacement, count_uses, replace_nodes
 from gradloom.simplify.views import slice_run, whole
 
 #: Groups of products with one matrix that are looked at: those with the most members.
@@ -37,6 +37,26 @@ def has_products(graph: Graph) -> bool:
     """Return whether there are two products of matrices to merge."""
     products = product_ops()
     return sum([node[0] in products for node in graph.nodes]) > 1
+
+
+def merge_products(graph: Graph, g: Builder) -> tuple[Graph, list[int]] | None:
+    """Merge products of matrices where that pays.
+
+    Returns
+    -------
+    (Graph, list of int) or None
+        What comes out of the builder, and which node each of its nodes was made for.
+    """
+    sums = merged_sums(graph)
+    terms = {node for merged in sums for node in merged.merged()}
+    products = shared_products(graph, terms)
+    replacements: dict[int, Replacement] = {merged.root: merged for merged in sums}
+    replacements |= {m.node: MergedProduct(product, m.node) for product in products for m in product.members}
+    if not replacements:
+        return None
+    gone = terms.union(*[merged.inner for merged in sums])
+    order = order_with(graph, products) if products else range(len(graph))
+    return replace_nodes(graph, g, replacements, [i for i in order if i not in gone])
 
 
 def _product_seconds(m: int, k: int, n: int, itemsize: int) -> float:
@@ -70,10 +90,12 @@ class RowsTerm(NamedTuple):
 class MergedSum:
     """Stands for a sum of terms, some of which are merged by groups."""
 
-    def __init__(self, graph: Graph, root: int, leaves: list[int]) -> None:
+    def __init__(self, graph: Graph, root: int, leaves: list[int], inner: list[int]) -> None:
         self.graph = graph
         self.root = root
         self.leaves = leaves
+        #: The additions before the last one.
+        self.inner = inner
         self.products: list[tuple[Any, list[ProductTerm]]] = []
         self.rows: list[list[RowsTerm]] = []
 
@@ -153,11 +175,14 @@ class MergedSum:
     def __bool__(self) -> bool:
         return bool(self.products or self.rows)
 
+    def merged(self) -> set[int]:
+        """Return the terms that are merged."""
+        return {t.node for _, terms in self.products for t in terms} | {t.node for terms in self.rows for t in terms}
+
     def __call__(self, g: Builder, new: list[int]) -> int:
         """Add the merged terms, then those that stay, to a builder."""
         spec = self.graph.specs[self.root]
-        merged = {t.node for _, terms in self.products for t in terms}
-        merged |= {t.node for terms in self.rows for t in terms}
+        merged = self.merged()
         parts = [self._product(g, new, key, terms) for key, terms in self.products]
         for rows in self.rows:
             joined = concatenated(g, [new[t.rows] for t in rows], 0)
@@ -183,12 +208,12 @@ def concatenated(g: Builder, parts: list[int], axis: int) -> int:
     return g.emit("concatenate", tuple(parts), axis)
 
 
-def merged_sums(graph: Graph) -> dict[int, Replacement]:
-    """Find the sums of products of matrices that pay as one; by the node of the last addition."""
+def merged_sums(graph: Graph) -> list[MergedSum]:
+    """Find the sums of products of matrices that pay as one."""
     uses = count_uses(graph)
     found = []
-    for root, leaves in _sums(graph, uses):
-        merged = MergedSum(graph, root, leaves)
+    for root, leaves, inner in _sums(graph, uses):
+        merged = MergedSum(graph, root, leaves, inner)
         merged.collect(uses)
         found.append(merged)
     shared: set[tuple[int, ...]] = set()
@@ -196,11 +221,11 @@ def merged_sums(graph: Graph) -> dict[int, Replacement]:
         merged.keep_paying(shared)
     for merged in found:
         merged.keep_paying_rows(shared)
-    return {merged.root: merged for merged in found if merged}
+    return [merged for merged in found if merged]
 
 
-def _sums(graph: Graph, uses: list[int]) -> Iterator[tuple[int, list[int]]]:
-    """Yield each sum as its last addition and its terms, in the order of time.
+def _sums(graph: Graph, uses: list[int]) -> Iterator[tuple[int, list[int], list[int]]]:
+    """Yield each sum as its last addition, its terms in the order of time, and the other additions.
 
     Gradients add up from the last step of a loop to the first.
     """
@@ -213,11 +238,13 @@ def _sums(graph: Graph, uses: list[int]) -> Iterator[tuple[int, list[int]]]:
         if specs[root].ndim not in (1, 2):
             continue
         leaves: list[int] = []
+        inner: list[int] = []
         stack = list(reversed(nodes[root][1]))
         while stack:
             j = stack.pop()
             if nodes[j][0] is add and uses[j] == 1 and specs[j] is specs[root]:
                 inside[j] = 1
+                inner.append(j)
                 stack += reversed(nodes[j][1])
             else:
                 leaves.append(j)
@@ -225,7 +252,7 @@ def _sums(graph: Graph, uses: list[int]) -> Iterator[tuple[int, list[int]]]:
             source = graph.sources[root]
             if source is not None and source[2] >= 0:
                 leaves.reverse()
-            yield root, leaves
+            yield root, leaves, inner
 
 
 # -- products with one matrix ------------------------------------------------------------------
@@ -306,12 +333,15 @@ class MergedProduct:
         return self.product.rows_of(g, new, self.node)
 
 
-def shared_products(graph: Graph) -> list[SharedProduct]:
-    """Find products with one matrix that pay as one, and leave the graph without cycles."""
+def shared_products(graph: Graph, merged: set[int]) -> list[SharedProduct]:
+    """Find products with one matrix that pay as one, and leave the graph without cycles.
+
+    Not those in ``merged``, which are gone.
+    """
     groups: dict[Any, list[Member]] = {}
     products = product_ops()
     for i, (op, inputs, attrs) in enumerate(graph.nodes):
-        if op in products and graph.specs[i].dtype.kind == "f":
+        if op in products and graph.specs[i].dtype.kind == "f" and i not in merged:
             a, b = inputs
             rank_a, rank_b = graph.specs[a].ndim, graph.specs[b].ndim
             if rank_b == 2 and rank_a <= 2:
