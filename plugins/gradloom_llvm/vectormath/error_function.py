@@ -42,7 +42,8 @@ def erf(x: Vector) -> Vector:
     G = |x| (1 + P(|x|)) keeps its relative accuracy at zero, and so does e**-G - 1.
     """
     size = smaller(abs(x), LIMIT[x.body.dtype])
-    parts = reduced(-fma(size, polynomial(size, ERF[x.body.dtype]), size))
+    head, *others = ERF[x.body.dtype]
+    parts = reduced(-fma(size, fma(size, polynomial(size, others), head), size))
     return copysign(expm1_of(parts, power_of_two(parts.shifted.as_bits())), x)
 
 

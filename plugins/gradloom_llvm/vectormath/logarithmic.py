@@ -5,9 +5,19 @@ from __future__ import annotations
 from math import inf, nan
 from typing import Final, NamedTuple
 
-from gradloom_llvm.vectormath._text import Function, Vector, copysign, fma, larger, polynomial, select, two_sum
+from gradloom_llvm.vectormath._text import (
+    Function,
+    Vector,
+    copysign,
+    fast_two_sum,
+    fma,
+    larger,
+    polynomial,
+    select,
+    two_sum,
+)
 from gradloom_llvm.vectormath.coefficients import LOG
-from gradloom_llvm.vectormath.exponential import Reduced, format_of, reduced, reduced_in_base_2, scaled
+from gradloom_llvm.vectormath.exponential import Reduced, format_of, power_of_two, reduced, reduced_in_base_2, scaled
 
 #: The bits of sqrt(1/2).
 SQRT_HALF: Final = {"float64": 0x3FE6A09E667F3BCD, "float32": 0x3F3504F3}
@@ -29,10 +39,11 @@ LOG10_2: Final = {
 
 
 class Split(NamedTuple):
-    """x as 2**k (1 + f), k a whole float."""
+    """x as 2**k (1 + f + rest), k a whole float; rest is what rounding f left out, if anything."""
 
     k: Vector
     f: Vector
+    rest: Vector | None = None
 
 
 def split(x: Vector) -> Split:
@@ -58,10 +69,11 @@ def log1p_rest(f: Vector) -> Vector:
     return f * f * polynomial(f, (-0.5, *LOG[f.body.dtype]))
 
 
-def joined(k: Vector, f: Vector) -> Vector:
-    """Return k ln(2) + log(1 + f); what the leading sum rounds away is kept in float64."""
+def joined(k: Vector, f: Vector, f_rest: Vector | None = None) -> Vector:
+    """Return k ln(2) + log(1 + f + f_rest); what the leading sum rounds away is kept in float64."""
     form = format_of(f)
-    lead, rest = fma(k, form.ln2, f), fma(k, form.ln2_rest, log1p_rest(f))
+    curve = log1p_rest(f) if f_rest is None else log1p_rest(f) + f_rest
+    lead, rest = fma(k, form.ln2, f), fma(k, form.ln2_rest, curve)
     if f.body.dtype == "float64":
         rest = rest + (f + fma(k, form.ln2, -lead))
     return lead + rest
@@ -78,11 +90,12 @@ def log(x: Vector) -> Vector:
     return with_limits(joined(*split(x)), x)
 
 
-def joined_in_base_2(k: Vector, f: Vector) -> Vector:
-    """Return k + log2(1 + f)."""
+def joined_in_base_2(k: Vector, f: Vector, f_rest: Vector | None = None) -> Vector:
+    """Return k + log2(1 + f + f_rest)."""
+    curve = log1p_rest(f) if f_rest is None else log1p_rest(f) + f_rest
     factor, factor_rest = LOG2_E[f.body.dtype]
     lead = f * factor
-    rest = fma(f, factor_rest, fma(log1p_rest(f), factor, fma(f, factor, -lead)))
+    rest = fma(f, factor_rest, fma(curve, factor, fma(f, factor, -lead)))
     total = k + lead
     return total + (lead - (total - k) + rest)
 
@@ -94,7 +107,7 @@ def log2(x: Vector) -> Vector:
 
 def log10(x: Vector) -> Vector:
     """Return the logarithm to base 10."""
-    k, f = split(x)
+    k, f, _ = split(x)
     (factor, factor_rest), (per_k, per_k_rest) = LOG10_E[x.body.dtype], LOG10_2[x.body.dtype]
     lead = f * factor
     rest = fma(f, factor_rest, fma(log1p_rest(f), factor, fma(f, factor, -lead)))
@@ -116,7 +129,11 @@ def split_sum(total: Vector, left: Vector, dropped: Vector | None = None) -> Spl
     exponent = shifted.integer("and", -1 << form.mantissa)
     f = bits.integer("sub", exponent).as_floats() - 1.0
     scale = exponent.integer_from(form.one).as_floats()  # 2**-k
-    return Split(k, fma(left, scale if dropped is None else select(dropped, 0.0, scale), f))
+    if dropped is not None:
+        scale = select(dropped, 0.0, scale)
+    if dtype == "float32":
+        return Split(k, fma(left, scale, f))
+    return Split(k, *fast_two_sum(f, left * scale))
 
 
 def log1p(x: Vector) -> Vector:
@@ -128,18 +145,28 @@ def log1p(x: Vector) -> Vector:
 
 
 def one_plus(parts: Reduced) -> Split:
-    """Return the parts of 1 + 2**n e**r, n not positive."""
-    power = scaled(parts.power, parts.shifted)
+    """Return the parts of 1 + 2**n e**r, n not positive; in float64 with what rounding e**r left out."""
+    form = format_of(parts.r)
+    above = fma(parts.square, parts.polynomial, parts.r)
+    lead = above + 1.0
+    power = scaled(lead, parts.shifted)
     total = power + 1.0
-    return split_sum(total, power - (total - 1.0))
+    left = power - (total - 1.0)
+    if parts.r.body.dtype == "float64":
+        unit = power_of_two(larger(parts.shifted, form.magic - 1022.0).as_bits())
+        left = fma(above - (lead - 1.0), unit, left)
+    return split_sum(total, left)
 
 
 def ordered(x: Vector, y: Vector) -> tuple[Vector, Vector, Vector]:
-    """Return the larger of two numbers and the difference to it, in two numbers; equal infinities differ by zero."""
+    """Return the larger of two numbers and the difference to it, in two numbers; equal infinities differ by zero.
+
+    Where the difference is so large that only the larger number counts, its rest may be too, and is left out.
+    """
     swap = x > y
     largest, smallest = select(swap, x, y), select(swap, y, x)
     difference, rest = two_sum(smallest, -largest)
-    return largest, select(x.equals(y), 0.0, difference), select(difference > -inf, rest, 0.0)
+    return largest, select(x.equals(y), 0.0, difference), select(difference > -2000.0, rest, 0.0)
 
 
 def logaddexp(x: Vector, y: Vector) -> Vector:

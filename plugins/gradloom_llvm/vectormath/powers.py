@@ -37,7 +37,7 @@ def log_in_two(x: Vector) -> tuple[Vector, Vector]:
     log(2**k (1 + f)) = k ln(2) + 2 arctanh(s) with s = f / (2 + f); arctanh(s) = s + s**3 (1/3 + s**2 T(s**2)).
     The first two terms are carried in two numbers each; the third is small enough for one.
     """
-    k, f = split(x)
+    k, f, _ = split(x)
     divisor = f + 2.0
     inverse = 1.0 / divisor
     s = f * inverse
