@@ -59,7 +59,8 @@ class Kernel:
 
     def _run_any(self, arrays: list[Any], outs: list[Any]) -> None:
         inputs = self._checked(arrays)
-        self._invoke(self._variant(inputs).record, *inputs, *outs)
+        variant = self._variant(inputs)  # which this name keeps while it runs
+        self._invoke(variant.record, *inputs, *outs)
 
     def _checked(self, arrays: list[Any]) -> list[Any]:
         """Return arrays as a variant takes them."""
