@@ -177,6 +177,100 @@ for _function in (np.arange, np.eye, np.identity, np.tri):
     implements_creation(_function)(_static(_function))
 
 
+# -- ranges between tensors ------------------------------------------------------------------
+
+
+@implements(np.linspace)
+def np_linspace(
+    start: Any,
+    stop: Any,
+    num: Any = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: Any = 0,
+    *,
+    device: Any = None,
+) -> Any:
+    """Return numbers evenly spaced between two."""
+    _honour("numpy.linspace", None, device)
+    points, step = _spaced("numpy.linspace", start, stop, num, endpoint)
+    points = _finished(points, dtype, axis)
+    return (points, step) if retstep else points
+
+
+@implements(np.logspace)
+def np_logspace(
+    start: Any, stop: Any, num: Any = 50, endpoint: bool = True, base: Any = 10.0, dtype: Any = None, axis: Any = 0
+) -> Tensor:
+    """Return powers of a base with evenly spaced exponents."""
+    if np.ndim(base):
+        shape = np.broadcast_shapes(np.shape(start), np.shape(stop), np.shape(base))
+        start, stop = np.broadcast_to(as_array(start), shape), np.broadcast_to(as_array(stop), shape)
+    exponents = _spaced("numpy.logspace", start, stop, num, endpoint)[0]
+    return _finished(base**exponents, dtype, axis)
+
+
+@implements(np.geomspace)
+def np_geomspace(
+    start: Any, stop: Any, num: Any = 50, endpoint: bool = True, dtype: Any = None, axis: Any = 0
+) -> Tensor:
+    """Return numbers with a constant ratio between two; that neither is zero is not looked for."""
+    first, last = _ends(as_array(start), as_array(stop), np.float64(0))
+    fractions = _spaced("numpy.geomspace", 0.0, 1.0, num, endpoint)[0]
+    column = np.reshape(fractions, (-1, *[1] * np.broadcast(_hull(first), _hull(last)).ndim))
+    points = first * (last / first) ** column
+    if endpoint and len(fractions) > 1:
+        points = _with_last(points, last)
+    return _finished(points, dtype, axis)
+
+
+def _hull(x: Any) -> Any:
+    """Return an array of a shape that takes no memory."""
+    return np.broadcast_to(0, x.shape)
+
+
+def _ends(start: Any, stop: Any, *others: Any) -> tuple[Any, Any]:
+    """Return both ends as floats of the dtype that they have in common with others."""
+    first, last = as_array(start), as_array(stop)
+    # As in NumPy: Python numbers leave the precision of the other end alone.
+    dtype = np.result_type(
+        *[x if isinstance(x, (int, float, complex)) else as_array(x).dtype for x in (start, stop, *others)]
+    )
+    dtype = np.result_type(dtype, np.float64) if dtype.kind in "biu" else dtype
+    return np.astype(first, dtype), np.astype(last, dtype)
+
+
+def _spaced(op: str, start: Any, stop: Any, num: Any, endpoint: bool) -> tuple[Any, Any]:
+    """Return evenly spaced points along a new first axis, and the step between them."""
+    count = operator.index(num)
+    if count < 0:
+        raise ArgumentError("too few points", op=op, argument="num", expected="0 or more", got=count)
+    first, last = _ends(start, stop)
+    delta = last - first
+    parts = count - 1 if endpoint else count
+    k = np.reshape(np.arange(count, dtype=delta.real.dtype), (-1, *[1] * delta.ndim))
+    if parts <= 0:
+        return first + k * delta, np.nan
+    step = delta / parts
+    points = k * step + first
+    return (_with_last(points, last) if endpoint and count > 1 else points), step
+
+
+def _with_last(points: Any, last: Any) -> Any:
+    """Replace the last points by exact ones."""
+    exact = np.broadcast_to(np.astype(last, points.dtype), (1, *points.shape[1:]))
+    return np.concatenate([points[:-1], exact])
+
+
+def _finished(points: Any, dtype: Any, axis: Any) -> Any:
+    """Move the new axis, and round down where integers are asked for."""
+    points = points if axis == 0 else np.moveaxis(points, 0, axis)
+    if dtype is None:
+        return points
+    return np.astype(np.floor(points) if np.dtype(dtype).kind in "iu" else points, dtype)
+
+
 # -- copies --------------------------------------------------------------------------------------
 
 

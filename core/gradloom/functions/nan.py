@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.dispatch import implements
+from gradloom.dispatch import implements, refuse
 from gradloom.functions.reduction import (
     NoValue,
     cumulated,
@@ -20,6 +20,7 @@ from gradloom.functions.reduction import (
     tensor_among,
     worst,
 )
+from gradloom.functions.sorting import nan_quantile
 from gradloom.functions.statistics import degrees_removed, np_mean, root, variance
 from gradloom.op import Op
 from gradloom.ops import cumulative, reduction
@@ -175,3 +176,69 @@ def np_nanstd(
 ) -> Tensor:
     """Return the root of the variance of what is not NaN."""
     return root(np_nanvar(a, axis, dtype, out, ddof, keepdims, where=where, mean=mean, correction=correction))
+
+
+# -- order ---------------------------------------------------------------------------------
+
+
+@implements(np.nanmedian)
+def np_nanmedian(
+    a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: Any = NoValue
+) -> Tensor:
+    """Return the middle of what is not NaN, or the mean of the two in the middle."""
+    refuse("numpy.nanmedian", out=out)
+    if a.dtype.kind != "f":
+        return np.median(a, axis, keepdims=_kept(keepdims))
+    return nan_quantile("numpy.nanmedian", a, 0.5, 1, axis, "midpoint", _kept(keepdims))
+
+
+@implements(np.nanquantile)
+def np_nanquantile(
+    a: Any,
+    q: Any,
+    axis: Any = None,
+    out: Any = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: Any = NoValue,
+    *,
+    weights: Any = None,
+) -> Tensor:
+    """Return quantiles of what is not NaN; ``q`` is known, not traced."""
+    refuse("numpy.nanquantile", out=out, weights=weights)
+    return nan_quantile("numpy.nanquantile", tensor_among(a, q), q, 1, axis, method, _kept(keepdims))
+
+
+@implements(np.nanpercentile)
+def np_nanpercentile(
+    a: Any,
+    q: Any,
+    axis: Any = None,
+    out: Any = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: Any = NoValue,
+    *,
+    weights: Any = None,
+) -> Tensor:
+    """Return percentiles of what is not NaN; ``q`` is known, not traced."""
+    refuse("numpy.nanpercentile", out=out, weights=weights)
+    return nan_quantile("numpy.nanpercentile", tensor_among(a, q), q, 100, axis, method, _kept(keepdims))
+
+
+def _kept(keepdims: Any) -> bool:
+    return keepdims is not NoValue and bool(keepdims)
+
+
+@implements(np.nanargmax)
+def np_nanargmax(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = NoValue) -> Tensor:
+    """Return the index of the first maximum of what is not NaN; 0 where nothing is."""
+    filled = np.where(np.isnan(a), worst(np.maximum, a.dtype), a) if a.dtype.kind in "fc" else a
+    return np.argmax(filled, axis, out, keepdims=_kept(keepdims))
+
+
+@implements(np.nanargmin)
+def np_nanargmin(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = NoValue) -> Tensor:
+    """Return the index of the first minimum of what is not NaN; 0 where nothing is."""
+    filled = np.where(np.isnan(a), worst(np.minimum, a.dtype), a) if a.dtype.kind in "fc" else a
+    return np.argmin(filled, axis, out, keepdims=_kept(keepdims))

@@ -171,6 +171,16 @@ _METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
 def _quantile(name: str, a: Tensor, q: Any, whole: int, axis: Any, method: str, keepdims: bool) -> Tensor:
+    q, rows, axes = _prepared(name, a, q, whole, axis, method)
+    result = _interpolated(rows, q * (rows.shape[-1] - 1), method)
+    if a.dtype.kind == "f":
+        last = reshaped(rows[..., -1], (*rows.shape[:-1], *[1] * q.ndim))
+        result = np.where(np.isnan(last), last, result)
+    return _quantiles_first(result, a, q, axes, keepdims)
+
+
+def _prepared(name: str, a: Tensor, q: Any, whole: int, axis: Any, method: str) -> tuple[Any, Tensor, tuple[int, ...]]:
+    """Return the checked fractions, the sorted rows, and the axes that they come from."""
     if method not in _METHODS:
         refuse(name, method=(method, "linear"))
     if a.dtype.kind == "c":
@@ -179,13 +189,43 @@ def _quantile(name: str, a: Tensor, q: Any, whole: int, axis: Any, method: str, 
     rows, axes = _sorted_rows(name, a, axis)
     if not rows.shape[-1]:
         raise ShapeError("no elements", op=name, argument="a", expected="at least one element", got=a.shape)
-    result = _interpolated(rows, q * (rows.shape[-1] - 1), method)
-    if a.dtype.kind == "f":
-        last = reshaped(rows[..., -1], (*rows.shape[:-1], *[1] * q.ndim))
-        result = np.where(np.isnan(last), last, result)
-    loops = rows.ndim - 1
+    return q, rows, axes
+
+
+def _quantiles_first(result: Tensor, a: Tensor, q: Any, axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    loops = a.ndim - len(axes)
     result = transpose(result, axes=(*range(loops, result.ndim), *range(loops)))
     return reshaped(result, (*q.shape, *reduced_shape(a.shape, axes, True))) if keepdims else result
+
+
+def nan_quantile(name: str, a: Tensor, q: Any, whole: int, axis: Any, method: str, keepdims: bool) -> Tensor:
+    """Return quantiles of what is not NaN; NaN where nothing is."""
+    if a.dtype.kind != "f":
+        return _quantile(name, a, q, whole, axis, method, keepdims)
+    q, rows, axes = _prepared(name, a, q, whole, axis, method)
+    # NaN stands last in sorted rows; how many come before it differs from row to row.
+    count = np.sum(~np.isnan(rows), axis=-1, keepdims=True)
+    last = np.maximum(count - 1, 0)
+    position = q.reshape(-1) * np.astype(last, np.float64)
+    below = np.astype(np.floor(position), np.intp)
+    t = position - np.floor(position)
+    if method == "linear":
+        low, high = _at(rows, below), _at(rows, np.minimum(below + 1, last))
+        t = np.astype(t, np.result_type(rows.dtype, q.dtype))
+        result = np.where(t >= 0.5, high - (high - low) * (1 - t), low + (high - low) * t)
+    elif method == "midpoint":
+        low, high = _at(rows, below), _at(rows, np.minimum(below + 1, last))
+        result = np.where(t == 0, low, (low + high) / 2)
+        result = np.astype(result, np.result_type(result.dtype, q.dtype), copy=False)
+    else:
+        choose = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}[method]
+        result = _at(rows, np.astype(choose(position), np.intp))
+    result = np.where(count == 0, result.dtype.type(np.nan), result)
+    return _quantiles_first(reshaped(result, (*rows.shape[:-1], *q.shape)), a, q, axes, keepdims)
+
+
+def _at(rows: Tensor, positions: Tensor) -> Tensor:
+    return np.take_along_axis(rows, positions, axis=-1)
 
 
 def _fractions(name: str, a: Tensor, q: Any, whole: int) -> Any:
@@ -216,7 +256,8 @@ def _interpolated(rows: Tensor, position: Any, method: str) -> Tensor:
         return np.where(t >= 0.5, high - step * (1 - t), low + step * t)
     if method == "midpoint":
         exact = position == below
-        return np.where(exact, rows[..., below], (rows[..., below] + rows[..., above]) / 2)
+        middle = np.where(exact, rows[..., below], (rows[..., below] + rows[..., above]) / 2)
+        return np.astype(middle, np.result_type(middle.dtype, position.dtype), copy=False)
     # Halves go to the even position.
     choose = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}[method]
     return rows[..., choose(position).astype(np.intp)]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import gradloom as gl
-from gradloom.errors import UnsupportedFunctionError
+from gradloom.errors import GradloomError, UnsupportedFunctionError
+from gradloom.testing.functions import check_like_numpy, value_of
 
 X = np.array([[0.5, -1.5, 2.5], [1.0, 3.0, -2.0]])
 I = np.arange(6).reshape(2, 3)
@@ -123,3 +124,38 @@ def test_device() -> None:
     with pytest.raises(UnsupportedFunctionError, match="argument: device"):
         gl.jit(lambda x: np.zeros_like(x, device="gpu"))(X)
     np.testing.assert_array_equal(gl.jit(lambda x: np.zeros_like(x, device="cpu"))(X), np.zeros((2, 3)))
+
+
+# -- ranges between tensors ------------------------------------------------------------------
+
+
+ENDS = np.array([[0.5, 2.0, -1.5], [3.0, 0.25, -4.0]])
+
+
+@pytest.mark.parametrize("keywords", [{"num": 4}, {"num": 3, "endpoint": False}, {"num": 1}, {"num": 0}], ids=str)
+@pytest.mark.parametrize("function", [np.linspace, np.logspace, np.geomspace])
+def test_ranges(function: Any, keywords: Any) -> None:
+    """NumPy reaches tensors through either end."""
+    for f in (
+        lambda ends: function(ends[0], ends[1], **keywords),
+        lambda ends: function(ends[0], ENDS[1], axis=1, **keywords),
+        lambda ends: function(2, ends[1, 0], **keywords),
+    ):
+        check_like_numpy(f, ENDS, value_rtol=1e-13, step=1e-3)
+    single = np.float32(1)
+    assert value_of(lambda x: function(x, 3, **keywords), single).dtype == function(single, 3, **keywords).dtype
+
+
+def test_range_with_its_step_and_dtype() -> None:
+    points, step = gl.jit(lambda a, b: np.linspace(a, b, 5, retstep=True))(1.0, 3.0)
+    np.testing.assert_array_equal(points, np.linspace(1.0, 3.0, 5))
+    assert step == 0.5
+    np.testing.assert_array_equal(value_of(lambda a: np.linspace(a, 3.9, 4, dtype=int), 0.5), [0, 1, 2, 3])
+    check_like_numpy(lambda b: np.logspace(0.0, ENDS[0], 3, base=b), np.array(2.0), value_rtol=1e-13)
+    z = np.array(1.0 + 2.0j)
+    np.testing.assert_allclose(value_of(lambda z: np.linspace(z, 3.0, 4), z), np.linspace(z, 3.0, 4), rtol=1e-14)
+
+
+def test_range_of_negative_length() -> None:
+    with pytest.raises(GradloomError, match=r"numpy\.linspace: too few points"):
+        gl.grad(lambda x: np.sum(np.linspace(x, 1.0, -1)))(0.0)

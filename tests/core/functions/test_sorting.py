@@ -116,6 +116,45 @@ def test_median_of_three_axes() -> None:
         check_like_numpy(quantiles, CUBE, value_rtol=1e-13)
 
 
+NANS = np.array([[0.5, np.nan, -1.0, 2.0, 4.0], [np.nan, 1.5, np.nan, 3.0, -2.0], [1.0, 7.0, 6.0, 0.0, 5.0]])
+
+
+@pytest.mark.parametrize("keywords", [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 1)}], ids=str)
+def test_order_of_what_is_not_nan(keywords: Any) -> None:
+    """The stencil leaves NaN where it is, which has no influence."""
+    for x in (NANS, np.nan_to_num(NANS).astype(int), NANS.astype(np.float32)):
+        rtol = 1e-6 if x.dtype == np.float32 else 1e-14
+        check_without_nan(functools.partial(np.nanmedian, **keywords), x, rtol)
+        for method in ("linear", "lower", "higher", "midpoint", "nearest"):
+            for q in (0.3, [0.0, 0.25, 1.0]):
+                check_without_nan(functools.partial(np.nanquantile, q=q, method=method, **keywords), x, rtol)
+        check_without_nan(functools.partial(np.nanpercentile, q=60, **keywords), x, rtol)
+
+
+def check_without_nan(function: Any, x: Any, rtol: float) -> None:
+    present = np.isfinite(x)
+    check_like_numpy(
+        lambda t: function(np.where(present, t, np.nan) if x.dtype.kind == "f" else t),
+        np.where(present, x, 0).astype(x.dtype),
+        value_rtol=rtol,
+    )
+
+
+def test_order_of_nothing_but_nan() -> None:
+    rows = np.array([[np.nan, np.nan], [1.0, np.nan]])
+    np.testing.assert_array_equal(value_of(lambda x: np.nanmedian(x, axis=1), rows), [np.nan, 1.0])
+    gradient = gl.grad(lambda x: np.sum(np.where(np.array([False, True]), np.nanmedian(x, axis=1), 0.0)))(rows)
+    np.testing.assert_array_equal(gradient, [[0.0, 0.0], [1.0, 0.0]])
+
+
+@pytest.mark.parametrize("keywords", [{}, {"axis": 0}, {"axis": 1, "keepdims": True}], ids=str)
+def test_positions_of_what_is_not_nan(keywords: Any) -> None:
+    for function in (np.nanargmax, np.nanargmin):
+        for x in (NANS, np.nan_to_num(NANS).astype(int)):
+            got = value_of(lambda x, f=function: f(x, **keywords), x)
+            np.testing.assert_array_equal(got, function(x, **keywords))
+
+
 def test_nan_spreads() -> None:
     x = np.array([[1.0, np.nan, 2.0], [3.0, 1.0, 2.0]])
     for function in (np.median, functools.partial(np.quantile, q=0.3)):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradloom_strict.kernels import algebra, elementwise, fourier, indexing, structure
+from gradloom_strict.kernels import algebra, convolution, elementwise, fourier, indexing, structure
 
 KERNELS: dict[str, Any] = {
     **elementwise.KERNELS,
     **structure.KERNELS,
     **indexing.KERNELS,
     **algebra.KERNELS,
+    **convolution.KERNELS,
     **fourier.KERNELS,
 }

@@ -1,0 +1,212 @@
+"""Traced counterparts of NumPy's functions on sequences: convolution, windows, polynomials."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from gradloom.dispatch import implements, refuse
+from gradloom.errors import ArgumentError, ShapeError
+from gradloom.functions._arguments import as_array, axis_index
+from gradloom.functions.contraction import conjugated
+from gradloom.functions.reduction import tensor_among
+from gradloom.ops.convolution import convolve
+
+Tensor = Any
+
+
+# -- convolution ---------------------------------------------------------------------------
+
+
+@implements(np.convolve)
+def np_convolve(a: Any, v: Any, mode: Any = "full") -> Tensor:
+    """Convolve two sequences."""
+    a, v = _row("numpy.convolve", a, "a"), _row("numpy.convolve", v, "v")
+    if a.size < v.size:
+        a, v = v, a
+    return _part("numpy.convolve", convolve(a, v, full=mode != "valid"), v.size - 1 - v.size // 2, a.size, mode)
+
+
+@implements(np.correlate)
+def np_correlate(a: Any, v: Any, mode: Any = "valid") -> Tensor:
+    """Return the products of one sequence with the shifted conjugate of another."""
+    a, v = _row("numpy.correlate", a, "a"), _row("numpy.correlate", v, "v")
+    short = min(a.size, v.size)
+    start = short - 1 - short // 2 if a.size >= v.size else short // 2
+    size = max(a.size, v.size)
+    flipped = conjugated(v[::-1])
+    if a.size < v.size:
+        a, flipped = flipped, a
+    return _part("numpy.correlate", convolve(a, flipped, full=mode != "valid"), start, size, mode)
+
+
+def _row(op: str, value: Any, argument: str) -> Any:
+    x = as_array(value)
+    x = x if x.ndim else x[None]
+    if x.ndim != 1 or not x.size:
+        raise ShapeError("not a sequence", op=op, argument=argument, expected="a 1-d array, not empty", got=x.shape)
+    return x
+
+
+def _part(op: str, result: Tensor, start: int, size: int, mode: Any) -> Tensor:
+    if mode not in ("full", "same", "valid"):
+        raise ArgumentError(
+            "no such mode", op=op, argument="mode", expected="'full', 'same' or 'valid'", got=repr(mode)
+        )
+    return result[start : start + size] if mode == "same" else result
+
+
+# -- windows -------------------------------------------------------------------------------
+
+
+@implements(np.lib.stride_tricks.sliding_window_view)
+def np_sliding_window_view(
+    x: Tensor, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False
+) -> Tensor:
+    """Return every window of a shape, in new last axes; a copy, not a view."""
+    name = "numpy.lib.stride_tricks.sliding_window_view"
+    refuse(name, subok=(subok, False), writeable=(writeable, False))
+    lengths = [operator.index(n) for n in (window_shape if np.iterable(window_shape) else (window_shape,))]
+    axes = range(x.ndim) if axis is None else (axis if isinstance(axis, (tuple, list)) else (axis,))
+    axes = [axis_index(name, k, x.ndim) for k in axes]
+    if len(axes) != len(lengths):
+        raise ShapeError(
+            "windows and axes differ in number",
+            op=name,
+            argument="window_shape",
+            expected=f"{len(axes)} lengths for the axes {tuple(axes)}",
+            got=tuple(lengths),
+        )
+    for k, n in zip(axes, lengths, strict=True):
+        count = x.shape[k] - n + 1
+        if n < 0 or count < 1:
+            raise ShapeError(
+                "window shape cannot be larger than input array shape",
+                op=name,
+                argument="window_shape",
+                expected=f"0 to {x.shape[k]} along axis {k}",
+                got=n,
+            )
+        x = np.moveaxis(np.take(x, np.arange(count)[:, None] + np.arange(n), axis=k), k + 1, -1)
+    return x
+
+
+# -- along an axis -------------------------------------------------------------------------
+
+
+@implements(np.apply_along_axis)
+def np_apply_along_axis(func1d: Any, axis: Any, arr: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """Call a function on every row along an axis, and join what it returns in its place."""
+    arr = tensor_among(arr, *args)
+    axis = axis_index("numpy.apply_along_axis", axis, arr.ndim)
+    last = np.moveaxis(arr, axis, -1)
+    rows = last.shape[:-1]
+    if 0 in rows:
+        raise ShapeError(
+            "Cannot apply_along_axis when any iteration dimensions are 0",
+            op="numpy.apply_along_axis",
+            argument="arr",
+            expected="at least one row",
+            got=arr.shape,
+        )
+    results = [as_array(func1d(last[row], *args, **kwargs)) for row in np.ndindex(rows)]
+    joined = np.reshape(np.stack(results), rows + results[0].shape)
+    new = tuple(range(len(rows), joined.ndim))
+    return np.moveaxis(joined, new, tuple(range(axis, axis + len(new))))
+
+
+@implements(np.apply_over_axes)
+def np_apply_over_axes(func: Any, a: Any, axes: Any) -> Tensor:
+    """Call a reduction along one axis after the other, and keep their number."""
+    ndim = a.ndim
+    for k in axes if np.iterable(axes) else (axes,):
+        axis = axis_index("numpy.apply_over_axes", k, ndim, "axes")
+        result = func(a, axis)
+        a = result if result.ndim == ndim else np.expand_dims(result, axis)
+        if a.ndim != ndim:
+            raise ShapeError(
+                "function is not returning an array of the correct shape",
+                op="numpy.apply_over_axes",
+                argument="func",
+                expected=f"a result of {ndim} or {ndim - 1} axes",
+                got=result.shape,
+            )
+    return a
+
+
+# -- polynomials: coefficients from the highest power down ---------------------------------
+
+
+@implements(np.polyval)
+def np_polyval(p: Any, x: Any) -> Tensor:
+    """Evaluate a polynomial, by Horner's scheme."""
+    p, x = as_array(p), as_array(x)
+    y = np.zeros_like(x)
+    for k in range(p.shape[0]):
+        y = y * x + p[k]
+    return y
+
+
+@implements(np.polyadd)
+def np_polyadd(a1: Any, a2: Any) -> Tensor:
+    """Add polynomials."""
+    first, second = _aligned(a1, a2)
+    return first + second
+
+
+@implements(np.polysub)
+def np_polysub(a1: Any, a2: Any) -> Tensor:
+    """Subtract polynomials."""
+    first, second = _aligned(a1, a2)
+    return first - second
+
+
+def _aligned(a1: Any, a2: Any) -> tuple[Any, Any]:
+    """Return coefficients with zeros for the powers that one polynomial lacks."""
+    rows = [np.atleast_1d(as_array(a)) for a in (a1, a2)]
+    most = max(row.size for row in rows)
+    first, second = [np.concatenate([np.zeros(most - row.size, row.dtype), row]) for row in rows]
+    return first, second
+
+
+@implements(np.polymul)
+def np_polymul(a1: Any, a2: Any) -> Tensor:
+    """Multiply polynomials; leading zeros stay, since values are not known."""
+    return np_convolve(a1, a2)
+
+
+@implements(np.polyder)
+def np_polyder(p: Any, m: int = 1) -> Tensor:
+    """Differentiate a polynomial."""
+    _order("numpy.polyder", m)
+    for _ in range(m):
+        p = p[:-1] * np.arange(p.size - 1, 0, -1)
+    return p
+
+
+@implements(np.polyint)
+def np_polyint(p: Any, m: int = 1, k: Any = None) -> Tensor:
+    """Integrate a polynomial; ``k`` holds the constants of integration."""
+    _order("numpy.polyint", m)
+    p = tensor_among(p, k)
+    constants = np.atleast_1d(as_array(0.0 if k is None else k))
+    if constants.size == 1 and m > 1:
+        constants = np.broadcast_to(constants, (m,))
+    if constants.size < m:
+        raise ShapeError(
+            "k must be a scalar or a rank-1 array of length 1 or >m.",
+            op="numpy.polyint",
+            argument="k",
+            expected=f"1 or {m} constants",
+            got=constants.shape,
+        )
+    for i in range(m):
+        p = np.concatenate([p / np.arange(p.size, 0, -1), constants[i : i + 1]])
+    return p
+
+
+def _order(op: str, m: Any) -> None:
+    if operator.index(m) < 0:
+        raise ArgumentError("a negative order", op=op, argument="m", expected="0 or more", got=m)

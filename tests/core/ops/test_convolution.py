@@ -1,0 +1,13 @@
+"""Convolution against sums of products and differences."""
+
+from __future__ import annotations
+
+import pytest
+
+from gradloom.testing.checks import OpChecks
+from gradloom.testing.samples.convolution import SAMPLES
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+class TestOps(OpChecks):
+    pass
