@@ -61,11 +61,19 @@ def remez(target: Function, weight: Function, interval: tuple[Any, Any], degree:
     reference = [round(i * (len(points) - 1) / (degree + 1)) for i in range(degree + 2)]
     while True:
         coefficients, level = levelled(points, reference, degree)
-        errors = [(mp.polyval(coefficients[::-1], x) - g) * w for x, g, w in points]
+        errors = [(value(coefficients, x) - g) * w for x, g, w in points]
         largest = max(map(abs, errors))
         if largest < level * mpf("1.001"):
             return coefficients, largest
         reference = alternation(errors, degree + 2)
+
+
+def value(coefficients: list[Any], x: Any) -> Any:
+    """Return the polynomial, lowest power first, at x."""
+    total = mpf(0)
+    for coefficient in reversed(coefficients):
+        total = total * x + coefficient
+    return total
 
 
 def levelled(points: list[tuple[Any, Any, Any]], reference: list[int], degree: int) -> tuple[list[Any], Any]:
@@ -182,9 +190,9 @@ TABLES = [
 ]  # fmt: skip
 
 
-def rounded(value: Any, dtype: str) -> float:
+def rounded(number: Any, dtype: str) -> float:
     """Return the nearest number of the dtype."""
-    return float(value) if dtype == "float64" else float(struct.unpack("f", struct.pack("f", float(value)))[0])
+    return float(number) if dtype == "float64" else float(struct.unpack("f", struct.pack("f", float(number)))[0])
 
 
 def written(table: Table) -> str:

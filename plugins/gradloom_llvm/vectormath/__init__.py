@@ -59,13 +59,15 @@ def bound(op: str, dtype: str) -> float:
     return 2.0 if dtype == "float64" else 4.0
 
 
-def build(requests: Iterable[Request]) -> tuple[str, frozenset[str]]:
+def build(requests: Iterable[Request], avx512: bool = False) -> tuple[str, frozenset[str]]:
     """Return definitions of the requested functions and of all they call, and the declarations these need.
 
     Parameters
     ----------
     requests : iterable of (op, dtype, lanes)
         Ops from `names`; dtypes "float64" and "float32"; lanes a power of two.
+    avx512 : bool
+        The code is for x86 processors with AVX-512: exponentials then take six instructions less, with the same result.
 
     Returns
     -------
@@ -79,17 +81,17 @@ def build(requests: Iterable[Request]) -> tuple[str, frozenset[str]]:
     while waiting:
         request = waiting.pop()
         if request not in found:
-            found[request], declares, calls = _definition(*request)
+            found[request], declares, calls = _definition(*request, avx512)
             declarations |= declares
             waiting += calls
     return "\n".join([found[request] for request in sorted(found)]), frozenset(declarations)
 
 
 @lru_cache(maxsize=1024)
-def _definition(op: str, dtype: str, lanes: int) -> tuple[str, frozenset[str], tuple[Request, ...]]:
+def _definition(op: str, dtype: str, lanes: int, avx512: bool) -> tuple[str, frozenset[str], tuple[Request, ...]]:
     """Return the text of one function, its declarations and the functions that it calls."""
     function = _ALL[op]
-    body, type = Body(dtype, lanes), vector_type(dtype, lanes)
+    body, type = Body(dtype, lanes, avx512), vector_type(dtype, lanes)
     parameters = [body.parameter(f"%{name}") for name in signature(function).parameters]
     if dtype == "float32" and op in _WIDE:
         wide = body.call(_WIDE[op], *[x.astype("float64") for x in parameters], dtype="float64")

@@ -41,14 +41,15 @@ def _float_splat(value: float, element: str) -> str:
 
 
 class Body:
-    """The instructions of one function of one dtype and lane count."""
+    """The instructions of one function of one dtype and lane count; `avx512` allows instructions of that kind."""
 
     __slots__ = (
-        "bits", "block", "calls", "declares", "dtype", "element",
-        "floats", "integers", "lanes", "lines", "mask", "suffix",
+        "avx512", "bits", "block", "calls", "declares", "dtype",
+        "element", "floats", "integers", "lanes", "lines", "mask", "suffix",
     )  # fmt: skip
 
-    def __init__(self, dtype: str, lanes: int) -> None:
+    def __init__(self, dtype: str, lanes: int, avx512: bool = False) -> None:
+        self.avx512 = avx512
         self.element, short, self.bits = _FLOATS[dtype]
         self.dtype, self.lanes = dtype, lanes
         self.floats = f"<{lanes} x {self.element}>"

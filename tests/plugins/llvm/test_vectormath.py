@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import mpmath
@@ -31,11 +33,11 @@ def native(dtype: str) -> int:
     return engine.host_vector_bytes() // np.dtype(dtype).itemsize
 
 
-def loop(op: str, dtype: str, lanes: int) -> str:
+def loop(op: str, dtype: str, lanes: int, avx512: bool = False) -> str:
     """Return IR of a function that applies a vector function to whole arrays."""
     element = {"float64": "double", "float32": "float"}[dtype]
     vector, arity = f"<{lanes} x {element}>", ORACLES[op].arity
-    definitions, declarations = vectormath.build([(op, dtype, lanes)])
+    definitions, declarations = vectormath.build([(op, dtype, lanes)], avx512)
     lines = [*sorted(declarations), definitions]
     lines.append(f"define void @loop(i64 %n, ptr %out{''.join(f', ptr %p{i}' for i in range(arity))}) nounwind {{")
     lines += ["entry:", "  br label %body", "body:", "  %i = phi i64 [ 0, %entry ], [ %j, %end ]"]
@@ -49,12 +51,12 @@ def loop(op: str, dtype: str, lanes: int) -> str:
     return "\n".join([*lines, "  br i1 %more, label %body, label %done", "done:", "  ret void", "}"])
 
 
-def run(op: str, dtype: str, lanes: int, *arrays: Any) -> Any:
+def run(op: str, dtype: str, lanes: int, *arrays: Any, avx512: bool = False) -> Any:
     """Return the vector function of arrays, padded with ones to whole vectors."""
     size = len(arrays[0])
     padded = [np.concatenate([x, np.ones(-size % lanes, dtype)]) for x in arrays]
     out = np.empty_like(padded[0])
-    library = engine.load(loop(op, dtype, lanes))
+    library = engine.load(loop(op, dtype, lanes, avx512))
     function = ctypes.CFUNCTYPE(None, ctypes.c_int64, *[ctypes.c_void_p] * (len(arrays) + 1))(library.address("loop"))
     function(len(out), out.ctypes.data, *[x.ctypes.data for x in padded])
     return out[:size]
@@ -160,6 +162,18 @@ def test_lanes_do_not_change_results(op: str, dtype: str, lanes: int) -> None:
     np.testing.assert_array_equal(run(op, dtype, lanes, *arguments), want)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("op", ["exp", "exp2", "expit", "logaddexp", "ndtr", "erfc"])
+def test_avx512_does_not_change_results(op: str, dtype: str) -> None:
+    lanes = 64 // np.dtype(dtype).itemsize
+    skylake = engine.Host("x86_64-unknown-linux-gnu", "skylake-avx512", vector_bytes=64)
+    assert "vscalef" in engine.assembly(loop(op, dtype, lanes, avx512=True), skylake)
+    if engine.host_vector_bytes() == 64:
+        arguments = points(ORACLES[op], dtype, 10_000)
+        want = run(op, dtype, lanes, *arguments)
+        np.testing.assert_array_equal(run(op, dtype, lanes, *arguments, avx512=True), want)
+
+
 @pytest.mark.parametrize("op", ["sin", "cos", "tan"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_huge_lane_leaves_the_others_alone(op: str, dtype: str) -> None:
@@ -202,6 +216,16 @@ USER = {
     "EXP": "exp", "LOG": "log", "ERF": "erf", "SIN": "sin", "COS": "cos", "ARCTAN": "arctan", "ARCSIN": "arcsin",
     "ERFC": "erfc", "ERFC_HEAD_REST": "erfc", "SINH": "sinh", "COSH": "cosh", "ARCTANH": "power", "CBRT": "cbrt",
 }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_coefficients_are_those_that_the_tool_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run tools/minimax.py to renew them."""
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[3] / "tools"), *sys.path])
+    monkeypatch.setattr(mpmath.mp, "dps", mpmath.mp.dps)  # put back: the tool raises it
+    import minimax
+
+    assert minimax.page() == minimax.PAGE.read_text()
 
 
 def test_each_table_has_a_user() -> None:
