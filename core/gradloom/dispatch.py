@@ -20,6 +20,7 @@ Function = Callable[..., Any]
 _FUNCTIONS: dict[Any, Function] = {}
 _CREATIONS: dict[Any, Function] = {}
 UFUNCS: dict[np.ufunc, Function] = {}
+_CHANGES: dict[np.ufunc, Function] = {}
 _SPECIAL: dict[str, Op] = {}
 _REDUCTIONS: dict[np.ufunc, Function] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
 _REDUCTIONS |= {np.logical_or: np.any, np.logical_and: np.all}
@@ -65,6 +66,16 @@ def implements_creation(*functions: Any) -> Callable[[Function], Function]:
 
     def register(implementation: Function) -> Function:
         _CREATIONS.update(dict.fromkeys(functions, implementation))
+        return implementation
+
+    return register
+
+
+def implements_at(ufunc: np.ufunc) -> Callable[[Function], Function]:
+    """Register what returns the array that ``ufunc.at(array, index, values)`` makes of one."""
+
+    def register(implementation: Function) -> Function:
+        _CHANGES[ufunc] = implementation
         return implementation
 
     return register
@@ -195,7 +206,26 @@ def _call_ufunc_method(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kw
     if method == "outer":
         a, b = inputs
         return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b, **kwargs)
+    if method == "at":
+        return _change_at(ufunc, *inputs)
     raise unsupported(f"{name_of(ufunc)}.{method}")
+
+
+def _change_at(ufunc: np.ufunc, target: Any, index: Any, *values: Any) -> None:
+    """Let a tensor stand for the array with a part changed, as an item assignment does."""
+    name = f"{name_of(ufunc)}.at"
+    if not hasattr(target, "_rebind"):
+        raise _into_array(name)
+    if ufunc not in _CHANGES:
+        raise UnsupportedFunctionError(
+            "only add and subtract have a traced counterpart of at",
+            op=name,
+            argument="ufunc",
+            expected="numpy.add or numpy.subtract",
+            got=name_of(ufunc),
+            remedy="assign where no element is named twice: x[i] = ufunc(x[i], v)",
+        )
+    target._rebind(_CHANGES[ufunc](target, index, *values), index, name)
 
 
 def method(tensor: Any, name: str) -> Any:

@@ -5,16 +5,21 @@ They are written with NumPy, and take arrays and tensors alike.
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import Any
 
 import numpy as np
 
+from gradloom.errors import ArgumentError
 from gradloom.functions._arguments import as_array
+from gradloom.jit import jit
+from gradloom.ops import special as ops
 from gradloom.ops.arithmetic import annihilating_multiply
 from gradloom.ops.custom import stop_gradient
 from gradloom.trace import Handle
 
-__all__ = ["log_softmax", "logsumexp", "softmax"]
+__all__ = ["log_softmax", "logsumexp", "multigammaln", "polygamma", "softmax"]
 
 Array = Any
 Axis = int | tuple[int, ...] | None
@@ -120,6 +125,89 @@ def log_softmax(x: Array, axis: Axis = None) -> Array:
     x = _as_inexact(x)
     shifted = x - _maximum(x, axis)
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+
+
+def polygamma(n: int, x: Array) -> Array:
+    """Return derivative number ``n`` of the digamma function.
+
+    Parameters
+    ----------
+    n : int
+        0 or more; 0 is the digamma function itself.
+    x : array, shape (...)
+
+    Returns
+    -------
+    array, shape (...)
+        Of the dtype of ``x`` (float64 for integers).
+
+    Raises
+    ------
+    ArgumentError
+        If ``n`` is no integer of 0 or more.
+
+    Notes
+    -----
+    It is ``scipy.special.polygamma``, which tensors cannot pass through: that is no ufunc.
+    The backend's kernel is SciPy's.
+
+    Examples
+    --------
+    >>> import gradloom as gl
+    >>> gl.grad(lambda x: gl.special.polygamma(0, x))(1.0).round(12)
+    np.float64(1.644934066848)
+    """
+    n = _order("polygamma", "n", n, 0)
+    if not isinstance(x, Handle):
+        return jit(lambda x: polygamma(n, x))(_as_inexact(x))
+    x = _as_inexact(x)
+    return ops.polygamma(x, n=n) if n else ops.psi(x)
+
+
+def multigammaln(a: Array, d: int) -> Array:
+    """Return the logarithm of the multivariate gamma function.
+
+    Parameters
+    ----------
+    a : array, shape (...)
+        More than ``(d - 1) / 2``.
+    d : int
+        The dimension, 1 or more.
+
+    Returns
+    -------
+    array, shape (...)
+        Of the dtype of ``a`` (float64 for integers).
+
+    Raises
+    ------
+    ArgumentError
+        If ``d`` is no integer of 1 or more.
+
+    Examples
+    --------
+    >>> from gradloom.special import multigammaln
+    >>> round(float(multigammaln(3.0, 2)), 12)
+    1.549413162825
+    """
+    d = _order("multigammaln", "d", d, 1)
+    if not isinstance(a, Handle):
+        return jit(lambda a: multigammaln(a, d))(_as_inexact(a))
+    a = _as_inexact(a)
+    terms = [ops.gammaln(a - 0.5 * j) for j in range(d)]
+    return sum(terms, d * (d - 1) / 4 * math.log(math.pi))
+
+
+def _order(op: str, argument: str, value: Any, least: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise ArgumentError(
+            "must be a known integer", op=op, argument=argument, expected=f"an int of {least} or more", got=repr(value)
+        )
+    return number
 
 
 def _as_inexact(x: Array) -> Array:

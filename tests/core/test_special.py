@@ -12,6 +12,7 @@ import scipy.special
 
 import gradloom as gl
 from gradloom import special
+from gradloom.errors import ArgumentError
 from gradloom.testing import differences
 from gradloom.testing.checks import forward_jacobian, reverse_jacobian
 
@@ -138,3 +139,49 @@ def test_plain_lists_and_numbers() -> None:
 def test_vmap() -> None:
     np.testing.assert_allclose(gl.vmap(special.logsumexp)(X), special.logsumexp(X, axis=1), rtol=1e-14)
     np.testing.assert_allclose(gl.vmap(gl.grad(special.logsumexp))(X), special.softmax(X, axis=1), rtol=1e-14)
+
+
+# -- functions of SciPy that are no ufuncs -----------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_polygamma(n: int) -> None:
+    x = np.array([[0.5, 1.25], [3.0, 7.5]])
+    expected = scipy.special.polygamma(n, x)
+    for got in (special.polygamma(n, x), gl.jit(lambda x: special.polygamma(n, x))(x)):
+        np.testing.assert_allclose(got, expected, rtol=1e-13)
+    gradient = gl.grad(lambda x: np.sum(special.polygamma(n, x)))(x)
+    np.testing.assert_allclose(gradient, scipy.special.polygamma(n + 1, x), rtol=1e-13)
+    assert special.polygamma(n, 3).dtype == np.float64
+    assert special.polygamma(n, np.float32(3)).dtype == np.float32
+
+
+@pytest.mark.parametrize("d", [1, 2, 4])
+def test_multigammaln(d: int) -> None:
+    a = np.array([2.5, 3.25, 10.0])
+    np.testing.assert_allclose(special.multigammaln(a, d), scipy.special.multigammaln(a, d), rtol=1e-13)
+    expected = sum(scipy.special.psi(a - j / 2) for j in range(d))
+    np.testing.assert_allclose(gl.grad(lambda a: np.sum(special.multigammaln(a, d)))(a), expected, rtol=1e-13)
+    gl.check_grads(lambda a: special.multigammaln(a, d), (a,), order=2)
+
+
+@pytest.mark.parametrize(
+    ("f", "argument"),
+    [
+        (lambda x: special.polygamma(-1, x), "n"),
+        (lambda x: special.polygamma(0.5, x), "n"),
+        (lambda x: special.multigammaln(x, 0), "d"),
+    ],
+)
+def test_orders_are_known_integers(f: Any, argument: str) -> None:
+    with pytest.raises(ArgumentError, match=rf"argument: {argument}\n  expected: an int of"):
+        gl.grad(f)(2.0)
+
+
+def test_ufuncs_that_numpy_has_too() -> None:
+    for name in ("log1p", "expm1", "exp2", "cbrt"):
+        ufunc = getattr(scipy.special, name)
+        np.testing.assert_allclose(gl.jit(lambda x, f=ufunc: f(x))(0.5), ufunc(0.5), rtol=1e-14)
+        gl.check_grads(ufunc, (0.5,), order=2)
+    np.testing.assert_allclose(gl.grad(lambda x: scipy.special.jn(2, x))(1.5), scipy.special.jvp(2, 1.5), rtol=1e-12)
+    np.testing.assert_allclose(gl.grad(lambda x: scipy.special.yn(2, x))(1.5), scipy.special.yvp(2, 1.5), rtol=1e-12)

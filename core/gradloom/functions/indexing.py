@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradloom.dispatch import implements
+from gradloom.dispatch import implements, implements_at
 from gradloom.errors import DTypeError, IndexRangeError, ShapeError, TraceEndedError
 from gradloom.functions._arguments import as_array, as_tensor, reshaped
-from gradloom.ops.indexing import gather, getitem, index_set, layout
+from gradloom.op import Op
+from gradloom.ops.indexing import gather, getitem, index_add, index_set, layout
 from gradloom.ops.shape import broadcast_to, reshape
 from gradloom.refusals import describe
 from gradloom.spec import PYTHON_SCALARS
@@ -205,6 +206,11 @@ def np_setitem(x: Tensor, index: Any, value: Any) -> Tensor:
     mask = _whole_mask(x, index, value)
     if mask is not None:
         return np.where(mask, _values(x, value, x._trace), x)
+    return _changed(index_set, x, index, value)
+
+
+def _changed(op: Op, x: Tensor, index: Any, value: Any) -> Tensor:
+    """Return ``x`` with a part changed by an op."""
     parsed = parse_index(x.shape, index)
     trace = innermost((x, value, *parsed.arrays))
     if trace is not x._trace:
@@ -229,7 +235,19 @@ def np_setitem(x: Tensor, index: Any, value: Any) -> Tensor:
         ) from None
     if v.shape != shape:
         v = _fitted(v, shape)
-    return index_set(x, v, *parsed.arrays, index=parsed.entries, unique=parsed.unique)
+    return op(x, v, *parsed.arrays, index=parsed.entries, unique=parsed.unique)
+
+
+@implements_at(np.add)
+def np_add_at(x: Tensor, index: Any, value: Any) -> Tensor:
+    """Return what ``x`` is after ``np.add.at(x, index, value)``: elements named twice get both."""
+    return _changed(index_add, x, index, value)
+
+
+@implements_at(np.subtract)
+def np_subtract_at(x: Tensor, index: Any, value: Any) -> Tensor:
+    """Return what ``x`` is after ``np.subtract.at(x, index, value)``."""
+    return np_add_at(x, index, np.negative(value))
 
 
 def _whole_mask(x: Tensor, index: Any, value: Any) -> Any:

@@ -94,7 +94,7 @@ def cbrt_partial(out: Tensor, x: Tensor) -> Tensor:
     return 1.0 / (3.0 * square(out))
 
 
-cbrt = elementwise("cbrt", np.cbrt, cbrt_partial)
+cbrt = elementwise("cbrt", np.cbrt, cbrt_partial, special="cbrt")
 
 
 # d x^y / dx = y x^(y-1). Where y is zero the derivative is zero, also at x = 0, where

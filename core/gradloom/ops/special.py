@@ -25,7 +25,7 @@ Tensor = Any
 _SINGLE = frozenset({np.dtype(np.float32), np.dtype(np.complex64)})
 
 
-def special(name: str, *partials: Rule | None, takes_complex: bool = False) -> Op:
+def special(name: str, *partials: Rule | None, takes_complex: bool = False, zero_derivative: bool = False) -> Op:
     """Define the op of a ufunc in scipy.special.
 
     Like SciPy's, it computes single precision in single precision and all else in double.
@@ -52,7 +52,14 @@ def special(name: str, *partials: Rule | None, takes_complex: bool = False) -> O
     def spec(*specs: Spec) -> Spec:
         return Spec(broadcast_shape(name, *[s.shape for s in specs]), specs[0].dtype)
 
-    op = define(name, spec=spec, promote=promote, partials=partials, elementwise=True)
+    op = define(
+        name,
+        spec=spec,
+        promote=promote,
+        partials=partials or None,
+        elementwise=True,
+        zero_derivative=zero_derivative,
+    )
     return implements_ufunc(op, special=name)
 
 
@@ -82,6 +89,14 @@ def erfcx_partial(out: Tensor, x: Tensor) -> Tensor:
 
 
 erfcx = special("erfcx", erfcx_partial, takes_complex=True)
+
+
+# erfi(x) = -i erf(i x).
+def erfi_partial(out: Tensor, x: Tensor) -> Tensor:
+    return _TWO_OVER_SQRT_PI * exp(square(x))
+
+
+erfi = special("erfi", erfi_partial, takes_complex=True)
 
 
 # The derivative of an inverse is one over the derivative of the function there.
@@ -151,11 +166,19 @@ def gammaln_partial(out: Tensor, x: Tensor) -> Tensor:
 gammaln = special("gammaln", gammaln_partial)
 
 
+#: The logarithm of the gamma function, not of its absolute value: NaN for negative numbers.
+loggamma = special("loggamma", gammaln_partial)
+
+
 def gamma_partial(out: Tensor, x: Tensor) -> Tensor:
     return out * psi(x)
 
 
 gamma = special("gamma", gamma_partial)
+
+
+#: The sign of the gamma function.
+gammasgn = special("gammasgn", zero_derivative=True)
 
 
 def rgamma_partial(out: Tensor, x: Tensor) -> Tensor:
@@ -309,6 +332,14 @@ def yv_partial(out: Tensor, v: Tensor, x: Tensor) -> Tensor:
 
 
 yv = special("yv", None, yv_partial)
+
+
+# Of integer order, which it takes as a float.
+def yn_partial(out: Tensor, n: Tensor, x: Tensor) -> Tensor:
+    return 0.5 * (yv(n - 1.0, x) - yv(n + 1.0, x))
+
+
+yn = special("yn", None, yn_partial)
 
 
 def y0_partial(out: Tensor, x: Tensor) -> Tensor:

@@ -28,14 +28,14 @@ def exp2_partial(out: Tensor, x: Tensor) -> Tensor:
     return out * math.log(2.0)
 
 
-exp2 = elementwise("exp2", np.exp2, exp2_partial)
+exp2 = elementwise("exp2", np.exp2, exp2_partial, special="exp2")
 
 
 def expm1_partial(out: Tensor, x: Tensor) -> Tensor:
     return exp(x)
 
 
-expm1 = elementwise("expm1", np.expm1, expm1_partial)
+expm1 = elementwise("expm1", np.expm1, expm1_partial, special="expm1")
 
 
 def log_partial(out: Tensor, x: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def log1p_partial(out: Tensor, x: Tensor) -> Tensor:
     return 1.0 / (1.0 + x)
 
 
-log1p = elementwise("log1p", np.log1p, log1p_partial)
+log1p = elementwise("log1p", np.log1p, log1p_partial, special="log1p")
 
 
 # The logistic function 1 / (1 + exp(-x)); its derivative is s(x) (1 - s(x)) = s(x) s(-x), where

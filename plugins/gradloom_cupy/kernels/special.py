@@ -16,7 +16,7 @@ _ON_DEVICE = (
     "xlog1py xlogy y0 y1"
 ).split()
 #: Functions that CuPy lacks: the arguments are copied to the host and the result back.
-_ON_HOST = ("dawsn", "iv", "ive", "jv", "kv", "yv")
+_ON_HOST = ("dawsn", "erfi", "gammasgn", "iv", "ive", "jv", "kv", "loggamma", "yn", "yv")
 
 
 def on_device(name: str) -> Kernel:

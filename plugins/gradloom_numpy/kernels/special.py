@@ -38,9 +38,9 @@ def polygamma(*, n: int) -> Kernel:
 
 
 _UFUNCS = (
-    "beta betainc betaln dawsn entr erf erfc erfcinv erfcx erfinv exp1 expi gamma gammainc gammaincc gammaln "
-    "i0 i0e i1 i1e iv ive j0 j1 jv k0 k1 kl_div kv log_expit log_ndtr logit ndtr ndtri psi rel_entr rgamma "
-    "xlog1py xlogy y0 y1 yv"
+    "beta betainc betaln dawsn entr erf erfc erfcinv erfcx erfi erfinv exp1 expi gamma gammainc gammaincc gammaln "
+    "gammasgn i0 i0e i1 i1e iv ive j0 j1 jv k0 k1 kl_div kv log_expit log_ndtr loggamma logit ndtr ndtri psi "
+    "rel_entr rgamma xlog1py xlogy y0 y1 yn yv"
 ).split()
 
 KERNELS: dict[str, Kernel | Specialised] = {

@@ -12,8 +12,16 @@ import pytest
 
 import gradloom as gl
 from gradloom.backend import backends
-from gradloom.errors import ConcreteValueError, DTypeError, IndexRangeError, ShapeError, UnsupportedFunctionError
+from gradloom.errors import (
+    ConcreteValueError,
+    DTypeError,
+    IndexRangeError,
+    LostGradientError,
+    ShapeError,
+    UnsupportedFunctionError,
+)
 from gradloom.plan import Plan
+from gradloom.testing import differences
 from gradloom.testing.checks import forward_jacobian, reverse_jacobian
 from gradloom.testing.functions import check_like_numpy
 
@@ -162,6 +170,43 @@ def test_vmap_of_setitem(index: Callable[[Any], Any], shape: tuple[int, ...], ma
 
     expected = np.stack([f(*[a[k] if m == 0 else a for a, m in zip(args, mapped, strict=True)]) for k in range(size)])
     np.testing.assert_allclose(gl.vmap(with_tensor(f), in_axes=mapped)(*args), expected)
+
+
+# -- ufunc.at --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ufunc", [np.add, np.subtract])
+@pytest.mark.parametrize(
+    "index", [np.array([0, 2, 0]), (slice(None), np.array([1, 1])), 1, np.array([True, False, True])], ids=str
+)
+def test_ufunc_at(ufunc: Any, index: Any) -> None:
+    """Elements that are named twice are changed twice, and so are their cotangents read."""
+    x = X[:, 0]
+    v = x[index] * 2 + 1
+
+    def changed(x: Any, v: Any) -> Any:
+        x = x + 0.0 * np.sum(v)
+        ufunc.at(x, index, v)
+        return x**2
+
+    np.testing.assert_allclose(gl.jit(changed)(x, v), changed(x, v), rtol=1e-14)
+    for k in range(2):
+        expected = differences.jacobian(changed, (x, v), k)
+        np.testing.assert_allclose(reverse_jacobian(changed, (x, v), k), expected, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(forward_jacobian(changed, (x, v), k), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_ufunc_at_of_a_scalar_and_refusals() -> None:
+    def raised(x: Any) -> Any:
+        x = x * 1.0
+        np.add.at(x, [0, 0], 2.0)
+        return x
+
+    np.testing.assert_array_equal(gl.jit(raised)(np.zeros(2)), [4.0, 0.0])
+    with pytest.raises(UnsupportedFunctionError, match=r"numpy\.multiply\.at: only add and subtract"):
+        gl.grad(lambda x: np.multiply.at(x, [0], 2.0))(np.ones(2))
+    with pytest.raises(LostGradientError, match=r"numpy\.add\.at: writing a tensor into an existing array"):
+        gl.grad(lambda x: np.add.at(np.zeros(2), [0], x))(1.0)
 
 
 # -- cost ------------------------------------------------------------------------------------

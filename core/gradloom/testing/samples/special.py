@@ -23,6 +23,10 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "log_ndtr": lambda m, x: m.log(m.erfc(-x / m.sqrt(2)) / 2),
     "ndtri": lambda m, x: m.sqrt(2) * m.erfinv(2 * x - 1),
     "psi": lambda m, x: m.digamma(x),
+    "erfi": lambda m, x: m.erfi(x),
+    "loggamma": lambda m, x: m.loggamma(x),
+    "gammasgn": lambda m, x: m.sign(m.gamma(x)),
+    "yn": lambda m, n, x: m.bessely(n, x),
     "gammaln": lambda m, x: m.log(abs(m.gamma(x))),
     "gamma": lambda m, x: m.gamma(x),
     "rgamma": lambda m, x: m.rgamma(x),
@@ -126,6 +130,7 @@ _DOMAINS: dict[str, tuple[float, float]] = {
     "logit": (0.2, 0.8),
     "psi": (1, 4),
     "gammaln": (1, 4),
+    "loggamma": (1, 4),
     "gamma": (1, 4),
     "entr": (0.5, 3),
     "y0": (1, 4),
@@ -136,7 +141,7 @@ _DOMAINS: dict[str, tuple[float, float]] = {
     "expi": (1, 4),
 }
 _ONE_ARGUMENT = tuple(
-    "erf erfc erfcx erfinv erfcinv ndtr log_ndtr ndtri psi gammaln gamma rgamma logit log_expit entr "
+    "erf erfc erfcx erfi erfinv erfcinv ndtr log_ndtr ndtri psi gammaln loggamma gamma rgamma logit log_expit entr "
     "i0 i1 i0e i1e j0 j1 y0 y1 k0 k1 exp1 expi dawsn".split()
 )
 _A = np.array([0.9, 2.3])
@@ -165,6 +170,8 @@ SAMPLES += [
     _sample("i0e", np.array([-0.9, -0.7]), name="negative", step=1e-3),
     _sample("i1e", np.array([-0.9, -0.7]), name="negative", step=1e-3),
     _sample("psi", np.array([1, 3]), name="integers"),
+    _sample("gammasgn", np.array([2.5, -0.5, -1.5, -2.25])),
+    _sample("yn", np.array([2.0, 0.0, 3.0]), np.array([[1.2], [0.9]])),
     Sample("polygamma", (np.array([1.5, 2.5]),), lambda x, n: _polygamma(x, n), {"n": 2}, rtol=1e-12),
     _edges("erf", [[_INF, 0.0, 30.0]], {0: [0.0, 2 / np.sqrt(np.pi), 0.0]}),
     _edges("log_ndtr", [[-30.0]], {0: [30.033259667433677]}),
