@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gradloom.graph import INPUT, ITEM, Graph
-from gradloom.op import Op, ops
+from gradloom.op import Op, get_op, ops
 from gradloom.source import RawSource
 from gradloom.spec import Spec
 from gradloom.trace import Handle, Trace, resume
@@ -157,7 +157,7 @@ def _pull_back(trace: Trace, i: int, total: Tensor, active: set[int], totals: di
         return
     out, total = _output(trace, i, total)
     args = [trace.tensor(j) for j in inputs]
-    keywords = op.attr_dict(attrs)
+    keywords = op.attr_dict(attrs) if attrs else {}
     if op.pullbacks is not None:
         wanted = [k for k, j in enumerate(inputs) if j in active]
         for k, pulled in zip(wanted, op.pullbacks(wanted, total, out, *args, **keywords), strict=True):
@@ -188,12 +188,13 @@ def _pullback(
 ) -> Tensor:
     """Return the contribution of one node to the cotangent of one of its arguments."""
     spec = args[argument].spec
-    rule = op.rule_for("pullback", argument)
+    rule = None if op.pullback is None else op.rule_for("pullback", argument)
     if rule is not None:
         return rule(cotangent, out, *args, **keywords)
-    rule = op.rule_for("partials", argument)
+    rule = None if op.partials is None else op.rule_for("partials", argument)
     if rule is not None:
-        return unbroadcast(scale(cotangent, rule(out, *args, **keywords)), spec)
+        scaled = scale(cotangent, rule(out, *args, **keywords))
+        return scaled if scaled.spec is spec else unbroadcast(scaled, spec)
     rule = op.rule_for("transpose", argument)
     if rule is not None:
         return rule(cotangent, *args, **keywords)
@@ -364,7 +365,7 @@ def scale(tangent: Tensor, partial: Any) -> Tensor:
     """Multiply a (co)tangent by a partial; where either is exactly zero the result is exactly zero."""
     number = partial._trace.static(partial._index) if isinstance(partial, Handle) else partial
     if number is None or not isfinite(number):
-        return ops["annihilating_multiply"](tangent, partial)
+        return tangent._trace.bind(get_op("annihilating_multiply"), (tangent, partial))
     if number == 0:
         return zeros(tangent._trace, tangent.spec)
     if number == 1:
