@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from operator import itemgetter
@@ -120,6 +120,14 @@ class AbstractBackend(ABC):
     @abstractmethod
     def to_host(self, array: Any) -> np.ndarray[Any, Any]:
         """Return an array of this backend as a NumPy array."""
+
+    #: Whether it computes whole graphs, by `run_graph`, on its own arrays and those of the host,
+    #: instead of having kernels: a backend of chunked arrays.
+    whole_graphs: bool = False
+
+    def run_graph(self, graph: Any, values: Sequence[Any], sources: Sequence[Any]) -> list[Any]:
+        """Compute a graph, if the backend has ``whole_graphs``; return one array per output."""
+        raise NotImplementedError
 
     def unavailable(self) -> str | None:
         """Return why the backend cannot run here, or None if it can."""

@@ -81,7 +81,10 @@ class Program:
             outer = innermost(values)
             if outer is not None:
                 return inline(outer, self.graph, values)
-            plan = self.plan(choose_backend(values))
+            name = choose_backend(values)
+            if backends.get(name).whole_graphs:
+                return backends.get(name).run_graph(expand_calls(self.graph, Handle), values, sources)
+            plan = self.plan(name)
             values = prepare(plan, values)
         else:
             plan = self.plan("numpy")
@@ -157,7 +160,7 @@ def choose_backend(values: Sequence[Any]) -> str:
             raise _mixed(chosen, name)
         elif name is not None:
             chosen = name
-    if host and chosen is not None:
+    if host and chosen is not None and not backends.get(chosen).whole_graphs:
         raise _mixed(chosen, "numpy")
     return chosen or "numpy"
 

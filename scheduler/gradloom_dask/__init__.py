@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gradloom.backend import AbstractBackend
 from gradloom.executor import AbstractExecutor
 from gradloom.hookspecs import hookimpl
 
-__all__ = ["gradloom_executors"]
+__all__ = ["gradloom_backends", "gradloom_executors"]
 
 
 def _threads_executor() -> AbstractExecutor:
@@ -20,6 +21,18 @@ def _distributed_executor() -> AbstractExecutor:
     from gradloom_dask.cluster import DistributedExecutor
 
     return DistributedExecutor()
+
+
+def _dask_backend() -> AbstractBackend:
+    from gradloom_dask.backend import DaskBackend
+
+    return DaskBackend()
+
+
+@hookimpl
+def gradloom_backends(register: Callable[[str, Callable[[], AbstractBackend]], None]) -> None:
+    """Register the backend ``dask``, of chunked arrays."""
+    register("dask", _dask_backend)
 
 
 @hookimpl

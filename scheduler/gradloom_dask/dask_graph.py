@@ -47,7 +47,7 @@ class Call(NamedTuple):
 class Ref(NamedTuple):
     """Stands for the data of a key."""
 
-    key: str
+    key: Any
 
 
 def task_graph(calls: Mapping[str, Call]) -> dict[str, Any]:

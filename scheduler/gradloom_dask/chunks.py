@@ -1,0 +1,259 @@
+"""Chunks: a graph on chunked data, as a dask graph that reads each chunk once."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Sequence
+from typing import Any, NamedTuple, final
+
+import dask.array
+import numpy as np
+from dask.highlevelgraph import HighLevelGraph
+
+from gradloom.axes import Combine
+from gradloom.backend import backends
+from gradloom.blas import one_thread_each
+from gradloom.graph import Graph
+from gradloom.labels import label_axes
+from gradloom.plan import Plan
+from gradloom.program import choose_backend, prepare
+from gradloom.split import COMBINE, Split, split
+from gradloom_dask.dask_graph import Call, Ref, task_graph
+from gradloom_dask.packing import unpack, writable
+
+#: How many partial results one task of the tree combines.
+FAN_IN = 4
+
+
+def run_graph(graph: Graph, values: Sequence[Any]) -> list[Any]:
+    """Return lazy dask arrays for the outputs of a graph.
+
+    Parameters
+    ----------
+    graph : Graph
+    values : sequence
+        One per input: dask arrays, NumPy arrays and numbers.
+
+    Raises
+    ------
+    CannotSplit
+        If the graph needs an axis whole that has several chunks.
+    """
+    chunked = {n: v for n, v in enumerate(values) if isinstance(v, dask.array.Array)}
+    seeds, chunks = _chosen_axes(graph, chunked)
+    name = f"gradloom-{uuid.uuid4().hex}"
+    if not seeds:
+        whole = {n: array.rechunk(-1) for n, array in chunked.items()}
+        return _one_task(name, graph, values, whole)
+    found = split(graph, seeds)
+    arrays = {}
+    for n, array in chunked.items():
+        axis = found.cut[n]
+        arrays[n] = array.rechunk({k: chunks if k == axis else -1 for k in range(array.ndim)})
+    return _Build(name, found, values, arrays, chunks).outputs()
+
+
+def _chosen_axes(graph: Graph, chunked: dict[int, Any]) -> tuple[dict[int, int], tuple[int, ...]]:
+    """Return the axes to cut, by input, and the lengths of the blocks: where most bytes have several chunks."""
+    labels = label_axes(graph)
+    axes: dict[Any, dict[int, int]] = {}
+    for n, array in chunked.items():
+        for k, label in enumerate(labels[graph.inputs[n]]):
+            if len(array.chunks[k]) > 1 and label is not None:
+                axes.setdefault(label, {})[n] = k
+    if not axes:
+        return {}, ()
+    seeds = max(axes.values(), key=lambda own: sum([chunked[n].nbytes for n in own]))
+    largest = max(seeds, key=lambda n: chunked[n].nbytes)
+    return seeds, chunked[largest].chunks[seeds[largest]]
+
+
+@final
+class Computation:
+    """A graph to run on NumPy arrays; as data, and planned where it first runs."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._plans: dict[str, Plan] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, values: Sequence[Any]) -> list[Any]:
+        """Return the outputs. BLAS takes one thread, so that chunks may run side by side with the same bits."""
+        name = choose_backend(values)
+        with self._lock:
+            plan = self._plans.get(name)
+            if plan is None:
+                plan = self._plans[name] = Plan(self.graph, backends.get(name))
+        with one_thread_each():
+            return plan.run(prepare(plan, values))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Computation, (self.graph,)
+
+
+class Block(NamedTuple):
+    """What a block gives: partials to be combined, and pieces to be joined."""
+
+    partials: tuple[Any, ...]
+    joined: tuple[Any, ...]
+
+
+def run_block(count: int, values: Sequence[Any], others: Sequence[Any]) -> Block:
+    """Run a block: the first value is its computation, and its first ``count`` outputs are partials."""
+    compute, *rest = values
+    known = others[0].partials if others else ()
+    found = compute([unpack(value) for value in (*rest, *known)])
+    return Block(tuple(found[:count]), tuple(found[count:]))
+
+
+def combine(kinds: tuple[Combine, ...], values: Sequence[Any], others: Sequence[Block]) -> Block:
+    """Combine the partials of some blocks, in order."""
+    total = [unpack(value) for value in others[0].partials]
+    for other in others[1:]:
+        for k, (kind, value) in enumerate(zip(kinds, other.partials, strict=True)):
+            total[k] = getattr(np, COMBINE[kind])(total[k], unpack(value))
+    return Block(tuple(total), ())
+
+
+def finish(values: Sequence[Any], others: Sequence[Block]) -> Block:
+    """Compute what needs the combined partials of some passes."""
+    compute, *rest = values
+    partials = [value for other in others for value in other.partials]
+    return Block(tuple(compute([unpack(value) for value in (*rest, *partials)])), ())
+
+
+def part(k: int, values: Sequence[Any], others: Sequence[Block]) -> Any:
+    """Return one of the results of `finish`."""
+    return writable(unpack(others[0].partials[k]))
+
+
+def piece(k: int, values: Sequence[Any], others: Sequence[Block]) -> Any:
+    """Return one of the pieces of a block."""
+    return others[0].joined[k]
+
+
+def _one_task(name: str, graph: Graph, values: Sequence[Any], arrays: dict[int, Any]) -> list[Any]:
+    """Return lazy arrays for a graph whose data is in one chunk."""
+    data = {f"{name}-graph": Computation(graph)}
+    refs = [Ref(f"{name}-graph")]
+    for n, value in enumerate(values):
+        if n in arrays:
+            refs.append(Ref((arrays[n].name, *(0,) * arrays[n].ndim)))
+        else:
+            data[f"{name}-{n}"] = value
+            refs.append(Ref(f"{name}-{n}"))
+    layer = {**data, **task_graph({f"{name}-end": Call(finish, (), refs)})}
+    return [
+        _array(name, layer, arrays, f"{name}-out{k}", {(): Call(part, (k,), (), [f"{name}-end"])}, spec, None)
+        for k, spec in enumerate(graph.output_specs())
+    ]
+
+
+class _Build:
+    """The dask graph of a split graph."""
+
+    def __init__(
+        self, name: str, found: Split, values: Sequence[Any], arrays: dict[int, Any], chunks: tuple[int, ...]
+    ) -> None:
+        self.name = name
+        self.split = found
+        self.arrays = arrays
+        self.chunks = chunks
+        self.data: dict[Any, Any] = {f"{name}-after": Computation(found.after)}
+        self.calls: dict[Any, Call] = {}
+        self._values = values
+        for n, axis in enumerate(found.cut):
+            if axis is None and n not in arrays:
+                self.data[f"{name}-{n}"] = values[n]
+        whole = [self._input(n, 0, slice(0)) for n, axis in enumerate(found.cut) if axis is None]
+        tops: list[str] = []
+        for p in range(len(found.passes)):
+            tops = [*tops, *self._pass(p, whole, tops)]
+        self.calls[f"{name}-end"] = Call(finish, (), [Ref(f"{name}-after"), *whole], tops)
+
+    def _pass(self, p: int, whole: list[Ref], tops: list[str]) -> list[str]:
+        """Add one pass over the blocks, and return the key of its combined partials, if it has any."""
+        this = self.split.passes[p]
+        name = f"{self.name}-{p}"
+        known = []
+        if this.before is not None:
+            known = [f"{name}-before"]
+            self.data[f"{name}-known"] = Computation(this.before)
+            self.calls[known[0]] = Call(finish, (), [Ref(f"{name}-known"), *whole], tops)
+        for size in set(self.chunks):
+            self.data[f"{name}-graph-{size}"] = Computation(this.block(size))
+        start = 0
+        for b, size in enumerate(self.chunks):
+            refs = [self._input(n, b, slice(start, start + size)) for n in range(len(self._values))]
+            count = len(this.partials)
+            self.calls[f"{name}-block-{b}"] = Call(run_block, (count,), [Ref(f"{name}-graph-{size}"), *refs], known)
+            start += size
+        return [self._tree(p)] if this.partials else []
+
+    def _input(self, n: int, b: int, rows: slice) -> Ref:
+        """Return the key of an input of a block."""
+        axis = self.split.cut[n]
+        if n in self.arrays:
+            array = self.arrays[n]
+            return Ref((array.name, *[b if k == axis else 0 for k in range(array.ndim)]))
+        if axis is None:
+            return Ref(f"{self.name}-{n}")
+        key = f"{self.name}-{n}-{b}"
+        self.data[key] = self._values[n][(slice(None),) * axis + (rows,)]
+        return Ref(key)
+
+    def _tree(self, p: int) -> str:
+        """Combine the partials of all blocks; the order does not depend on what runs them."""
+        keys = [f"{self.name}-{p}-block-{b}" for b in range(len(self.chunks))]
+        kinds = self.split.passes[p].partials
+        level = 0
+        while len(keys) > 1:
+            above = []
+            for n in range(0, len(keys), FAN_IN):
+                above.append(f"{self.name}-{p}-sum-{level}-{n}")
+                self.calls[above[-1]] = Call(combine, (kinds,), (), keys[n : n + FAN_IN])
+            keys = above
+            level += 1
+        return keys[0]
+
+    def outputs(self) -> list[Any]:
+        """Return a lazy array for each output."""
+        layer = {**self.data, **task_graph(self.calls)}
+        arrays = []
+        for n, (place, spec) in enumerate(zip(self.split.outputs, self.split.graph.output_specs(), strict=True)):
+            where, p, k = place
+            name = f"{self.name}-out{n}"
+            if where == "after":
+                calls = {(): Call(part, (k,), (), [f"{self.name}-end"])}
+                arrays.append(_array(self.name, layer, self.arrays, name, calls, spec, None))
+                continue
+            along = self.split.passes[p].joined[k], self.chunks
+            calls = {(b,): Call(piece, (k,), (), [f"{self.name}-{p}-block-{b}"]) for b in range(len(self.chunks))}
+            arrays.append(_array(self.name, layer, self.arrays, name, calls, spec, along))
+        return arrays
+
+
+def _array(
+    base: str,
+    layer: dict[Any, Any],
+    arrays: dict[int, Any],
+    name: str,
+    calls: dict[tuple[int, ...], Call],
+    spec: Any,
+    cut: tuple[int, tuple[int, ...]] | None,
+) -> Any:
+    """Return a dask array whose chunks some calls make."""
+    chunks = [(n,) for n in spec.shape]
+    keyed = {}
+    for place, call in calls.items():
+        index = [0] * spec.ndim
+        if cut is not None:
+            index[cut[0]] = place[0]
+        keyed[(name, *index)] = call
+    if cut is not None:
+        chunks[cut[0]] = cut[1]
+    graph = HighLevelGraph.from_collections(base, layer, dependencies=list(arrays.values()))
+    layers = {**graph.layers, name: task_graph(keyed)}
+    graph = HighLevelGraph(layers, {**graph.dependencies, name: {base}})
+    return dask.array.Array(graph, name, tuple(chunks), dtype=spec.dtype)

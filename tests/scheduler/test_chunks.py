@@ -1,0 +1,264 @@
+"""Chunked data: value and gradient of dask arrays come back lazily, and are those of NumPy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+
+import gradloom as gl
+from gradloom.split import CannotSplit, split
+from gradloom.testing.backends import assert_same_bits
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(1003, 7))
+Y = (RNG.random(1003) > 0.5).astype(float)
+W = (RNG.normal(size=7), 0.3)
+LAYERS = (RNG.normal(size=(7, 5)), RNG.normal(size=5), RNG.normal(size=(5, 2)), RNG.normal(size=2))
+DX, DY = da.from_array(X, chunks=(100, 3)), da.from_array(Y, chunks=200)
+
+
+def logistic(params: Any, x: Any, y: Any) -> Any:
+    w, b = params
+    z = x @ w + b
+    return np.mean(np.logaddexp(0.0, z) - y * z)
+
+
+def mlp(params: Any, x: Any, y: Any) -> Any:
+    a, b, c, d = params
+    out = np.tanh(x @ a + b) @ c + d
+    return np.mean((out[:, 0] - y) ** 2) + 1e-3 * np.sum(a**2)
+
+
+def variance(params: Any, x: Any, y: Any) -> Any:
+    """The samples need a sum over all of them: a second pass."""
+    z = x @ params[0]
+    return np.sqrt(np.mean((z - np.mean(z)) ** 2)) + params[1]
+
+
+def standardised(params: Any, x: Any, y: Any) -> Any:
+    """Three passes for the value, more for the gradient."""
+    z = x - np.mean(x, axis=0)
+    z = z / np.sqrt(np.mean(z**2, axis=0))
+    return logistic(params, z, y)
+
+
+def reductions(params: Any, x: Any, y: Any) -> Any:
+    """A maximum and a product over the samples, without gradient through them."""
+    z = x @ params[0]
+    return np.sum(z) + gl.stop_gradient(np.max(z) + np.min(z) + np.prod(1.0 + 1e-3 * y)) + params[1]
+
+
+CASES = [(logistic, W), (mlp, LAYERS), (variance, W), (standardised, W), (reductions, W)]
+
+
+@pytest.mark.parametrize(("f", "params"), CASES, ids=lambda v: getattr(v, "__name__", ""))
+@pytest.mark.parametrize("y", [DY, Y], ids=["chunked", "whole"])
+def test_value_and_gradient(f: Any, params: Any, y: Any) -> None:
+    """As on NumPy arrays; the same bits from every scheduler of dask."""
+    lazy = gl.value_and_grad(f)(params, DX, y)
+    assert isinstance(lazy[0], da.Array)
+    value, grads = dask.compute(*lazy, scheduler="threads")
+    expected, others = gl.value_and_grad(f)(params, X, Y)
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    for one, other in zip(grads, others, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-14)
+    again = dask.compute(*gl.value_and_grad(f)(params, DX, y), scheduler="sync")
+    assert_same_bits(np.asarray(again[0]), np.asarray(value))
+    for one, other in zip(again[1], grads, strict=True):
+        assert_same_bits(np.asarray(one), np.asarray(other))
+
+
+def test_gradient_with_respect_to_the_data() -> None:
+    """It has the chunks of the data."""
+    gradient = gl.grad(lambda x: logistic(W, x, DY))(DX)
+    assert gradient.chunks[0] == DX.chunks[0]
+    np.testing.assert_allclose(gradient.compute(), gl.grad(lambda x: logistic(W, x, Y))(X), rtol=1e-12)
+
+
+def test_closed_over_and_jitted() -> None:
+    """Data that the function closes over, and a gradient traced once."""
+    got = gl.grad(lambda w: logistic((w, 0.3), DX, DY))(W[0]).compute()
+    np.testing.assert_allclose(got, gl.grad(lambda w: logistic((w, 0.3), X, Y))(W[0]), rtol=1e-12)
+    fast = gl.jit(gl.grad(logistic))
+    for _ in range(2):
+        np.testing.assert_allclose(fast(W, DX, DY)[0].compute(), got, rtol=1e-15)
+
+
+def test_one_chunk() -> None:
+    """Nothing to cut: one task."""
+    value = gl.value_and_grad(logistic)(W, da.from_array(X, chunks=-1), Y)[0]
+    assert value.compute() == logistic(W, X, Y)
+
+
+def test_data_is_read_once() -> None:
+    """Each chunk is loaded by one task, for value and gradients together."""
+    loads: list[int] = []
+
+    def load(block: Any, block_info: Any = None) -> Any:
+        loads.append(block_info[0]["chunk-location"][0])
+        return block
+
+    source = da.from_array(X, chunks=(100, 7)).map_blocks(load, dtype=float, meta=np.empty((0, 0)))
+    loads.clear()
+    dask.compute(*gl.value_and_grad(logistic)(W, source, Y), scheduler="sync")
+    assert sorted(loads) == list(range(11))
+
+
+def test_values_on_demand() -> None:
+    """A branch on chunked data computes what it needs."""
+
+    def f(w: Any) -> Any:
+        z = np.sum(DX @ w)
+        return z if z > 0 else -z
+
+    np.testing.assert_allclose(gl.grad(f)(W[0]).compute(), np.sign(np.sum(X @ W[0])) * X.sum(0), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("f", "why"),
+    [
+        (lambda x: np.sum(np.sort(x, axis=0)), "needs the axis whole"),
+        (lambda x: np.sum(np.cumsum(x, axis=0) ** 2), "needs the axis whole"),
+        (lambda x: np.sum(x @ x.T), "has the axis twice"),
+        (lambda x: np.sum(x[1:]), "needs the axis whole"),
+    ],
+)
+def test_what_cannot_be_cut(f: Any, why: str) -> None:
+    """It is refused, with op and line, not computed wrongly."""
+    with pytest.raises(CannotSplit, match=why) as raised:
+        gl.value_and_grad(f)(DX)
+    assert __file__ in str(raised.value)
+
+
+def test_lengths_in_attrs() -> None:
+    """Ramps along the samples are the same for no two blocks: refused."""
+    with pytest.raises(CannotSplit):
+        gl.grad(lambda x: np.sum(x[:, 0] * np.arange(len(X))) + 0.0 * np.sum(np.argsort(x, axis=0)))(DX)
+
+
+def test_unknown_chunks() -> None:
+    with pytest.raises(ValueError, match="compute_chunk_sizes"):
+        gl.grad(lambda x: np.sum(x))(DX[DX[:, 0] > 0])
+
+
+def test_split_of_a_graph() -> None:
+    """A block graph of any length; sums are partial, rows are joined."""
+    graph = gl.make_graph(lambda x, w: (np.sum(x @ w) * 2.0, np.tanh(x @ w)))(np.ones((10, 3)), np.ones(3))
+    found = split(graph, {0: 0})
+    assert found.cut == (0, None)
+    (only,) = found.passes
+    assert only.partials == ("add",)
+    assert only.joined == (0,)
+    assert found.outputs == (("after", 0, 0), ("joined", 0, 0))
+    assert [s.shape for s in only.block(4).output_specs()] == [(), (4,)]
+    total, row = gl.jit(only.block(4))(np.ones((4, 3)), np.ones(3))
+    assert total == 12.0
+    assert row.shape == (4,)
+    assert gl.jit(found.after)(np.ones(3), total) == (24.0,)
+
+
+def test_on_workers(workers: Any) -> None:
+    """The bits of threads."""
+    lazy = gl.value_and_grad(mlp)(LAYERS, DX, DY)
+    expected = dask.compute(*lazy, scheduler="threads")
+    got = dask.compute(*lazy, scheduler=workers._connection.client)
+    assert_same_bits(np.asarray(got[0]), np.asarray(expected[0]))
+    for one, other in zip(got[1], expected[1], strict=True):
+        assert_same_bits(np.asarray(one), np.asarray(other))
+
+
+OUT_OF_CORE = """
+    import os, resource, sys, threading, time
+    import dask, dask.array as da, numpy as np
+    import psutil
+    import gradloom as gl
+
+    ROWS, COLUMNS = {rows}, 64
+
+    def logistic(params, x, y):
+        z = x @ params[0] + params[1]
+        return np.mean(np.logaddexp(0.0, z) - y * z)
+
+    def mlp(params, x, y):
+        h = np.tanh(x @ params[0] + params[1])
+        return np.mean((h @ params[2] - y) ** 2)
+
+    def data(kind):
+        if kind == "generated":
+            rng = da.random.default_rng(0)
+            x = rng.random((ROWS, COLUMNS), chunks=(65_536, -1))
+        else:
+            x = da.from_array(np.memmap(sys.argv[3], float, "r", shape=(ROWS, COLUMNS)), chunks=(65_536, -1))
+        return x, (x[:, 0] > 0.5).astype(float)
+
+    def main():
+        peaks = {{}}
+        stop = threading.Event()
+
+        def watch():  # the anonymous memory of each process: a file's pages belong to the system
+            while not stop.wait(0.02):
+                for p in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+                    try:
+                        info = p.memory_info()
+                        peaks[p.pid] = max(peaks.get(p.pid, 0), info.rss - info.shared)
+                    except psutil.NoSuchProcess:
+                        pass
+
+        kind, scheduler = sys.argv[1:3]
+        x, y = data(kind)
+        rng = np.random.default_rng(0)
+        losses = [
+            (logistic, (rng.normal(size=COLUMNS) / 8, 0.1)),
+            (mlp, (rng.normal(size=(COLUMNS, 32)) / 8, np.zeros(32), rng.normal(size=32))),
+        ]
+        lazy = [gl.value_and_grad(f)(params, x, y) for f, params in losses]
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        start = time.perf_counter()
+        if scheduler == "threads":
+            found = [dask.compute(*one, scheduler="threads", num_workers=2) for one in lazy]
+        else:
+            with gl.cluster(n_workers=2, memory_limit="1GiB") as executor:
+                client = executor._connection.client
+                found = [dask.compute(*one, scheduler=client) for one in lazy]
+        seconds = time.perf_counter() - start
+        stop.set()
+        watcher.join()
+        for value, grads in found:
+            assert np.isfinite(value) and all(np.isfinite(g).all() for g in grads)
+        print("gigabytes", x.nbytes / 1e9, "seconds", round(seconds, 1))
+        print("peak", sum(peaks.values()) >> 20, [p >> 20 for p in peaks.values()])
+
+    if __name__ == "__main__":
+        main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheduler", ["threads", "cluster"])
+@pytest.mark.parametrize("kind", ["generated", "memmap"])
+def test_out_of_core(kind: str, scheduler: str, tmp_path: Any) -> None:
+    """4 GB of rows in less than 1.5 GB of memory, all processes together."""
+    rows = 7_900_000 if kind == "generated" else 7_900_000
+    path = tmp_path / "script.py"
+    path.write_text(textwrap.dedent(OUT_OF_CORE).format(rows=rows))
+    file = tmp_path / "rows"
+    if kind == "memmap":
+        with open(file, "wb") as out:
+            block = np.random.default_rng(0).random((79_000, 64)).tobytes()
+            for _ in range(rows // 79_000):
+                out.write(block)
+    done = subprocess.run(
+        [sys.executable, str(path), kind, scheduler, str(file)], capture_output=True, text=True, timeout=280, check=False
+    )
+    file.unlink(missing_ok=True)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    assert int(done.stdout.split("peak ")[1].split()[0]) < 1500
