@@ -93,11 +93,13 @@ class _Partition:
     def regions(self) -> list[list[int]]:
         """Return the nodes of each region, in order."""
         self._assign()
+        self._sink()
         found: dict[_Cluster, list[int]] = {}
         for i, cluster in enumerate(self.clusters):
             if cluster is not None:
                 found.setdefault(cluster.root(), []).append(i)
-        return [members for members in found.values() if len(members) > 1]
+        specs = self.graph.specs
+        return [members for members in found.values() if len(members) > 1 or specs[members[0]].size >= HEAVY]
 
     def _forms(self, compiler: AbstractCompiler) -> bytearray:
         graph = self.graph
@@ -177,6 +179,73 @@ class _Partition:
         for other in near[1:]:
             other.parent = first
         return depth, first
+
+    # -- sinking -----------------------------------------------------------------------------
+
+    def _sink(self) -> None:
+        """Move nodes that only one later region needs into it, where that stores no more arrays.
+
+        ``1 - tanh(z)**2`` is computed where the backward pass asks for it, from the stored tanh(z).
+        """
+        users = self._users()
+        target = self._targets(users)
+        roots = [self._root(i) for i in range(len(self.clusters))]
+        doubtful = sorted(target)
+        while doubtful:
+            i = doubtful.pop()
+            if i not in target:
+                continue
+            stored = all([j in target or self._is_stored(j, users, roots, target) for j in self._needs(i)])
+            if not stored or any([target.get(u, roots[u]) is not target[i] for u in users[i]]):
+                del target[i]
+                # What was to go with it must be looked at again.
+                doubtful += [k for k in (*self._needs(i), *users[i]) if k in target]
+        for i, cluster in target.items():
+            self.clusters[i] = cluster
+
+    def _needs(self, i: int) -> list[int]:
+        return [k for j in self.graph.nodes[i][1] for k in self.sources.get(j, (j,))]
+
+    def _users(self) -> dict[int, list[int]]:
+        """Return who reads each node, -1 standing for the outputs of the graph."""
+        users: dict[int, list[int]] = {}
+        for i in range(len(self.graph.nodes)):
+            if self.live[i] and i not in self.sources:
+                for j in self._needs(i):
+                    users.setdefault(j, []).append(i)
+        for i in self.graph.outputs:
+            for j in self.sources.get(i, (i,)):
+                users.setdefault(j, []).append(-1)
+        return users
+
+    def _targets(self, users: dict[int, list[int]]) -> dict[int, _Cluster]:
+        """Return, for each node that could move, the one later region of all its readers."""
+        target: dict[int, _Cluster] = {}
+        for i in range(len(self.graph.nodes) - 1, -1, -1):
+            own = self.clusters[i]
+            readers = users.get(i, ())
+            if own is None or not readers or -1 in readers:
+                continue
+            goals = {target.get(u) or self._root(u) for u in readers}
+            goal = goals.pop()
+            if goals or goal is None or goal is own.root() or not self.forms[i] & goal.forms:
+                continue
+            heavy = self._heavy(i)
+            if not heavy or heavy & goal.labels:
+                target[i] = goal
+        return target
+
+    def _root(self, i: int) -> _Cluster | None:
+        cluster = self.clusters[i]
+        return None if cluster is None else cluster.root()
+
+    def _is_stored(
+        self, j: int, users: dict[int, list[int]], roots: list[_Cluster | None], target: dict[int, _Cluster]
+    ) -> bool:
+        """Return whether a node's value is kept in any case: others outside its region read it."""
+        if roots[j] is None:
+            return True
+        return any([u < 0 or roots[u] is not roots[j] for u in users[j] if u not in target])
 
 
 @final

@@ -34,7 +34,7 @@ def generate(loops: Loops, vector_bytes: int, strided: frozenset[tuple[int, int]
     function = Function(loops, vector_bytes, strided)
     for t, phase in enumerate(loops.phases):
         _phase(function, t, phase)
-    definitions, declares = vectormath.build(sorted(function.requests))
+    definitions, declares = vectormath.build(sorted(function.requests), avx512=vector_bytes == 64)
     head = (
         "define void @kernel(ptr %p, ptr %n, ptr %ws, ptr %block, i64 %first, i64 %last, i64 %lo, i64 %hi) nounwind {"
     )

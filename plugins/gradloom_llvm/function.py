@@ -113,6 +113,7 @@ class Function:
     def pointer(self, i: int) -> str:
         """Return the address of the first element of a value's storage."""
         loops = self.loops
+        i = loops.overwritten.get(i, i)
         place = loops.places[i]
         if place in ("input", "output"):
             inputs = loops.region.inputs

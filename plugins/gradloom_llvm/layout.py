@@ -57,7 +57,7 @@ class _Layout:
         for i, place in loops.places.items():
             if loops.is_row_sum(i):
                 self._reserve("workspace", "partial", i, self.chunks * self._width(i))
-            if place == "workspace":
+            if place == "workspace" and i not in loops.overwritten:
                 self._reserve("workspace", "offset", i, loops.points(loops.values[i].labels))
             elif place == "block":
                 self._reserve("block", "offset", i, self._width(i) * self.block)

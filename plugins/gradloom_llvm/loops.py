@@ -103,6 +103,8 @@ class Loops:
         self._rank = self._order()
         self.phases = self._phases()
         self.places = self._places()
+        #: Values that lie in the array of an output, which is written where they are read last.
+        self.overwritten = self._in_outputs()
         self._row_sums = frozenset(
             [s.id for s in self.statements if s.combine and self.row in s.loop - set(self.values[s.id].labels)]
         )
@@ -302,6 +304,29 @@ class Loops:
         for i in self.outputs:
             places[i] = "output"
         return places
+
+    def _in_outputs(self) -> dict[int, int]:
+        """Return, for values kept between phases, the output of the same form that replaces them.
+
+        The output must be computed from the value element by element, in the last nest that reads it.
+        """
+        last: dict[int, tuple[int, int]] = {}
+        for t, phase in enumerate(self.phases):
+            for k, nest in enumerate(phase.nests):
+                for s in nest.statements:
+                    for j in s.inputs:
+                        last[j] = t, k
+        found: dict[int, int] = {}
+        for t, phase in enumerate(self.phases):
+            for k, nest in enumerate(phase.nests):
+                for s in nest.statements:
+                    if s.combine or s.id not in self.outputs or not self.values[s.id].labels:
+                        continue
+                    for j in s.inputs:
+                        fits = self.places.get(j) == "workspace" and self.values[j] == self.values[s.id]
+                        if fits and last[j] == (t, k) and j not in found and s.id not in found.values():
+                            found[j] = s.id
+        return found
 
     @staticmethod
     def _keep(places: dict[int, Place], i: int, in_block: bool) -> None:
