@@ -20,10 +20,10 @@ from gradloom.errors import RewriteError
 from gradloom.graph import Graph
 from gradloom.op import ops
 from gradloom.program import Program
-from gradloom.simplify import known_table, simplify, simplify_with_origins
-from gradloom.simplify import products as products_module
+from gradloom.simplify import known_table, product_sums, simplify, simplify_with_origins
 from gradloom.simplify.builder import Builder, Rule, rebuild, rule_table
 from gradloom.simplify.check import CheckingBuilder, agree, special_values
+from gradloom.simplify.products import has_products
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
 from gradloom.trace import Trace
@@ -252,7 +252,7 @@ def exact(graph: Graph) -> bool:
     inexact = {r.apply.__name__ for r in rules if not r.exact}
     g = CheckingBuilder(table)
     rebuild(graph, g)
-    return inexact.isdisjoint(g.fired) and not products_module.has_products(graph)
+    return inexact.isdisjoint(g.fired) and not has_products(graph)
 
 
 def traced(f: Any, *args: Any) -> tuple[Graph, list[Any]]:
@@ -348,7 +348,7 @@ def test_a_broken_rule_is_named(rule: Rule, f: Any) -> None:
 
 def test_a_broken_merge_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Merged products are checked like rules."""
-    concatenated = products_module.concatenated
+    concatenated = product_sums.concatenated
 
     def backward(g: Any, parts: list[int], axis: int) -> int:
         return concatenated(g, parts[::-1], axis)
@@ -364,9 +364,9 @@ def test_a_broken_merge_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     w, h = np.random.default_rng(0).standard_normal((2, 4, 4))
     graph = gl.make_graph(gl.grad(loop))(w, h)
     assert names(simplify(graph, check=True)).count("concatenate") == 2
-    monkeypatch.setattr(products_module, "concatenated", backward)
+    monkeypatch.setattr(product_sums, "concatenated", backward)
     simplify(graph, check=True)  # another order is no mistake
-    monkeypatch.setattr(products_module, "concatenated", first_only)
+    monkeypatch.setattr(product_sums, "concatenated", first_only)
     with pytest.raises(RewriteError, match="the rule 'MergedSum' changes the result of add") as caught:
         simplify(graph, check=True)
     assert f"{__file__}:{loop.__code__.co_firstlineno + 2}" in str(caught.value)
