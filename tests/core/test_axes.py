@@ -146,7 +146,7 @@ def test_indexing_costs_what_it_moves() -> None:
     table, rows = np.zeros((1000, 3)), np.arange(5)
     graph = gl.make_graph(lambda t, i: t[i])(table, rows)
     (k,) = [k for k, node in enumerate(graph.nodes) if node[0].name == "gather"]
-    assert node_cost(graph, k) == (5 * 3, 8 * (5 + 2 * 5 * 3))
+    assert node_cost(graph, k)[:2] == (5 * 3, 8 * (5 + 2 * 5 * 3))
     graph = gl.make_graph(gl.grad(lambda t, i: np.sum(t[i])))(table, rows)
     (k,) = [k for k, node in enumerate(graph.nodes) if node[0].name == "index_add"]
-    assert node_cost(graph, k) == (5 * 3, 8 * (5 + 5 * 3 + 2 * 1000 * 3))
+    assert node_cost(graph, k)[:2] == (5 * 3, 8 * (5 + 5 * 3 + 2 * 1000 * 3))

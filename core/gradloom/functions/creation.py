@@ -290,5 +290,5 @@ def np_copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True)
         argument="dst",
         expected="an array that no tensor is written into",
         got=describe(dst),
-        remedy="assign (dst[...] = src) or select (dst = np.where(mask, src, dst))",
+        remedy="assign (dst[...] = src) or select (dst = np.where(mask, src, dst)); np.full(shape, x, like=x) fills",
     )

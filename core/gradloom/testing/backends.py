@@ -33,7 +33,7 @@ Array = np.ndarray[Any, Any]
 with np.errstate(all="ignore"):
     _DIFFERENTIABLE = [sample for sample in SAMPLES if differentiable(sample)]
 #: Ops that a plan resolves by itself.
-_STRUCTURAL = frozenset({"input", "literal", "item", "call"})
+_STRUCTURAL = frozenset({"input", "literal", "item", "call", "region"})
 _DTYPES = ("?", "b", "h", "i", "q", "B", "H", "I", "Q", "f", "d", "F", "D")
 
 
