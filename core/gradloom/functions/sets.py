@@ -1,4 +1,4 @@
-"""Traced counterparts of NumPy's functions on sets and counts, whose shapes depend on values.
+"""Traced counterparts of NumPy's functions of sets and counts, whose shapes depend on values.
 
 The values are evaluated on the spot, which `jit` and `vmap` refuse; what is returned is taken
 from the tensor, and so carries its derivative.
@@ -14,9 +14,9 @@ from gradloom.dispatch import implements
 from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.functions._arguments import as_array, as_tensor
 from gradloom.functions.indexing import value_of
-from gradloom.functions.reduction import flat, tensor_among
+from gradloom.functions.reduction import flat
 from gradloom.ops.indexing import index_add
-from gradloom.trace import Handle, innermost
+from gradloom.trace import innermost
 
 Tensor = Any
 
@@ -135,56 +135,3 @@ def np_bincount(x: Any, /, weights: Any = None, minlength: Any = 0) -> Any:
     length = max(int(where.max(initial=-1)) + 1, int(minlength))
     weights = np.astype(weights, np.float64)
     return index_add(np.zeros_like(weights, shape=(length,)), weights, where, index=("array",))
-
-
-@implements(np.ravel_multi_index)
-def np_ravel_multi_index(multi_index: Any, dims: Any, mode: Any = "raise", order: Any = "C") -> Any:
-    """Return flat positions from one position per axis; positions out of bounds are not looked for."""
-    lengths = tuple(dims) if np.iterable(dims) else (dims,)
-    modes = (mode,) * len(lengths) if isinstance(mode, str) else tuple(mode)
-    total: Any = 0
-    triples = list(zip(multi_index, lengths, modes, strict=True))
-    for position, n, how in triples if order == "C" else triples[::-1]:
-        if how not in ("raise", "wrap", "clip"):
-            raise ArgumentError(
-                "no such mode",
-                op="numpy.ravel_multi_index",
-                argument="mode",
-                expected="'raise', 'wrap' or 'clip'",
-                got=repr(how),
-            )
-        where = position % n if how == "wrap" else np.clip(position, 0, n - 1) if how == "clip" else position
-        total = total * n + where
-    return total
-
-
-# -- what a shape tells --------------------------------------------------------------------
-
-
-@implements(np.diag_indices_from)
-def np_diag_indices_from(arr: Any) -> tuple[Any, ...]:
-    """Return the positions of the main diagonal."""
-    return np.diag_indices_from(np.broadcast_to(0, arr.shape))
-
-
-@implements(np.tril_indices_from)
-def np_tril_indices_from(arr: Any, k: int = 0) -> tuple[Any, ...]:
-    """Return the positions of the lower triangle."""
-    return np.tril_indices_from(np.broadcast_to(0, arr.shape), k)
-
-
-@implements(np.triu_indices_from)
-def np_triu_indices_from(arr: Any, k: int = 0) -> tuple[Any, ...]:
-    """Return the positions of the upper triangle."""
-    return np.triu_indices_from(np.broadcast_to(0, arr.shape), k)
-
-
-@implements(np.lexsort)
-def np_lexsort(keys: Any, axis: Any = -1) -> Tensor:
-    """Return the order by the last key, then the one before it, and so on."""
-    rows = [tensor_among(as_array(key), *[k for k in keys if isinstance(k, Handle)]) for key in keys]
-    order = np.argsort(rows[0], axis=axis, kind="stable")
-    for row in rows[1:]:
-        sorted_row = np.take_along_axis(row, order, axis=axis)
-        order = np.take_along_axis(order, np.argsort(sorted_row, axis=axis, kind="stable"), axis=axis)
-    return order

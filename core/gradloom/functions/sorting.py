@@ -63,6 +63,17 @@ def _check_kth(name: str, a: Any, kth: Any, axis: Any) -> None:
         raise ShapeError("kth is out of bounds", op=name, argument="kth", expected=f"below {length}", got=kth)
 
 
+@implements(np.lexsort)
+def np_lexsort(keys: Any, axis: Any = -1) -> Tensor:
+    """Return the order by the last key, then the one before it, and so on."""
+    rows = [tensor_among(as_array(key), *keys) for key in keys]
+    order = np.argsort(rows[0], axis=axis, kind="stable")
+    for row in rows[1:]:
+        sorted_row = np.take_along_axis(row, order, axis=axis)
+        order = np.take_along_axis(order, np.argsort(sorted_row, axis=axis, kind="stable"), axis=axis)
+    return order
+
+
 # -- searchsorted, digitize ----------------------------------------------------------------
 
 

@@ -191,6 +191,48 @@ def np_unravel_index(indices: Tensor, shape: Any, order: Any = "C") -> tuple[Ten
     return tuple(parts if order == "F" else parts[::-1])
 
 
+@implements(np.ravel_multi_index)
+def np_ravel_multi_index(multi_index: Any, dims: Any, mode: Any = "raise", order: Any = "C") -> Any:
+    """Return flat positions from one position per axis; positions out of bounds are not looked for."""
+    lengths = tuple(dims) if np.iterable(dims) else (dims,)
+    modes = (mode,) * len(lengths) if isinstance(mode, str) else tuple(mode)
+    total: Any = 0
+    triples = list(zip(multi_index, lengths, modes, strict=True))
+    for position, n, how in triples if order == "C" else triples[::-1]:
+        if how not in ("raise", "wrap", "clip"):
+            raise ArgumentError(
+                "no such mode",
+                op="numpy.ravel_multi_index",
+                argument="mode",
+                expected="'raise', 'wrap' or 'clip'",
+                got=repr(how),
+            )
+        where = position % n if how == "wrap" else np.clip(position, 0, n - 1) if how == "clip" else position
+        total = total * n + where
+    return total
+
+
+# -- what a shape tells --------------------------------------------------------------------
+
+
+@implements(np.diag_indices_from)
+def np_diag_indices_from(arr: Any) -> tuple[Any, ...]:
+    """Return the positions of the main diagonal."""
+    return np.diag_indices_from(np.broadcast_to(0, arr.shape))
+
+
+@implements(np.tril_indices_from)
+def np_tril_indices_from(arr: Any, k: int = 0) -> tuple[Any, ...]:
+    """Return the positions of the lower triangle."""
+    return np.tril_indices_from(np.broadcast_to(0, arr.shape), k)
+
+
+@implements(np.triu_indices_from)
+def np_triu_indices_from(arr: Any, k: int = 0) -> tuple[Any, ...]:
+    """Return the positions of the upper triangle."""
+    return np.triu_indices_from(np.broadcast_to(0, arr.shape), k)
+
+
 # -- what only makes sense in place ----------------------------------------------------------------
 
 
