@@ -48,7 +48,7 @@ class Body:
 
     def emit(self, text: str) -> str:
         """Append an instruction and return the name of its value."""
-        name = f"%{self._prefix}{len(self.lines)}"
+        name = f"%{self._prefix}_{len(self.lines)}"  # the stroke keeps "x1" and 11 from "x11" and 1
         self.lines.append(f"  {name} = {text}")
         return name
 

@@ -232,6 +232,8 @@ class Loops:
                 else:
                     order.insert(position, label)
                     position += 1
+        # Where a broadcast value is reduced, no value has the labels that the loop runs over.
+        order = [label for label in self.lengths if label not in order] + order
         return {label: k for k, label in enumerate(order)}
 
     def ordered(self, labels: Iterable[int]) -> Labels:
