@@ -233,6 +233,7 @@ class _Partition:
             heavy = self._heavy(i)
             if not heavy or heavy & goal.labels:
                 target[i] = goal
+                goal.forms &= self.forms[i]
         return target
 
     def _root(self, i: int) -> _Cluster | None:
