@@ -115,13 +115,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
-def load(ir: str) -> Library:
+def load(ir: str, quick: bool = False) -> Library:
     """Return the native code of the module `ir`.
 
     Parameters
     ----------
     ir : str
         LLVM IR, without a target triple or data layout.
+    quick : bool, default False
+        Compile several times as fast, to code that is somewhat slower; for what runs briefly.
 
     Returns
     -------
@@ -133,11 +135,11 @@ def load(ir: str) -> Library:
     CompileError
         LLVM does not accept `ir`, or a symbol that it declares is not to be found.
     """
-    key = _key(ir)
+    key = _key(ir, quick)
     with _lock:
         library = _loaded.get(key)
         if library is None:
-            library = _loaded[key] = _load(key, ir)
+            library = _loaded[key] = _load(key, ir, quick)
         _recent[key] = library
         _recent.move_to_end(key)
         if len(_recent) > _KEEP:
@@ -214,22 +216,22 @@ def _versions() -> bytes:
         return "\0".join((*parts, this.features, "")).encode()
 
 
-def _key(ir: str) -> str:
-    return hashlib.sha256(_versions() + ir.encode()).hexdigest()
+def _key(ir: str, quick: bool) -> str:
+    return hashlib.sha256(_versions() + (b"quick" if quick else b"") + ir.encode()).hexdigest()
 
 
 def _level(ir: str) -> int:
     return 1 if ir.count("\n") < _LONG else 0
 
 
-def _load(key: str, ir: str) -> Library:
+def _load(key: str, ir: str, quick: bool) -> Library:
     _unload()
     disk = _disk()
     content = disk.read(key) if disk is not None else None
     if content is not None:
         with suppress(CompileError):
             return _linked(key, ir, content)
-    machine = _machine(host(), _level(ir))
+    machine = _machine(host(), 0 if quick else _level(ir))
     content = machine.emit_object(_optimised(ir, machine))
     library = _linked(key, ir, content)
     if disk is not None:

@@ -65,7 +65,7 @@ def invoke() -> Callable[..., None]:
 
     It returns None; TypeError says that an argument is not what the record asks for.
     """
-    return builtin(load(prelude() + _INVOKE), "invoke", doc="Check arrays against a record and call its kernel.")
+    return builtin(load(prelude() + _INVOKE, quick=True), "invoke", doc="Check arrays against a record and call its kernel.")
 
 
 def caller(

@@ -8,7 +8,7 @@ programs, runs them at a few nanoseconds each. Booleans stand on the tape as 0 a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -48,6 +48,11 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
 OPCODES: Mapping[tuple[str, str], int] = {(i.op, i.arguments): k for k, i in enumerate(INSTRUCTIONS)}
 #: Words of an instruction.
 WIDTH = 5
+#: Opcodes that every machine has; others make another machine, which takes longer to compile.
+BASIC = frozenset(
+    [OPCODES[op, "ff"] for op in ("call", "add", "subtract", "multiply", "annihilating_multiply", "divide")]
+    + [OPCODES[op, "f"] for op in ("call", "negative", "square")]
+)
 #: Elementwise ops that are functions to call.
 FUNCTIONS = vectormath.names() - {i.op for i in INSTRUCTIONS}
 
@@ -73,9 +78,8 @@ def function(op: str) -> tuple[Library, int]:
     return library, library.address("function")
 
 
-@cache
-def machine() -> Library:
-    """Return the library whose function ``kernel`` runs programs.
+def machine(opcodes: Iterable[int]) -> Library:
+    """Return a library whose function ``kernel`` runs programs of some opcodes.
 
     Its signature is that of compiled regions. The numbers are: how many instructions and where;
     how many constants and where; how many inputs, and where their lengths and kinds stand (two
@@ -83,16 +87,22 @@ def machine() -> Library:
     elements stand, one after the other; where the addresses of the functions stand. On the tape
     constants come first, then the elements of the inputs.
     """
+    return _machine(BASIC if BASIC.issuperset(opcodes) else frozenset(range(len(INSTRUCTIONS))))
+
+
+@cache
+def _machine(opcodes: frozenset[int]) -> Library:
     declares: set[str] = set()
     cases = []
-    for opcode, instruction in enumerate(INSTRUCTIONS):
+    for opcode in sorted(opcodes):
+        instruction = INSTRUCTIONS[opcode]
         body = Body(1, f"o{opcode}.")
         _emit(body, instruction)
         declares |= body.declares
         cases += [f"case{opcode}:", *body.lines, "  br label %step"]
-    table = " ".join(f"i32 {k}, label %case{k}" for k in range(len(INSTRUCTIONS)))
+    table = " ".join(f"i32 {k}, label %case{k}" for k in sorted(opcodes))
     text = _MACHINE.replace("CASES", "\n".join(cases)).replace("TABLE", table).replace("WIDTH", str(4 * WIDTH))
-    return load("\n".join([*sorted(declares), text]))
+    return load("\n".join([*sorted(declares), text]), quick=True)
 
 
 def _emit(body: Body, instruction: Instruction) -> None:

@@ -34,8 +34,9 @@ def tape_kernel(region: Graph) -> Callable[..., Any]:
     arguments = [Argument(s.dtype, s.shape, CONTIGUOUS | ALIGNED) for s in specs]
     arguments += [Argument(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in outs]
     release = count >= RELEASE_INSTRUCTIONS
-    own = record(machine().address("kernel"), numbers, (8 * made.length, 0), 1, 1, release, arguments)
-    kept = Kept(machine(), functions, made, lengths, addresses, numbers)
+    library = machine(set(made.words[::WIDTH].tolist()))
+    own = record(library.address("kernel"), numbers, (8 * made.length, 0), 1, 1, release, arguments)
+    kept = Kept(library, functions, made, lengths, addresses, numbers)
 
     def otherwise(inputs: list[Any], outputs: list[Any]) -> None:
         fitting = [as_asked(a, s) for a, s in zip(inputs, specs, strict=True)]
