@@ -7,8 +7,9 @@ NumPy does; where NumPy would show the change in yet another tensor that is in u
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from math import gcd
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
@@ -17,6 +18,17 @@ from gradloom.trace import Handle
 Tensor = Any
 #: An index into the root of a `Memory`; None for a part that is not known.
 Region = Any
+#: The region of views that show every element.
+_EVERYTHING = (Ellipsis,)
+
+
+class Whole(NamedTuple):
+    """The part that a view in another shape shows: every element.
+
+    ``restore`` returns a value of the view in the shape of its base.
+    """
+
+    restore: Callable[[Tensor], Tensor]
 
 
 @final
@@ -57,7 +69,8 @@ class Memory:
 def note_view(base: Tensor, view: Tensor, index: Region) -> None:
     """Remember that a tensor shows a part of another."""
     memory: Memory | None = base._memory
-    region = index
+    whole = type(index) is Whole
+    region = _EVERYTHING if whole else index
     if memory is not None and memory.root() is not base:
         if memory.sharers(base, base._region):
             # The view lies within what its base shows of the root.
@@ -67,7 +80,7 @@ def note_view(base: Tensor, view: Tensor, index: Region) -> None:
     if memory is None:
         memory = base._memory = Memory(base)
         base._region = ()
-        region = index
+        region = _EVERYTHING if whole else index
     memory.add(view, region)
     view._memory, view._region = memory, region
     view._base = weakref.ref(base), index
@@ -86,6 +99,14 @@ def bases(view: Tensor) -> list[tuple[Tensor, Any]]:
         found.append((base, index))
         view = base
     return found
+
+
+def part_of(view: Tensor, changed: set[int]) -> tuple[Tensor, Any] | None:
+    """Return what a view is an indexed part of, if that is among the tensors with some ids."""
+    if not hasattr(view, "_base"):
+        return None
+    base, index = view._base[0](), view._base[1]
+    return (base, index) if id(base) in changed and index is not None and type(index) is not Whole else None
 
 
 def shows(view: Tensor, base: Tensor, index: Any) -> bool:

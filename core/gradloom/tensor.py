@@ -65,7 +65,7 @@ def _in_place(name: str) -> Callable[[Any, Any], Any]:
                 got=result.spec,
                 remedy="write x = x + y",
             )
-        self._rebind(result.astype(self.dtype), None, "an in-place operation")
+        self._rebind(result.astype(self.dtype), None, "an in-place operation", other)
         return self
 
     return method
@@ -215,29 +215,38 @@ class Tensor(Handle):
         if self._memory is not None and alias.shows(value, self, index):
             # ``x[i] += v`` assigns the view ``x[i]``, which has changed ``x`` already.
             return
-        self._rebind(dispatch.setitem(self, index, value), index, "an item assignment")
+        self._rebind(dispatch.setitem(self, index, value), index, "an item assignment", value)
 
-    def _rebind(self, result: Tensor, index: Any, action: str) -> None:
+    def _rebind(self, result: Tensor, index: Any, action: str, operand: Any = None) -> None:
         """Let this handle stand for a new value, and write a changed view into its array.
 
         Raises where NumPy would change other tensors that are in use.
 
-        ``index`` is the part that changes, None for all of it.
+        ``index`` is the part that changes, None for all of it. ``operand`` is what it changes
+        by; if it shows elements that change (``x[1:] -= x[:-1]``) it is read anew afterwards.
         """
         memory = self._memory
+        shown = None
         if memory is not None:
             root = memory.root()
             region = (() if index is None else index) if root is self else self._region
             sharers = memory.sharers(self, region)
             if sharers:
                 bases = alias.bases(self)
-                if not {id(sharer) for sharer in sharers} <= {id(base) for base, _ in bases}:
+                changed = {id(base) for base, _ in bases}
+                if any(sharer is operand for sharer in sharers):
+                    shown = alias.part_of(operand, {id(self), *changed})
+                allowed = changed if shown is None else changed | {id(operand)}
+                if not {id(sharer) for sharer in sharers} <= allowed:
                     raise alias_error(action, on_view=root is not self)
                 value = result
                 for base, part in bases:
-                    value = dispatch.setitem(base, part, value)
+                    whole = type(part) is alias.Whole
+                    value = part.restore(value) if whole else dispatch.setitem(base, part, value)
                     base._become(value)
         self._become(result)
+        if shown is not None:
+            operand._become(dispatch.getitem(*shown))
 
     def _become(self, result: Tensor) -> None:
         self._trace, self._index, self.spec = result._trace, result._index, result.spec
@@ -245,7 +254,7 @@ class Tensor(Handle):
     def _note_view(self, view: Any, index: Any) -> Any:
         """Remember that a tensor shows part of this one, as a NumPy view would.
 
-        ``index`` tells which part, None if unknown.
+        ``index`` tells which part: an index, `alias.Whole`, or None if unknown.
         """
         if view.spec.shape and view is not self:
             alias.note_view(self, view, index)

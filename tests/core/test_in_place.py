@@ -283,7 +283,10 @@ def test_base_with_a_live_view(name: str) -> None:
         gl.grad(write_base(VIEWS[name]))(X)
 
 
-WRITTEN_THROUGH = ("slice", "reversed", "step", "ellipsis", "split")
+WRITTEN_THROUGH = (
+    *("slice", "reversed", "step", "ellipsis", "split", "new axis", "reshape", "reshape method", "ravel"),
+    *("T", "transpose", "expand_dims", "flip", "atleast_2d"),
+)
 
 
 @pytest.mark.parametrize("name", WRITTEN_THROUGH)
@@ -322,12 +325,107 @@ def test_chained_subscripts() -> None:
     check(f)
 
 
-def test_chained_augmented_subscripts() -> None:
+def subtract_left_neighbours(x: Any) -> Any:
+    x[1:] -= x[:-1]
+    return weighted(x)
+
+
+def shift(x: Any) -> Any:
+    x[1:] = x[:-1]
+    return weighted(x)
+
+
+def add_reversed(x: Any) -> Any:
+    x += x[::-1]
+    x *= x
+    return weighted(x)
+
+
+def operand_in_use(x: Any) -> Any:
+    y = x[:-1]
+    x[1:] -= y
+    x[0] = np.sum(y * y)
+    return weighted(x)
+
+
+def rows_of_rows(x: Any) -> Any:
+    y = np.reshape(x * 2.0, (2, 3)) * 1.0
+    y[1] -= y[0]
+    y[:, 1:] *= y[:, :-1]
+    return weighted(y)
+
+
+@pytest.mark.parametrize("f", [subtract_left_neighbours, shift, add_reversed, rows_of_rows])
+def test_operand_shows_what_changes(f: Callable[[Any], Any]) -> None:
+    check(f)
+
+
+def test_operand_that_stays_in_use_shows_the_change() -> None:
     def f(x: Any) -> Any:
-        x[0:4][1:3] += 1.0
-        return np.sum(x)
+        y = x[:-1]
+        x[1:] -= y
+        z = y * y
+        del y
+        x[0] = np.sum(z)
+        return weighted(x)
+
+    check(f)
+    refused(operand_in_use)
+
+
+def transposed(x: Any) -> Any:
+    y = (x * 2.0).reshape(2, 3) * 1.0
+    y.T[0] = x[:2] ** 2
+    np.swapaxes(y, 0, 1)[1] += 3.0
+    y.transpose(1, 0)[2, 1] = x[5]
+    np.moveaxis(y, 0, 1)[1:] *= 2.0
+    return weighted(y)
+
+
+def permuted(x: Any) -> Any:
+    y = np.broadcast_to(x, (2, 6)).reshape(2, 3, 2) * 1.0
+    np.transpose(y, (2, 0, 1))[0] = x[:3]
+    np.moveaxis(y, 0, 2)[1, 1, :] = x[1] * x[2]
+    return np.sum(np.sin(y) * W.reshape(3, 2))
+
+
+def one_more_axis(x: Any) -> Any:
+    y = (x * 2.0).reshape(2, 3) * 1.0
+    y[None][0, 1] = x[:3]
+    np.expand_dims(y, 1)[0] *= 2.0
+    np.flip(y, 1)[0, 0] = x[1]
+    y.reshape(2, 1, 3)[1, 0, 0] = 4.0
+    return weighted(y)
+
+
+def flat(x: Any) -> Any:
+    x.reshape(-1)[0] = x[1] * x[2]
+    x.reshape(2, 3)[1] = 2.0
+    return weighted(x)
+
+
+@pytest.mark.parametrize("f", [transposed, permuted, one_more_axis, flat])
+def test_views_in_another_shape_write_through(f: Callable[[Any], Any]) -> None:
+    check(f)
+
+
+def test_reshape_that_may_copy_is_refused() -> None:
+    """Whether NumPy shows the change depends on the layout, which a tensor does not have."""
+
+    def f(x: Any) -> Any:
+        y = (x * 2.0).reshape(2, 3) * 1.0
+        y.reshape(-1)[0] = 1.0
+        return np.sum(y)
 
     refused(f)
+
+
+def test_chained_augmented_subscripts() -> None:
+    def f(x: Any) -> Any:
+        x[0:4][1:3] += x[0] * x[5]
+        return weighted(x)
+
+    check(f)
 
 
 def test_view_changed_as_a_whole() -> None:

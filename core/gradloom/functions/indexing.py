@@ -193,7 +193,7 @@ def np_getitem(x: Tensor, index: Any) -> Tensor:
     if parsed.basic:
         if all(type(entry) is int for entry in parsed.entries):
             return gather(x, index=parsed.entries, unique=True)
-        return x._note_view(getitem(x, index=parsed.entries), index)
+        return x._note_view(getitem(x, index=parsed.entries), (None,) if index is None else index)
     out = gather(x, *parsed.arrays, index=parsed.entries, unique=parsed.unique)
     return x._note_view(out, index) if parsed.scalar else out
 

@@ -1,16 +1,19 @@
 """Traced counterparts of NumPy's functions that reshape and rearrange, written from ops.
 
 Where NumPy returns a view, the result is noted as one, so that in-place changes that NumPy
-would show in both raise.
+would show in both are written through, or raise.
 """
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
 
+from gradloom.alias import Whole
 from gradloom.dispatch import implements, refuse
 from gradloom.errors import ArgumentError, AxisError, ShapeError, UnsupportedFunctionError
 from gradloom.functions._arguments import as_array, axis_index, axis_tuple, reshaped
@@ -20,9 +23,24 @@ Tensor = Any
 Shape = tuple[int, ...]
 
 
-def view(x: Tensor, out: Tensor) -> Tensor:
-    """Note that ``out`` shows ``x`` in another shape."""
-    return x._note_view(out, None)
+def view(x: Tensor, out: Tensor, restore: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """Note that ``out`` shows ``x`` in another shape; ``restore`` gives it the shape of ``x`` again."""
+    return x._note_view(out, None if restore is None else Whole(restore))
+
+
+def _transposed(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    return view(x, transpose(x, axes=axes), partial(_transpose_back, axes))
+
+
+def _transpose_back(axes: tuple[int, ...], value: Tensor) -> Tensor:
+    return transpose(value, axes=tuple(sorted(range(len(axes)), key=axes.__getitem__)))
+
+
+def _reshaped(x: Tensor, shape: Shape) -> Tensor:
+    """Return a view in another shape; NumPy copies where the layout of ``x`` does not allow one."""
+    # Whatever the layout, these are views.
+    always = x.ndim < 2 or [n for n in x.shape if n != 1] == [n for n in shape if n != 1]
+    return view(x, reshape(x, shape=shape), partial(reshape, shape=x.shape) if always else None)
 
 
 # -- reshape -------------------------------------------------------------------------------
@@ -36,8 +54,7 @@ def np_reshape(a: Tensor, shape: Any, order: Any = "C", *, copy: Any = None) -> 
     if order == "F":
         refuse("numpy.reshape", copy=(None if copy else copy, None))
         return reversed_axes(reshape(reversed_axes(a), shape=wanted[::-1]))
-    out = reshape(a, shape=wanted)
-    return out if copy else view(a, out)
+    return reshape(a, shape=wanted) if copy else _reshaped(a, wanted)
 
 
 def reversed_axes(x: Tensor) -> Tensor:
@@ -75,7 +92,7 @@ def np_expand_dims(a: Tensor, axis: Any) -> Tensor:
     count = len(axis) if isinstance(axis, (tuple, list)) else 1
     new = axis_tuple("numpy.expand_dims", axis, a.ndim + count)
     lengths = iter(a.shape)
-    return view(a, reshape(a, shape=tuple([1 if k in new else next(lengths) for k in range(a.ndim + count)])))
+    return _reshaped(a, tuple([1 if k in new else next(lengths) for k in range(a.ndim + count)]))
 
 
 @implements(np.squeeze)
@@ -93,7 +110,7 @@ def np_squeeze(a: Tensor, axis: Any = None) -> Tensor:
                 expected="an axis of length 1",
                 got=f"axis {k} of length {a.shape[k]}",
             )
-    return view(a, reshape(a, shape=tuple([n for k, n in enumerate(a.shape) if k not in gone])))
+    return _reshaped(a, tuple([n for k, n in enumerate(a.shape) if k not in gone]))
 
 
 @implements(np.atleast_1d)
@@ -189,7 +206,7 @@ def np_meshgrid(*xi: Any, copy: Any = True, sparse: Any = False, indexing: Any =
 def np_transpose(a: Tensor, axes: Any = None) -> Tensor:
     """Permute the axes."""
     if axes is None:
-        return view(a, reversed_axes(a))
+        return view(a, reversed_axes(a), reversed_axes)
     order = axis_tuple("numpy.transpose", tuple(axes) if np.iterable(axes) else axes, a.ndim, "axes")
     if len(order) != a.ndim:
         raise AxisError(
@@ -199,7 +216,7 @@ def np_transpose(a: Tensor, axes: Any = None) -> Tensor:
             expected=f"all {a.ndim} axes",
             got=axes,
         )
-    return view(a, transpose(a, axes=order))
+    return _transposed(a, order)
 
 
 @implements(np.matrix_transpose)
@@ -224,7 +241,7 @@ def np_swapaxes(a: Tensor, axis1: Any, axis2: Any) -> Tensor:
     j = axis_index("numpy.swapaxes", axis2, a.ndim, "axis2")
     axes = list(range(a.ndim))
     axes[i], axes[j] = j, i
-    return view(a, transpose(a, axes=tuple(axes)))
+    return _transposed(a, tuple(axes))
 
 
 @implements(np.moveaxis)
@@ -243,7 +260,7 @@ def np_moveaxis(a: Tensor, source: Any, destination: Any) -> Tensor:
     axes = [k for k in range(a.ndim) if k not in sources]
     for target, k in sorted(zip(targets, sources, strict=True)):
         axes.insert(target, k)
-    return view(a, transpose(a, axes=tuple(axes)))
+    return _transposed(a, tuple(axes))
 
 
 @implements(np.rollaxis)
@@ -261,7 +278,8 @@ def np_rollaxis(a: Tensor, axis: Any, start: Any = 0) -> Tensor:
 @implements(np.flip)
 def np_flip(m: Tensor, axis: Any = None) -> Tensor:
     """Reverse the order along axes."""
-    return view(m, flip(m, axis=tuple(sorted(axis_tuple("numpy.flip", axis, m.ndim)))))
+    axes = tuple(sorted(axis_tuple("numpy.flip", axis, m.ndim)))
+    return view(m, flip(m, axis=axes), partial(flip, axis=axes))
 
 
 @implements(np.fliplr)
