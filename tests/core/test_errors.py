@@ -19,6 +19,8 @@ from gradloom import errors
 from gradloom.errors import GradloomError
 from gradloom.executor import SerialExecutor, executors
 from gradloom.op import Op, define, get_op, unregister
+from gradloom.simplify.builder import Rule, rebuild, rule_table
+from gradloom.simplify.check import CheckingBuilder
 
 X = np.array([0.5, -1.25, 2.0])
 
@@ -56,6 +58,15 @@ def without_kernel() -> None:
         unregister("test_without_kernel")
 
 
+def broken_rewrite() -> None:
+    """Check a rule of `simplify` that is wrong."""
+
+    def sum_to_first(g: Any, op: Any, args: Any, attrs: Any, spec: Any, k: int) -> Any:
+        return args[0]
+
+    rebuild(gl.make_graph(lambda x: x + np.sin(x))(X), CheckingBuilder(rule_table([Rule(sum_to_first, "add")])))
+
+
 #: What raises each class, and which of its fields are filled.
 RAISED: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "ShapeError": (lambda: gl.grad(lambda x: np.sum(x + np.ones(4)))(X), ("op", "location")),
@@ -72,6 +83,7 @@ RAISED: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "TraceEndedError": (lambda: leak() + 1.0, ("expected", "remedy", "location")),
     "AliasError": (lambda: gl.grad(in_place_on_a_view)(X), ("remedy", "location")),
     "BackendError": (lambda: gl.jit(np.sin, backend="nope"), ("expected", "got", "remedy", "location")),
+    "RewriteError": (broken_rewrite, ("op", "expected", "got", "remedy", "location")),
     "PluginError": (lambda: executors.add("serial", SerialExecutor, "the test"), ("location",)),
 }
 CLASSES = [name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, GradloomError)]
