@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from gradloom.doctor import Row, Table, backends, broken, schedulers
+from gradloom.doctor import Row, Table, backends, broken, compilers, schedulers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,8 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
         "doctor",
-        help="show backends and schedulers, and why some cannot run",
-        description="Show backends and schedulers, and why some cannot run. Exit status 1 if a plugin is broken.",
+        help="show backends, compilers and schedulers, and why some cannot run",
+        description="Show what is installed, and why some of it cannot run. Exit status 1 if a plugin is broken.",
     )
     parser.parse_args(arguments)
     return doctor()
@@ -26,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def doctor() -> int:
     """Print versions and tables; return 1 if a plugin is broken, else 0."""
-    tables = {"backends": backends(), "schedulers": schedulers()}
-    names = ("gradloom", "numpy", "pluggy")
+    tables = {"backends": backends(), "compilers": compilers(), "schedulers": schedulers()}
+    names = ("gradloom", "numpy", "pluggy", "llvmlite")
     print(", ".join([*(f"{name} {_version(name)}" for name in names), f"Python {platform.python_version()}"]))
     for title, table in tables.items():
         print()
@@ -39,7 +39,7 @@ def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "(not installed as a distribution)"
+        return "(not installed)"
 
 
 def _print(title: str, table: Table) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from gradloom.backend import backends as registered_backends
+from gradloom.compiler import compilers as registered_compilers
 from gradloom.discovery import Status, plugins, reason
 from gradloom.executor import executors as registered_executors
 from gradloom.registry import Registry
 
 
 class Row(NamedTuple):
-    """The state of one backend, scheduler or plugin.
+    """The state of one backend, compiler, scheduler or plugin.
 
     ``status`` is ``"ready"``, ``"unavailable"`` (it works, but not here) or ``"broken"``;
     ``reason`` says why it is not ready and what to do, and is empty where it is.
@@ -60,6 +61,11 @@ def backends() -> Table:
     ['ready']
     """
     return Table([*_registered(registered_backends), *kept_out()])
+
+
+def compilers() -> Table:
+    """Return every compiler, as `backends` does."""
+    return Table(_registered(registered_compilers))
 
 
 def schedulers() -> Table:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from gradloom.compiler import AbstractCompiler
 from gradloom.hookspecs import hookimpl
 
+__all__ = ["gradloom_compilers"]
+
 
 @hookimpl
 def gradloom_compilers(register: Callable[[str, Callable[[], AbstractCompiler]], None]) -> None:

@@ -18,7 +18,7 @@ TESTS = [path.read_text() for path in (ROOT / "tests" / "plugins").glob("test_*.
 
 
 def test_there_are_hooks() -> None:
-    assert {"gradloom_backends", "gradloom_executors", "gradloom_ops"} <= set(HOOKS)
+    assert {"gradloom_backends", "gradloom_compilers", "gradloom_executors", "gradloom_ops"} <= set(HOOKS)
 
 
 @pytest.mark.parametrize("name", HOOKS)

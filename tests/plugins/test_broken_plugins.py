@@ -59,7 +59,7 @@ KEPT_OUT = [
         "no_hook",
         "def gradloom_backends(register): ...",
         "the plugin implements no hook; expected: a function marked with gradloom.hookspecs.hookimpl, "
-        "named one of ['gradloom_backends', 'gradloom_executors', 'gradloom_ops']",
+        "named one of ['gradloom_backends', 'gradloom_compilers', 'gradloom_executors', 'gradloom_ops']",
     ),
     Broken(
         "taken_backend_name",
@@ -136,6 +136,9 @@ def test_nothing_of_a_broken_plugin_stays_behind(site: SitePackages) -> None:
         def gradloom_backends(register): register("foo_backend", lambda: None)
 
         @hookimpl
+        def gradloom_compilers(register): register("foo_compiler", lambda: None)
+
+        @hookimpl
         def gradloom_executors(register): register("foo_executor", SerialExecutor)
 
         @hookimpl
@@ -147,11 +150,13 @@ def test_nothing_of_a_broken_plugin_stays_behind(site: SitePackages) -> None:
     done = site.run(
         """
         from gradloom.backend import backends
+        from gradloom.compiler import compilers
         from gradloom.discovery import plugins
         from gradloom.executor import executors
         from gradloom.op import ops
         print([status.reason for status in plugins.status() if status.name == "foo"])
-        print([name for table in (backends.entries(), executors.entries(), ops) for name in table if "foo" in name])
+        tables = backends.entries(), compilers.entries(), executors.entries(), ops
+        print([name for table in tables for name in table if "foo" in name])
         """
     )
     assert done.stdout == "['RuntimeError: too late']\n[]\n", done.stderr

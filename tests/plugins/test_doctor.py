@@ -30,6 +30,8 @@ def test_doctor_is_healthy(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "backends\n" in out
+    assert "compilers\n" in out
+    assert "llvm  gradloom  ready" in out
     assert "schedulers\n" in out
     assert "numpy   gradloom  ready" in out or "numpy  gradloom  ready" in out
 
