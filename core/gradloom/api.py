@@ -128,6 +128,18 @@ def elementwise_grad(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..
     argnums : int or sequence of int, default 0
         Positions of the arguments to differentiate.
 
+    Returns
+    -------
+    callable
+        Takes what ``f`` takes; returns the derivative, of the shape and dtype of the argument.
+
+    Raises
+    ------
+    OutputError
+        If ``f`` does not return one real array.
+    DTypeError, ArgumentError
+        As in `value_and_grad`.
+
     Examples
     --------
     >>> import numpy as np
@@ -156,6 +168,7 @@ def normalise_argnums(transform: str, argnums: ArgNums, count: int) -> tuple[int
                 argument="argnums",
                 expected=f"one or several positions (int) of the {count} positional arguments",
                 got=repr(argnums),
+                remedy="pass the arguments to differentiate by position, not by keyword",
             )
     positions = tuple([n % count for n in given])
     if len(set(positions)) < len(positions) or not positions:
@@ -165,6 +178,7 @@ def normalise_argnums(transform: str, argnums: ArgNums, count: int) -> tuple[int
             argument="argnums",
             expected="one or more different positions",
             got=repr(argnums),
+            remedy="leave out repeated positions; -1 is the last one",
         )
     return positions
 
@@ -227,8 +241,10 @@ def _split_aux(name: str, out: Any) -> tuple[Any, Any]:
         raise OutputError(
             "with has_aux=True the function must return (value, aux)",
             op=name,
+            argument="output",
             expected="a tuple of two",
             got=describe(out),
+            remedy="return (value, aux), or leave out has_aux",
         )
     return out
 
@@ -240,6 +256,7 @@ def _outputs(trace: Trace, name: str, out: Any, aux: Any, has_aux: bool) -> tupl
             raise OutputError(
                 "the function must return one real array",
                 op=name,
+                argument="output",
                 expected="a float array",
                 got=describe(out),
                 remedy="use gl.vjp or gl.jacobian for several or complex outputs",

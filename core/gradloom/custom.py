@@ -24,6 +24,11 @@ def stop_gradient(x: Any) -> Any:
     x : array, number, or a container of them
         Outside a trace it is returned as it is.
 
+    Returns
+    -------
+    array, number, or a container of them
+        The same values in the same containers.
+
     Examples
     --------
     >>> import gradloom as gl

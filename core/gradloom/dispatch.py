@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,29 +20,45 @@ Function = Callable[..., Any]
 
 _FUNCTIONS: dict[Any, Function] = {}
 _CREATIONS: dict[Any, Function] = {}
-UFUNCS: dict[np.ufunc, Function] = {}
+_UFUNCS: dict[np.ufunc, Function] = {}
+#: The op or traced counterpart of each ufunc, read-only; `implements` and `implements_ufunc` add to it.
+UFUNCS: Mapping[np.ufunc, Function] = MappingProxyType(_UFUNCS)
 _CHANGES: dict[np.ufunc, Function] = {}
 _SPECIAL: dict[str, Op] = {}
 _REDUCTIONS: dict[np.ufunc, Function] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
 _REDUCTIONS |= {np.logical_or: np.any, np.logical_and: np.all}
 _ACCUMULATIONS: dict[np.ufunc, Function] = {np.add: np.cumsum, np.multiply: np.cumprod}
 
-#: Array methods and properties that are a NumPy function of the array.
-METHODS: dict[str, Function] = {
-    name: getattr(np, name)
-    for name in (
-        "all any argmax argmin argsort clip conj cumprod cumsum diagonal dot max mean min nonzero prod ptp "
-        "ravel repeat reshape round sort squeeze std sum swapaxes take trace transpose var"
-    ).split()
-}
-METHODS |= {"conjugate": np.conjugate, "flatten": np.ravel, "astype": np.astype}
-PROPERTIES: dict[str, Function] = {
-    "T": np.transpose,
-    "mT": np.matrix_transpose,
-    "real": np.real,
-    "imag": np.imag,
-    "flat": np.ravel,
-}
+_SAME_NAMES = (
+    "all any argmax argmin argsort clip conj cumprod cumsum diagonal dot max mean min nonzero prod ptp "
+    "ravel repeat reshape round sort squeeze std sum swapaxes take trace transpose var"
+).split()
+#: Array methods, and properties, that are a NumPy function of the array.
+METHODS: Mapping[str, Function] = MappingProxyType(
+    {name: getattr(np, name) for name in _SAME_NAMES}
+    | {"conjugate": np.conjugate, "flatten": np.ravel, "astype": np.astype}
+)
+PROPERTIES: Mapping[str, Function] = MappingProxyType(
+    {"T": np.transpose, "mT": np.matrix_transpose, "real": np.real, "imag": np.imag, "flat": np.ravel}
+)
+
+
+def _add(table: dict[Any, Any], key: Any, value: Any, name: str, by: str) -> None:
+    """Add to a table; what is there already stays, and a second one raises."""
+    taken = table.setdefault(key, value)
+    if taken is not value:
+        raise ArgumentError(
+            f"{name} has a traced counterpart already",
+            op=by,
+            argument=name,
+            expected="a function that has none yet",
+            got=f"a second one by {_owner(value)}, beside that of {_owner(taken)}",
+            remedy="change the counterpart that is there",
+        )
+
+
+def _owner(value: Any) -> str:
+    return str(value.spec.__module__ if isinstance(value, Op) else value.__module__)
 
 
 def implements(*functions: Any) -> Callable[[Function], Function]:
@@ -52,10 +69,8 @@ def implements(*functions: Any) -> Callable[[Function], Function]:
 
     def register(implementation: Function) -> Function:
         for function in dict.fromkeys(functions):  # NumPy's aliases are one object
-            table: dict[Any, Function] = UFUNCS if isinstance(function, np.ufunc) else _FUNCTIONS
-            if function in table:
-                raise ArgumentError(f"{name_of(function)} has a traced counterpart already", op="implements")
-            table[function] = implementation
+            table: dict[Any, Function] = _UFUNCS if isinstance(function, np.ufunc) else _FUNCTIONS
+            _add(table, function, implementation, name_of(function), "implements")
         return implementation
 
     return register
@@ -65,7 +80,8 @@ def implements_creation(*functions: Any) -> Callable[[Function], Function]:
     """Register what creates a tensor for ``function(..., like=tensor)``, which it takes first."""
 
     def register(implementation: Function) -> Function:
-        _CREATIONS.update(dict.fromkeys(functions, implementation))
+        for function in dict.fromkeys(functions):
+            _add(_CREATIONS, function, implementation, name_of(function), "implements_creation")
         return implementation
 
     return register
@@ -75,7 +91,7 @@ def implements_at(ufunc: np.ufunc) -> Callable[[Function], Function]:
     """Register what returns the array that ``ufunc.at(array, index, values)`` makes of one."""
 
     def register(implementation: Function) -> Function:
-        _CHANGES[ufunc] = implementation
+        _add(_CHANGES, ufunc, implementation, f"{name_of(ufunc)}.at", "implements_at")
         return implementation
 
     return register
@@ -84,15 +100,15 @@ def implements_at(ufunc: np.ufunc) -> Callable[[Function], Function]:
 def implements_ufunc(op: Op, *ufuncs: np.ufunc, special: str | None = None) -> Op:
     """Map NumPy ufuncs, and a ufunc of scipy.special by name, to an op."""
     for ufunc in ufuncs:
-        UFUNCS[ufunc] = op
+        _add(_UFUNCS, ufunc, op, name_of(ufunc), "implements_ufunc")
     if special is not None:
-        _SPECIAL[special] = op
+        _add(_SPECIAL, special, op, f"scipy.special.{special}", "implements_ufunc")
     return op
 
 
 def supported() -> frozenset[str]:
     """Return the names of the NumPy functions and ufuncs that have a traced counterpart."""
-    return frozenset(name_of(f) for f in (*_FUNCTIONS, *UFUNCS))
+    return frozenset(name_of(f) for f in (*_FUNCTIONS, *_UFUNCS))
 
 
 def name_of(function: Any) -> str:
@@ -164,7 +180,7 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: di
     """Serve ``__array_ufunc__``."""
     if method != "__call__":
         return _call_ufunc_method(ufunc, method, inputs, kwargs)
-    implementation = UFUNCS.get(ufunc) or _special(ufunc)
+    implementation = _UFUNCS.get(ufunc) or _special(ufunc)
     dtype = None
     if kwargs:
         dtype = kwargs.pop("dtype", None)

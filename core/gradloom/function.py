@@ -24,7 +24,14 @@ _PLAIN = frozenset({np.ndarray, float, int, bool, complex, str, type(None)})
 def require_callable(transform: str, f: Any) -> None:
     """Raise unless the first argument of a transform is a function."""
     if not callable(f):
-        raise ArgumentError("the first argument must be a function", op=transform, got=describe(f))
+        raise ArgumentError(
+            "the first argument must be a function",
+            op=transform,
+            argument="f",
+            expected="a function of arrays and numbers, written with NumPy",
+            got=describe(f),
+            remedy=f"pass the function itself, not what it returns: gl.{transform}(f)",
+        )
 
 
 def new_trace(latest: Latest | None = None) -> Trace:
@@ -125,18 +132,24 @@ def output_ids(trace: Trace, transform: str, tree: Any) -> tuple[tuple[int, ...]
                 argument="output" + paths(structure)[k],
                 expected="an array or a number",
                 got=describe(value),
+                remedy="return arrays and numbers in tuples, lists and dicts; compute the rest outside",
             )
         ids.append(trace.lift(value))
     if not values:
         raise OutputError(
-            "the function returned nothing", op=transform, expected="an array or a number", got=repr(tree)
+            "the function returned nothing",
+            op=transform,
+            argument="output",
+            expected="an array or a number",
+            got=repr(tree),
+            remedy="end the function with a return statement",
         )
     return tuple(ids), structure
 
 
 def scalar_output(trace: Trace, transform: str, out: Any) -> int:
     """Return the node of a real scalar output, or raise."""
-    remedy = None
+    remedy = "return a 0-d array or a float"
     if isinstance(out, Handle) or spec_of(out) is not None:
         index = trace.lift(out)
         spec = trace.specs[index]

@@ -45,6 +45,13 @@ def jacobian(f: Callable[..., Any], argnums: ArgNums = 0, mode: Mode | None = No
         ``(*output shape, *argument shape)``. Containers nest: those of the output outside,
         those of the argument inside.
 
+    Raises
+    ------
+    OutputError, DTypeError
+        If an output or an argument to differentiate is not of a float or complex dtype.
+    ArgumentError
+        If ``mode`` is unknown or ``argnums`` out of range.
+
     Notes
     -----
     The forward run is shared; the rest costs ``min(outputs, inputs)`` times a small multiple
@@ -104,6 +111,11 @@ def hessian(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
     callable
         Takes what ``f`` takes; returns an array of shape ``(*argument shape, *argument
         shape)`` for each pair of arguments.
+
+    Raises
+    ------
+    OutputError, DTypeError, ArgumentError
+        As in `grad`.
 
     Notes
     -----

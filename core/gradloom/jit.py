@@ -88,6 +88,13 @@ def make_graph(f: Callable[..., Any]) -> Callable[..., Graph]:
         Takes what ``f`` takes; returns a `gradloom.graph.Graph`. Arrays that ``f`` closes
         over are inputs after the arguments.
 
+    Raises
+    ------
+    ConcreteValueError
+        If ``f`` asks for a value while it is traced.
+    ArgumentError
+        If an argument is neither an array nor a number.
+
     Examples
     --------
     >>> import numpy as np

@@ -257,6 +257,11 @@ def tensor(value: Any = None, *, shape: tuple[int, ...] = (), dtype: Any = None,
     Tensor
         Operators and NumPy functions on it build the graph; `compute` runs it.
 
+    Raises
+    ------
+    ArgumentError
+        If ``value`` is neither an array nor a number, or is a tensor of a running trace.
+
     Examples
     --------
     >>> import gradloom as gl

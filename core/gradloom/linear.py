@@ -150,6 +150,13 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     pullback : callable
         Takes a cotangent like ``out``; returns a tuple, one result per primal and like it.
 
+    Raises
+    ------
+    DTypeError, OutputError
+        If a primal or an output is not of a float or complex dtype.
+    ArgumentError, ShapeError
+        From the pullback, if a cotangent does not fit ``out``.
+
     Notes
     -----
     What the pullback needs of the forward run is kept until ``pullback`` is dropped.
@@ -194,6 +201,13 @@ def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., 
         Takes one tangent per primal; returns the tangent of ``out``. The forward run is not
         repeated.
 
+    Raises
+    ------
+    DTypeError, OutputError
+        If a primal or an output is not of a float or complex dtype.
+    ArgumentError, ShapeError
+        From the pushforward, if tangents do not fit the primals.
+
     Examples
     --------
     >>> import numpy as np
@@ -230,6 +244,13 @@ def hvp(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
     callable
         Takes the arguments of ``f`` and then a vector like the differentiated argument (a
         tuple of them for a sequence ``argnums``); returns the product, alike.
+
+    Raises
+    ------
+    OutputError, DTypeError
+        As in `grad`.
+    ArgumentError, ShapeError
+        If there is no vector after the arguments, or it does not fit.
 
     Notes
     -----

@@ -44,6 +44,11 @@ def logsumexp(x: Array, axis: Axis = None, b: Array = None, keepdims: bool = Fal
     array
         Of the dtype of ``x`` (float64 for integers); ``-inf`` where all terms are zero.
 
+    Raises
+    ------
+    AxisError
+        If an axis is out of range or given twice.
+
     Notes
     -----
     The largest element is taken out of the sum, so that no exponential exceeds one. The
@@ -88,6 +93,11 @@ def softmax(x: Array, axis: Axis = None) -> Array:
     array, shape (...)
         Of the dtype of ``x`` (float64 for integers); NaN where all elements are ``-inf``.
 
+    Raises
+    ------
+    AxisError
+        If an axis is out of range or given twice.
+
     Examples
     --------
     >>> import numpy as np
@@ -114,6 +124,11 @@ def log_softmax(x: Array, axis: Axis = None) -> Array:
     -------
     array, shape (...)
         Of the dtype of ``x`` (float64 for integers).
+
+    Raises
+    ------
+    AxisError
+        If an axis is out of range or given twice.
 
     Examples
     --------
@@ -188,7 +203,7 @@ def multigammaln(a: Array, d: int) -> Array:
     --------
     >>> from gradloom.special import multigammaln
     >>> round(float(multigammaln(3.0, 2)), 12)
-    1.549413162825
+    1.550194993958
     """
     d = _order("multigammaln", "d", d, 1)
     if not isinstance(a, Handle):

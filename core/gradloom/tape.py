@@ -36,6 +36,14 @@ def gradients(y: Tensor, xs: Tensor | Sequence[Tensor]) -> list[Tensor]:
         If something is not a lazy tensor.
     DTypeError
         If something is not of a float or complex dtype.
+
+    Examples
+    --------
+    >>> import gradloom as gl
+    >>> x = gl.tensor(3.0)
+    >>> (slope,) = gl.gradients(x**2, x)
+    >>> gl.compute(slope, *gl.gradients(slope, x))
+    (np.float64(6.0), np.float64(2.0))
     """
     if isinstance(xs, Tensor):
         xs = [xs]

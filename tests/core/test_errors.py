@@ -15,8 +15,8 @@ import pytest
 import scipy.special
 
 import gradloom as gl
-from gradloom import errors
-from gradloom.errors import GradloomError
+from gradloom import dispatch, errors
+from gradloom.errors import ArgumentError, GradloomError
 from gradloom.executor import SerialExecutor, executors
 from gradloom.op import Op, define, get_op, unregister
 from gradloom.simplify.builder import Rule, rebuild, rule_table
@@ -307,3 +307,54 @@ def test_message_without_fields_is_one_line() -> None:
         "  remedy: r",
         "  at f.py:1",
     ]
+
+
+# -- registration of counterparts ------------------------------------------------------------
+
+
+def test_a_second_counterpart_is_refused() -> None:
+    def second(*args: object) -> None: ...
+
+    op = get_op("sin")
+    for register, name in [
+        (lambda: dispatch.implements(np.sum)(second), "numpy.sum"),
+        (lambda: dispatch.implements(np.power)(second), "numpy.power"),
+        (lambda: dispatch.implements_ufunc(op, np.cos), "numpy.cos"),
+        (lambda: dispatch.implements_ufunc(op, special="erf"), "scipy.special.erf"),
+        (lambda: dispatch.implements_creation(np.zeros)(second), "numpy.zeros"),
+        (lambda: dispatch.implements_at(np.add)(second), "numpy.add.at"),
+    ]:
+        with pytest.raises(ArgumentError, match=f"{name} has a traced counterpart already") as caught:
+            register()
+        assert caught.value.argument == name
+        assert "beside that of gradloom." in caught.value.got
+        assert caught.value.expected
+        assert caught.value.remedy
+    np.testing.assert_array_equal(gl.grad(np.cos)(0.0), 0.0)
+
+
+@pytest.mark.parametrize("table", [dispatch.METHODS, dispatch.PROPERTIES, dispatch.UFUNCS])
+def test_tables_of_counterparts_are_read_only(table: Any) -> None:
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        table[next(iter(table))] = None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: gl.grad(3.0),
+        lambda: gl.grad(np.sin, 2)(1.0),
+        lambda: gl.grad(np.multiply, (0, 0))(1.0, 2.0),
+        lambda: gl.grad(lambda x: x, has_aux=True)(1.0),
+        lambda: gl.grad(lambda x: None)(1.0),
+        lambda: gl.grad(lambda x: x + 1j)(1.0),
+        lambda: gl.vjp(lambda x: None, 1.0),
+        lambda: gl.vjp(lambda x: "text", 1.0),
+        lambda: gl.elementwise_grad(lambda x: (x, x))(1.0),
+    ],
+)
+def test_errors_of_gradient_functions_carry_every_field(call: Any) -> None:
+    with pytest.raises(GradloomError) as caught:
+        call()
+    for field in ("op", "argument", "expected", "got", "remedy"):
+        assert getattr(caught.value, field), field
