@@ -70,7 +70,8 @@ def fast_call(
         f" return {_packing(output, count(), namespace)}",
     ]
     exec("\n".join(lines), namespace)
-    call: Callable[[tuple[Any, ...]], Any] = namespace["call"]
+    # Without it among its own globals, the function needs no collector to go.
+    call: Callable[[tuple[Any, ...]], Any] = namespace.pop("call")
     return call
 
 

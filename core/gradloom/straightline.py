@@ -86,7 +86,7 @@ class StraightLine:
         self._filename = f"<plan {id(self):x}>"
         exec(compile(self.source, self._filename, "exec"), self._namespace)
         #: Takes one array per input and returns the list of outputs.
-        self.run: Callable[..., list[Any]] = self._namespace["run"]
+        self.run: Callable[..., list[Any]] = self._namespace.pop("run")
 
     def failed_step(self, error: BaseException) -> int | None:
         """Return the number of the step that an error passed through."""

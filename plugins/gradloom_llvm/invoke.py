@@ -98,7 +98,7 @@ def caller(
     for k, (shape, dtype) in enumerate(outs):
         namespace[f"shape{k}"], namespace[f"dtype{k}"] = shape, dtype
     exec("\n".join(lines), namespace)
-    made: Callable[..., Any] = namespace["kernel"]
+    made: Callable[..., Any] = namespace.pop("kernel")  # no cycle with its globals
     return made
 
 

@@ -351,7 +351,8 @@ def test_contexts_are_restored_after_errors() -> None:
 def test_threads_share_a_jitted_function() -> None:
     """Concurrent first calls, of several signatures, give what serial calls give."""
     w = np.arange(5000.0)
-    fast = gl.jit(gl.grad(lambda x, n: np.sum(np.sin(x) * w[: x.size] * n), 0))
+    gradient = gl.grad(lambda x, n: np.sum(np.sin(x) * w[: x.size] * n), 0)
+    fast, alone = gl.jit(gradient), gl.jit(gradient)
     barrier = threading.Barrier(8)
 
     def work(k: int) -> list[Any]:
@@ -361,9 +362,10 @@ def test_threads_share_a_jitted_function() -> None:
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(work, range(8)))
     for k, found in enumerate(results):
-        for i, gradient in enumerate(found):
-            size = 1 + (k + i) % 5
-            np.testing.assert_array_equal(gradient, np.cos(np.full(size, 0.1 * k)) * (w[:size] * (2.0 + i)))
+        for i, result in enumerate(found):
+            x, n = np.full(1 + (k + i) % 5, 0.1 * k), 2.0 + i
+            np.testing.assert_array_equal(result, alone(x, n))
+            np.testing.assert_allclose(result, np.cos(x) * w[: x.size] * n, rtol=1e-15)
     assert w.flags.writeable
 
 
