@@ -303,6 +303,8 @@ class _Run:
             exponent = float(literal[0])
             if exponent in POWERS:
                 return integer_power(self.body, out, args[0], int(exponent))
+            if exponent == 0.5:  # as in NumPy, also at -0.0 and -inf
+                return self.body.intrinsic("sqrt", out, args[0])
         return self.body.math("power", out, *args)
 
     def _dtype(self, i: int) -> DType:

@@ -185,9 +185,9 @@ class _Writer:
             return lambda a, b: emit(square, a)
         if value == 3.0:
             return lambda a, b: emit(multiply, emit(square, a), a)
-        if value == -1.0:
-            reciprocal = OPCODES["reciprocal", "f"]
-            return lambda a, b: emit(reciprocal, a)
+        if value in (-1.0, 0.5):  # a root as in NumPy, also at -0.0 and -inf
+            opcode = OPCODES["reciprocal" if value < 0 else "sqrt", "f"]
+            return lambda a, b: emit(opcode, a)
         number, call = self.functions.setdefault("power", len(self.functions)), OPCODES["call", "ff"]
         return lambda a, b: emit(call, a, b, number)
 
