@@ -10,58 +10,25 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Collection
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from gradloom.backend import spec_of
 from gradloom.errors import ArgumentError, GradloomError, TraceEndedError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, literal_key
+from gradloom.handle import ENDED, Abstract, Handle, innermost, listed_array
 from gradloom.op import Op, get_op
 from gradloom.refusals import abstract_value, not_an_array, trace_ended
 from gradloom.source import USER_FILES, RawSource, Source, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
 
+__all__ = ["COPY_LIMIT", "Abstract", "Handle", "Trace", "innermost", "resume"]
+
 _LEVELS = itertools.count(1)
 #: Arrays up to this many bytes are copied when captured; larger ones are write-protected
 #: while the trace lasts, so that changing them between two uses cannot go unnoticed.
 COPY_LIMIT = 16_384
-
-
-class Abstract:
-    """The value of an input that is known only by its spec (under `jit`, say)."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-
-
-class Handle:
-    """What a trace gives out for a value; `Tensor` is its one subclass for users."""
-
-    __slots__ = ("_index", "_memory", "_trace", "spec")
-
-    _trace: Any
-    #: Id of the node in its trace.
-    _index: Any
-    spec: Spec
-    #: What it shares with others, for `gradloom.alias`.
-    _memory: Any
-
-    def __init__(self, trace: Any, index: Any, spec: Any) -> None:
-        self._trace = trace
-        self._index = index
-        self.spec = spec
-        self._memory = None
-
-
-class _Ended(list[Any]):
-    """Stands in for the node list of a trace that has ended."""
-
-    def append(self, node: Any) -> NoReturn:
-        raise trace_ended()
-
-
-_ENDED = _Ended()
 
 
 class Trace:
@@ -149,9 +116,6 @@ class Trace:
         elif len(args) == 2 and type(args[0]) is type(args[1]) is handle and args[0]._trace is args[1]._trace is self:
             ids, specs = (args[0]._index, args[1]._index), (args[0].spec, args[1].spec)
             literal = False
-        elif len(args) == 2 and type(args[1]) in PYTHON_SCALARS and type(args[0]) is handle and args[0]._trace is self:
-            ids, specs = (args[0]._index, args[1]), (args[0].spec, PYTHON_SCALARS[type(args[1])])
-            literal = True
         else:
             ids, specs, literal = self._lift_all(args, op)
         found = op.known.get((specs, attrs))
@@ -229,7 +193,11 @@ class Trace:
         if found is not None:
             return found
         if type(value) is int:
-            self._check_range(value, dtype)
+            try:
+                dtype.type(value)
+            except OverflowError as error:
+                message = "a Python integer is out of range"
+                raise ArgumentError(message, op="literal", expected=str(dtype), got=repr(value)) from error
         elif type(value) is bool:  # unlike numbers it is not weak, which the node does not show
             self.diverge()
         spec = recent_spec((), dtype)
@@ -239,15 +207,6 @@ class Trace:
         self.literal_keys.append(key[1])
         self._literals[key] = index
         return index
-
-    @staticmethod
-    def _check_range(value: int, dtype: Any) -> None:
-        try:
-            dtype.type(value)
-        except OverflowError as error:
-            raise ArgumentError(
-                "a Python integer is out of range", op="literal", expected=str(dtype), got=repr(value)
-            ) from error
 
     def protect(self, value: Any) -> None:
         """Write-protect an array while the trace lasts."""
@@ -309,7 +268,7 @@ class Trace:
             if value._trace is self:
                 index: int = value._index
                 return index
-            if value._trace.nodes is _ENDED:
+            if value._trace.nodes is ENDED:
                 raise trace_ended()
             if value._trace.level > self.level:
                 raise TraceEndedError(
@@ -320,7 +279,7 @@ class Trace:
             return self._capture((id(value._trace), value._index), value.spec, value)
         spec = spec_of(value)
         if spec is None:
-            array = _as_array(value)
+            array = listed_array(value)
             if array is None:
                 raise self._located(not_an_array(value), op)
             return self.lift(array, op)
@@ -375,7 +334,7 @@ class Trace:
 
     def end(self) -> None:
         """End the trace: its tensors raise from now on, and captured arrays are released."""
-        self.nodes = _ENDED
+        self.nodes = ENDED
         self.evaluate = None
         self.values.clear()
         while self._frozen:
@@ -385,7 +344,7 @@ class Trace:
 
     def demand(self, index: int, action: str) -> Any:
         """Return the value of a node now, for ``action`` (``"bool()"``, say)."""
-        if self.nodes is _ENDED:
+        if self.nodes is ENDED:
             raise trace_ended()
         if self.evaluate is None:
             reasons = [v.reason for v in self.input_values.values() if isinstance(v, Abstract)]
@@ -394,7 +353,7 @@ class Trace:
 
     def carries_gradient(self, index: int) -> bool:
         """Return whether a node depends smoothly on an input that is being differentiated."""
-        if self.nodes is _ENDED:
+        if self.nodes is ENDED:
             raise trace_ended()
         seen = {index}
         stack = [index]
@@ -423,17 +382,6 @@ class Trace:
         return error
 
 
-def _as_array(value: Any) -> np.ndarray[Any, Any] | None:
-    """Return a list or tuple of numbers as an array, as NumPy does with operands; None for anything else."""
-    if not isinstance(value, (list, tuple)):
-        return None
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError):  # tensors inside, or rows of several lengths
-        return None
-    return None if spec_of(array) is None else array
-
-
 def resume(graph: Graph, handle: type[Handle]) -> Trace:
     """Return a trace that continues a finished graph, for transforms that append to it."""
     trace = Trace(handle)
@@ -449,12 +397,3 @@ def resume(graph: Graph, handle: type[Handle]) -> Trace:
             value = trace.scalars[i] = graph.literals[attrs[1]]
             trace._literals[attrs[0].dtype.num, literal_key(value)] = i
     return trace
-
-
-def innermost(values: Any) -> Any:
-    """Return the trace of the highest level among some values, or None."""
-    found = None
-    for value in values:
-        if isinstance(value, Handle) and (found is None or value._trace.level > found.level):
-            found = value._trace
-    return found
