@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 import uuid
 from collections.abc import Sequence
@@ -104,7 +105,28 @@ def run_block(count: int, values: Sequence[Any], others: Sequence[Any]) -> Block
     compute, *rest = values
     known = others[0].partials if others else ()
     found = compute([unpack(value) for value in (*rest, *known)])
+    for value in rest:
+        release_pages(value)
     return Block(tuple(found[:count]), tuple(found[count:]))
+
+
+def release_pages(array: Any) -> None:
+    """Let the system take back the pages of a mapped file that a block has read, so that memory stays small.
+
+    Only where the file is mapped read-only: there, what is read again comes from the file again.
+    """
+    if type(array) not in (np.ndarray, np.memmap) or array.nbytes < mmap.PAGESIZE or array.flags.writeable:
+        return
+    base = array
+    while isinstance(base.base, np.ndarray):
+        base = base.base
+    mapped = base.base
+    if not isinstance(mapped, mmap.mmap) or base.flags.writeable or not hasattr(mapped, "madvise"):
+        return
+    origin = np.frombuffer(mapped, np.uint8).ctypes.data
+    low, high = np.lib.array_utils.byte_bounds(array)
+    start = (low - origin) // mmap.PAGESIZE * mmap.PAGESIZE
+    mapped.madvise(mmap.MADV_DONTNEED, start, high - origin - start)
 
 
 def combine(kinds: tuple[Combine, ...], values: Sequence[Any], others: Sequence[Block]) -> Block:
