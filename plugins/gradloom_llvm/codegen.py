@@ -12,7 +12,9 @@ of one thread. Sizes and strides stand in ``n``, so one kernel serves arrays of 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import threading
+from collections import OrderedDict
+from typing import Any, NamedTuple
 
 from gradloom_llvm import vectormath
 from gradloom_llvm.combining import identity
@@ -30,7 +32,29 @@ class Code(NamedTuple):
 
 
 def generate(loops: Loops, vector_bytes: int, strided: frozenset[tuple[int, int]]) -> Code:
-    """Return the code of a region's loops; the parameters are those of `Function`."""
+    """Return the code of a region's loops; the parameters are those of `Function`.
+
+    Loops that differ in sizes alone have the same code, which is written once.
+    """
+    key = loops.form(), vector_bytes, strided
+    with _LOCK:
+        code = _RECENT.get(key)
+    if code is None:
+        code = _write(loops, vector_bytes, strided)
+        with _LOCK:
+            _RECENT[key] = code
+            if len(_RECENT) > MAX_RECENT:
+                _RECENT.popitem(last=False)
+    return code
+
+
+#: How many codes are remembered.
+MAX_RECENT = 512
+_RECENT: OrderedDict[Any, Code] = OrderedDict()
+_LOCK = threading.Lock()
+
+
+def _write(loops: Loops, vector_bytes: int, strided: frozenset[tuple[int, int]]) -> Code:
     function = Function(loops, vector_bytes, strided)
     for t, phase in enumerate(loops.phases):
         _phase(function, t, phase)

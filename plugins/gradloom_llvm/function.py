@@ -91,6 +91,23 @@ class Function:
         less = self.emit(f"icmp ult i64 {a}, {b}")
         return self.emit(f"select i1 {less}, i64 {a}, i64 {b}")
 
+    def literal(self, i: int, lanes: int) -> str:
+        """Return a literal that the code reads, in every lane."""
+        dtype = self.loops.literals[i][1]
+        kind, _ = TYPES[dtype.name]
+        word = self.number("literal", i)
+        if dtype.kind == "f":
+            word = self._in_entry(("value", i), f"bitcast i64 {word} to double")
+            if kind == "float":
+                word = self._in_entry(("float", i), f"fptrunc double {word} to float")
+        elif kind != "i64":
+            word = self._in_entry(("value", i), f"trunc i64 {word} to {kind}")
+        vector, zeros = f"<{lanes} x {kind}>", ", ".join(["i32 0"] * lanes)
+        first = self._in_entry(("first", i, lanes), f"insertelement {vector} poison, {kind} {word}, i64 0")
+        return self._in_entry(
+            ("splat", i, lanes), f"shufflevector {vector} {first}, {vector} poison, <{lanes} x i32> <{zeros}>"
+        )
+
     # -- numbers and addresses ---------------------------------------------------------------
 
     def _in_entry(self, key: Any, text: str) -> str:

@@ -104,6 +104,9 @@ class _Layout:
     def _number(self, word: str, *key: Any) -> int:
         if word == "combiner":
             return combiner(*key)
+        if word == "literal":
+            value, dtype = self.loops.literals[key[0]]
+            return int(np.float64(dtype.type(value)).view(np.int64) if dtype.kind == "f" else dtype.type(value))
         if word == "chunks":
             return self.chunks
         if word in ("rows", "chunk", "block"):

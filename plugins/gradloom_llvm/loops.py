@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, final
 import numpy as np
 
 from gradloom.axes import Combine
-from gradloom.graph import INPUT, LITERAL, Graph
+from gradloom.graph import INPUT, LITERAL, Graph, literal_key
 from gradloom.labels import known_axes, label_axes
 from gradloom.op import Op
 
@@ -44,6 +44,11 @@ class Value(NamedTuple):
 
     dtype: DType
     labels: Labels
+
+
+def is_written(literal: Any) -> bool:
+    """Return whether a literal stands in the code itself; others, such as 1 / n, are numbers that it reads."""
+    return not np.isfinite(literal) or abs(literal) in (0, 0.5, 1, 2, 3, 4)
 
 
 @final
@@ -336,6 +341,17 @@ class Loops:
             places[i] = "workspace"
         elif places[i] == "register":
             places[i] = "block"
+
+    def form(self) -> Any:
+        """Return what the loops are but for sizes: equal forms have equal code."""
+        return (
+            tuple([(i, v.dtype.name, v.labels) for i, v in self.values.items()]),
+            tuple([(i, literal_key(v) if is_written(v) else None, d.name) for i, (v, d) in self.literals.items()]),
+            tuple([(p.row, tuple([(n.labels, tuple(n.statements)) for n in p.nests])) for p in self.phases]),
+            tuple(self.places.items()),
+            tuple(self.overwritten.items()),
+            (self.region.inputs, tuple(self.outputs), self.row),
+        )
 
     def is_row_sum(self, i: int) -> bool:
         """Return whether a value is reduced over the rows."""

@@ -9,7 +9,7 @@ import numpy as np
 from gradloom_llvm.combining import combine_lanes, combine_values, identity
 from gradloom_llvm.elementwise import EMITTERS, TYPES, Body, annihilating, cast, constant, integer_power
 from gradloom_llvm.function import Function
-from gradloom_llvm.loops import Nest, Statement
+from gradloom_llvm.loops import Nest, Statement, is_written
 from gradloom_llvm.memory import load, store
 
 DType = np.dtype[Any]
@@ -314,7 +314,9 @@ class _Run:
     def _read(self, i: int) -> str:
         literal = self.loops.literals.get(i)
         if literal is not None:
-            return self.body.splat(literal[0], literal[1])
+            if is_written(literal[0]):
+                return self.body.splat(literal[0], literal[1])
+            return self.owner.function.literal(i, self.body.lanes)
         if i not in self.known:
             self.known[i] = self._load(i)
         return self.known[i]
