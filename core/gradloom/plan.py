@@ -239,7 +239,7 @@ class _Lowering:
     def _steps(self) -> list[Step]:
         graph = self.graph
         nodes = graph.nodes
-        steps = []
+        steps: list[Step] = []
         for i, drop in zip(self._order, self._drops(), strict=True):
             op, inputs, attrs = nodes[i]
             kernel, keywords = self._kernel(op, attrs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from importlib.util import find_spec
 from typing import Any, final
 
 from gradloom.blas import one_thread_each
+from gradloom.compiler import kernel_threads
 from gradloom.executor import AbstractExecutor
 from gradloom.plan import Plan
 from gradloom.source import RawSource
@@ -20,6 +22,12 @@ from gradloom.tasks import Failures, Schedule, available_cores, cut, decide, ste
 
 #: Whether this thread runs a task.
 _INSIDE: ContextVar[bool] = ContextVar("gradloom_inside_task", default=False)
+
+
+def inside_worker() -> bool:
+    """Return whether this thread runs a task of a distributed worker."""
+    module = sys.modules.get("distributed.worker")
+    return module is not None and getattr(module.thread_state, "execution_state", None) is not None
 
 
 @final
@@ -65,7 +73,7 @@ class ThreadsExecutor(AbstractExecutor):
         schedule = self._always(plan) if self.always else decision.schedule
         with one_thread_each() if decision.one_thread else nullcontext():
             # Inside a task all threads are taken already.
-            if schedule is None or _INSIDE.get():
+            if schedule is None or _INSIDE.get() or inside_worker():
                 return plan.run(inputs, sources)
             return _Run(schedule, plan, inputs, sources).finish(self._pool())
 
@@ -134,6 +142,7 @@ class _Run:
 
     def _work(self, t: int) -> None:
         _INSIDE.set(True)
+        kernel_threads.set(1)
         schedule = self.schedule
         with self._changed:
             self._active += 1
