@@ -146,6 +146,9 @@ class _Partition:
             if op is INPUT or op is LITERAL or not self.live[i]:
                 continue
             stands_for = tuple(dict.fromkeys([k for j in inputs for k in sources.get(j, (j,))]))
+            for j in inputs:
+                if j in sources and nodes[j][0] is not LITERAL:
+                    self.forms[i] &= self.forms[j]  # which goes wherever this node goes
             inside = bool(self.forms[i])
             if inside and self.forms[i] & 1 and (not stands_for or op.name in _VIEWS):
                 sources[i] = stands_for
