@@ -9,7 +9,7 @@ from typing import Any
 
 from gradloom.backend import backends
 from gradloom.errors import ArgumentError, BackendError
-from gradloom.executor import AbstractExecutor, SerialExecutor, executors
+from gradloom.executor import AbstractExecutor, AutoExecutor, executors
 from gradloom.refusals import describe
 from gradloom.registry import Registry
 
@@ -17,7 +17,7 @@ from gradloom.registry import Registry
 BACKEND: ContextVar[str | None] = ContextVar("gradloom_backend", default=None)
 #: The executor that was chosen, if any.
 EXECUTOR: ContextVar[AbstractExecutor | None] = ContextVar("gradloom_executor", default=None)
-_SERIAL = SerialExecutor()
+_AUTO = AutoExecutor()
 
 
 @contextmanager
@@ -180,5 +180,5 @@ def current_backend() -> str | None:
 
 
 def current_executor() -> AbstractExecutor:
-    """Return the executor chosen with `scheduler`, or the serial one."""
-    return EXECUTOR.get() or _SERIAL
+    """Return the executor chosen with `scheduler`, or the one that decides."""
+    return EXECUTOR.get() or _AUTO

@@ -85,7 +85,7 @@ class Split:
     outputs: tuple[tuple[str, int, int], ...]
 
 
-class CannotSplit(GradloomError, ValueError):
+class SplitError(GradloomError, ValueError):
     """An axis runs through something that needs it whole."""
 
 
@@ -100,13 +100,13 @@ def split(graph: Graph, seeds: Mapping[int, int]) -> Split:
 
     Raises
     ------
-    CannotSplit
+    SplitError
         If an op needs the axis whole, or needs what is known only after all blocks.
     """
     labels = label_axes(graph)
     chosen = {labels[graph.inputs[n]][axis] for n, axis in seeds.items()}
     if len(chosen) != 1 or None in chosen:
-        raise CannotSplit("the axes do not run together", op="split", expected="axes of one label", got=dict(seeds))
+        raise SplitError("the axes do not run together", op="split", expected="axes of one label", got=dict(seeds))
     return _Splitter(graph, labels, chosen.pop()).split()
 
 
@@ -143,7 +143,7 @@ class _Splitter:
     def _check_whole_inputs(self, i: int) -> None:
         """Raise where an axis of a value that is not cut would meet a cut one."""
         axes = self._rule(i)
-        op, inputs, _ = self.graph.nodes[i]
+        _op, inputs, _ = self.graph.nodes[i]
         out = axes.output[self.axes[i]] if self.axes[i] is not None else None
         for j, labels in zip(inputs, axes.inputs, strict=True):
             if self.axes[j] is None and out is not None and out in labels:
@@ -160,7 +160,8 @@ class _Splitter:
         for j, labels in zip(inputs, axes.inputs, strict=True):
             if self.axes[j] is None and own & set(labels):
                 raise _refusal(self.graph, i, "meets the axis with another")
-        return axes.combine
+        combine: Combine = axes.combine
+        return combine
 
     def _rule(self, i: int) -> Any:
         op, inputs, attrs = self.graph.nodes[i]
@@ -224,9 +225,9 @@ class _Splitter:
         return sorted(found)
 
 
-def _refusal(graph: Graph, i: int, why: str) -> CannotSplit:
+def _refusal(graph: Graph, i: int, why: str) -> SplitError:
     source = graph.source(i)
-    return CannotSplit(
+    return SplitError(
         f"the data cannot be cut into blocks: the op {why}",
         op=graph.nodes[i][0].name,
         location=None if source is None else str(source),
@@ -299,12 +300,12 @@ def _with_length(op: Op, attrs: tuple[Any, ...], spec: Spec, axis: int, size: in
     return tuple(changed)
 
 
-
 def _with_whole_slice(op: Op, attrs: tuple[Any, ...], axis: int | None, size: int) -> tuple[Any, ...]:
     """Return attrs in which an index takes all of a shorter axis."""
     place = op.attr_names.index("index")
     index = list(attrs[place])
-    indexed = [n for n, e in enumerate(index) if type(e) is int or e == "array" or (type(e) is tuple and e[0] == "slice")]
+    takes = [type(e) is int or e == "array" or (type(e) is tuple and e[0] == "slice") for e in index]
+    indexed = [n for n, takes_axis in enumerate(takes) if takes_axis]
     if axis is not None and axis < len(indexed):
         index[indexed[axis]] = ("slice", 0, size, 1)
     return (*attrs[:place], tuple(index), *attrs[place + 1 :])

@@ -122,7 +122,7 @@ def cut(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS
     """
     views = view_steps(plan)
     needed = dependencies(plan)
-    for k, before in enumerate(needed):  # through views, to what they show
+    for before in needed:  # through views, to what they show
         for j in [j for j in before if j in views]:
             before |= needed[j]
         before -= views
@@ -395,6 +395,8 @@ def decide(plan: Plan) -> Decision:
 
 def _decide(plan: Plan) -> Decision:
     cores = available_cores()
+    if plan.backend.name != "numpy":  # what the rates are of
+        return _AS_IT_IS
     if not 2 <= len(plan.steps) <= MAX_STEPS or cores < 2 or not can_limit():
         return _AS_IT_IS
     count = len(plan.graph.nodes)

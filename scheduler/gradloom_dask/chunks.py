@@ -38,7 +38,7 @@ def run_graph(graph: Graph, values: Sequence[Any]) -> list[Any]:
 
     Raises
     ------
-    CannotSplit
+    SplitError
         If the graph needs an axis whole that has several chunks.
     """
     chunked = {n: v for n, v in enumerate(values) if isinstance(v, dask.array.Array)}
@@ -243,6 +243,7 @@ class _Build:
         """Return a lazy array for each output."""
         layer = {**self.data, **task_graph(self.calls)}
         arrays = []
+        calls: dict[tuple[int, ...], Call]
         for n, (place, spec) in enumerate(zip(self.split.outputs, self.split.graph.output_specs(), strict=True)):
             where, p, k = place
             name = f"{self.name}-out{n}"
@@ -267,9 +268,9 @@ def _array(
 ) -> Any:
     """Return a dask array whose chunks some calls make."""
     chunks = [(n,) for n in spec.shape]
-    keyed = {}
+    keyed: dict[Any, Call] = {}
     for place, call in calls.items():
-        index = [0] * spec.ndim
+        index: list[Any] = [0] * spec.ndim
         if cut is not None:
             index[cut[0]] = place[0]
         keyed[(name, *index)] = call

@@ -16,6 +16,7 @@ from gradloom.executor import AbstractExecutor, SerialExecutor
 from gradloom.plan import Plan
 from gradloom.source import RawSource
 from gradloom.tasks import best_cut, decide, step_costs
+from gradloom_dask.threads import inside_worker
 
 #: Seconds that handing a task to a worker costs.
 TASK_SECONDS = 10e-3
@@ -73,9 +74,7 @@ class DistributedExecutor(AbstractExecutor):
         """Run a plan; see `AbstractExecutor.run`."""
         from distributed import default_client
 
-        from gradloom_dask.running import inside_task
-
-        if inside_task():
+        if inside_worker():
             return _SERIAL.run(plan, inputs, sources)
         try:
             client = default_client()
@@ -150,13 +149,11 @@ class ClientExecutor(AbstractExecutor):
 
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""
-        from gradloom_dask.running import inside_task
-
         connection = self._connection
         shipped = connection.shipped(plan)
         if shipped is None:
             shipped = self._ship(plan)
-        if (shipped.seconds < INLINE_SECONDS and not self.always) or not plan.steps or inside_task():
+        if (shipped.seconds < INLINE_SECONDS and not self.always) or not plan.steps or inside_worker():
             return _SERIAL.run(plan, inputs, sources)
         return connection.run(shipped, plan, inputs, sources, TRIES)
 

@@ -58,8 +58,9 @@ def optimize(graph: Any, keys: Any) -> dict[str, Any]:
         return tasks
     merger = _Merger()
     for key in wanted:
-        (inner,), refs = arguments_of(tasks.pop(key), run_alone)
-        merger.add(inner, refs)
+        found = arguments_of(tasks.pop(key), run_alone)
+        assert found is not None
+        merger.add(found[0][0], found[1])
     whole, refs = merger.graph()
     plan = Plan(whole, backends.get("numpy"))
     costs = step_costs(plan)

@@ -50,7 +50,7 @@ class Ref(NamedTuple):
     key: Any
 
 
-def task_graph(calls: Mapping[str, Call]) -> dict[str, Any]:
+def task_graph(calls: Mapping[Any, Call]) -> dict[Any, Any]:
     """Return calls by key as a graph for a dask scheduler."""
     return {
         key: Task(

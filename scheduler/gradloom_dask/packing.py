@@ -65,7 +65,8 @@ def unpack(value: Any) -> Any:
     widths = [n + 1 if gap else n for n, gap in zip(data.shape[1:], value.gaps[:-1], strict=True)]
     last = 2 if value.gaps[-1] else 1
     room = np.empty((data.shape[0], *widths, last), data.dtype)
-    room = room[tuple([slice(0, n) for n in data.shape]) + (0,)]
+    inner: tuple[Any, ...] = (*[slice(0, n) for n in data.shape], 0)
+    room = room[inner]
     room[...] = data
     room = room[tuple([slice(None, None, -1) if b else slice(None) for b in value.backward])]
     place = [value.order.index(k) for k in range(len(value.order))]

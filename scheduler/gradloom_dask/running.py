@@ -18,7 +18,6 @@ import numpy as np
 from distributed import Client
 from distributed.client import FuturesCancelledError
 from distributed.scheduler import KilledWorker
-from distributed.worker import thread_state
 
 import gradloom
 from gradloom.errors import SchedulerError
@@ -27,7 +26,7 @@ from gradloom.source import RawSource, Source
 from gradloom.tasks import Schedule, Task
 from gradloom_dask.dask_graph import Call, Ref, task_graph
 from gradloom_dask.packing import Packed, pack, unpack, writable
-from gradloom_dask.worker import PlanMissing, PlanPlugin, Result, first_failure, pick, quicken, run_task
+from gradloom_dask.worker import PlanMissingError, PlanPlugin, Result, first_failure, pick, quicken, run_task
 
 #: Seconds after which a lost scheduler is given up, and after which one without any workers is.
 SCHEDULER_SECONDS = 10.0
@@ -40,11 +39,6 @@ KEPT_BYTES = 2 * 2**30
 WORTH_PICKING = 2**20
 #: Gradloom's version on a worker; an expression, as nothing of ours may be there.
 _VERSION = "__import__('importlib.metadata', fromlist=['version']).version('gradloom')"
-
-
-def inside_task() -> bool:
-    """Return whether this thread runs a task of a worker."""
-    return getattr(thread_state, "execution_state", None) is not None
 
 
 @final
@@ -163,7 +157,7 @@ class Connection:
     def threads(self) -> int:
         """Return how many tasks the workers can run at once; at least 2, as workers may still come."""
         workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
-        return max(2, sum([worker["nthreads"] for worker in workers]))
+        return max(2, sum([int(worker["nthreads"]) for worker in workers]))
 
     # -- plans -------------------------------------------------------------------------------
 
@@ -176,8 +170,7 @@ class Connection:
         content = f"{plan.graph.content_hash()} {plan.backend.name} {[task.steps for task in tasks]}"
         name = f"gradloom-{hashlib.blake2b(content.encode(), digest_size=12).hexdigest()}-{self._prefix}"
         with self._lock:
-            found = self._plans.setdefault(plan, Shipped(name, plan, tasks, blas))
-        return found
+            return self._plans.setdefault(plan, Shipped(name, plan, tasks, blas))
 
     def _register(self, shipped: Shipped, plan: Plan) -> None:
         """Send a plan to all workers, present and future."""
@@ -201,7 +194,7 @@ class Connection:
         for attempt in range(tries):
             try:
                 return self._attempt(shipped, plan, inputs, sources)
-            except PlanMissing:
+            except PlanMissingError:
                 shipped.registered = False
             except (CancelledError, FuturesCancelledError) as error:
                 self._inputs.clear()

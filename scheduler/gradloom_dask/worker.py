@@ -80,7 +80,7 @@ class PlanPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no type
             return self._loaded
 
 
-class PlanMissing(Exception):
+class PlanMissingError(Exception):
     """A worker has not got the plan of a task."""
 
 
@@ -105,7 +105,7 @@ def run_task(
     """
     plugin = get_worker().plugins.get(name)
     if plugin is None:
-        raise PlanMissing(name)
+        raise PlanMissingError(name)
     plan, schedule = plugin.load()
     return run_loaded(plan, schedule, t, blas, inputs, values, others)
 

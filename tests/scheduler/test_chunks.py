@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import gradloom as gl
-from gradloom.split import CannotSplit, split
+from gradloom.split import SplitError, split
 from gradloom.testing.backends import assert_same_bits
 
 RNG = np.random.default_rng(0)
@@ -37,7 +37,7 @@ def mlp(params: Any, x: Any, y: Any) -> Any:
 
 
 def variance(params: Any, x: Any, y: Any) -> Any:
-    """The samples need a sum over all of them: a second pass."""
+    """Return what needs a second pass: the samples need a sum over all of them."""
     z = x @ params[0]
     return np.sqrt(np.mean((z - np.mean(z)) ** 2)) + params[1]
 
@@ -50,7 +50,7 @@ def standardised(params: Any, x: Any, y: Any) -> Any:
 
 
 def reductions(params: Any, x: Any, y: Any) -> Any:
-    """A maximum and a product over the samples, without gradient through them."""
+    """Return sums with a maximum and a product over the samples, without gradient through those."""
     z = x @ params[0]
     return np.sum(z) + gl.stop_gradient(np.max(z) + np.min(z) + np.prod(1.0 + 1e-3 * y)) + params[1]
 
@@ -132,14 +132,14 @@ def test_values_on_demand() -> None:
 )
 def test_what_cannot_be_cut(f: Any, why: str) -> None:
     """It is refused, with op and line, not computed wrongly."""
-    with pytest.raises(CannotSplit, match=why) as raised:
+    with pytest.raises(SplitError, match=why) as raised:
         gl.value_and_grad(f)(DX)
     assert __file__ in str(raised.value)
 
 
 def test_lengths_in_attrs() -> None:
     """Ramps along the samples are the same for no two blocks: refused."""
-    with pytest.raises(CannotSplit):
+    with pytest.raises(SplitError):
         gl.grad(lambda x: np.sum(x[:, 0] * np.arange(len(X))) + 0.0 * np.sum(np.argsort(x, axis=0)))(DX)
 
 
@@ -270,7 +270,11 @@ def test_out_of_core(kind: str, scheduler: str, tmp_path: Any) -> None:
             for _ in range(rows // 79_000):
                 out.write(block)
     done = subprocess.run(
-        [sys.executable, str(path), kind, scheduler, str(file)], capture_output=True, text=True, timeout=280, check=False
+        [sys.executable, str(path), kind, scheduler, str(file)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
     )
     file.unlink(missing_ok=True)
     assert done.returncode == 0, done.stderr

@@ -25,9 +25,8 @@ from gradloom_dask import running
 
 class TestCluster(ExecutorConformance):
     @pytest.fixture(autouse=True)
-    def _executor(self, workers: Any) -> Iterator[None]:
+    def _executor(self, workers: Any) -> None:
         type(self).scheduler = workers
-        yield
 
     @pytest.fixture
     def this(self, workers: Any) -> AbstractExecutor:

@@ -6,7 +6,6 @@ import pickle
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from typing import Any
 
 import dask
@@ -107,9 +106,8 @@ def test_graph_is_data() -> None:
 
 class TestOnWorkers:
     @pytest.fixture(autouse=True)
-    def _client(self, workers: Any) -> Iterator[None]:
+    def _client(self, workers: Any) -> None:
         self.client = workers._connection.client
-        yield
 
     def test_compute(self) -> None:
         expected = gl.compute(*tensors())

@@ -156,11 +156,8 @@ def test_the_scheduler_is_killed(expected: Any) -> None:
             break
     assert address is not None
     threading.Thread(target=scheduler.stderr.read, daemon=True).start()
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
-        + ["--host", "127.0.0.1"],
-        stderr=subprocess.DEVNULL,
-    )
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
+    worker = subprocess.Popen([*command, "--host", "127.0.0.1"], stderr=subprocess.DEVNULL)
     try:
         with Client(address, set_as_default=False) as client:
             client.wait_for_workers(1, timeout=60)
