@@ -213,7 +213,11 @@ class Programs:
     @staticmethod
     def gradients(program: list[Instruction], shape: tuple[int, ...], dtype: str, special: bool) -> None:
         """Value and gradient of all inputs."""
-        check(gl.value_and_grad(lambda *args: loss(program, *args), (0, 1, 2)), arguments(shape, dtype, special), is_narrow(program))
+        check(
+            gl.value_and_grad(lambda *args: loss(program, *args), (0, 1, 2)),
+            arguments(shape, dtype, special),
+            is_narrow(program),
+        )
 
     @staticmethod
     def nests(program: list[Instruction], shape: tuple[int, ...], dtype: str, special: bool) -> None:
@@ -221,7 +225,11 @@ class Programs:
         x, y, c = arguments(shape if np.prod(shape) <= 40 else (3, 5), dtype, special)
         check(gl.hvp(lambda t: loss(program, t, y, c)), (x, np.ones_like(x)), is_narrow(program))
         check(gl.jacobian(lambda t: loss(program, x, t, c) * np.sin(t)), (y,), is_narrow(program))
-        check(gl.vmap(gl.grad(lambda t, r: loss(program, t, r, c)), in_axes=(0, None)), (np.stack([x, -x, x * 0.5]), y), is_narrow(program))
+        check(
+            gl.vmap(gl.grad(lambda t, r: loss(program, t, r, c)), in_axes=(0, None)),
+            (np.stack([x, -x, x * 0.5]), y),
+            is_narrow(program),
+        )
 
 
 KINDS = [Programs.values, Programs.gradients, Programs.nests]
