@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -44,6 +44,11 @@ SPECIAL = (
 )
 #: Lengths around those of vectors, of blocks and of chunks.
 LENGTHS = (1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 1000, 2049)
+
+#: Ops that NumPy leaves the sign of a zero of: it depends on the length of the array.
+ANY_ZERO = frozenset({"maximum", "minimum", "fmax", "fmin"})
+#: Ops whose own kernels of NumPy and SciPy are off by more, where terms cancel or far in a tail.
+ROUGH = {"logaddexp": 64.0, "logaddexp2": 64.0, "ndtr": 128.0}
 
 with np.errstate(all="ignore"):
     _DIFFERENTIABLE = [sample for sample in SAMPLES if differentiable(sample)]
@@ -91,7 +96,7 @@ class CompilerConformance:
         graph = gl.make_graph(call(sample))(*sample.args)
         if takes(this, graph):
             self.expect_deviation((sample.op, str(sample)), request)
-            self.check(this, graph, sample.args)
+            self.check(this, graph, sample.args, sample.op)
 
     @pytest.mark.parametrize("sample", _DIFFERENTIABLE, ids=str)
     def test_gradient(self, this: AbstractCompiler, sample: Sample, request: pytest.FixtureRequest) -> None:
@@ -113,13 +118,14 @@ class CompilerConformance:
             return  # not an op of this dtype
         if takes(this, graph):
             self.expect_deviation((op, f"{op}-{dtype}"), request)
-            self.check(this, graph, args)
+            self.check(this, graph, args, op)
 
-    def check(self, this: AbstractCompiler, graph: Graph, args: Sequence[Any]) -> None:
-        """Check the kernel of a whole graph."""
+    def check(self, this: AbstractCompiler, graph: Graph, args: Sequence[Any], op: str) -> None:
+        """Check the kernel of a single op."""
+        to_host = backends.get(this.backend).to_host
         want, inputs = reference(graph, backends.get(this.backend), args)
-        got = outputs_of(this.compile(graph), inputs)
-        self.compare(this, got, want)
+        (got,) = outputs_of(this.compile(graph), inputs)
+        assert_close(to_host(got), to_host(want[0]), ROUGH.get(op, self.ulps), any_zero=op in ANY_ZERO)
 
     def check_plan(self, this: AbstractCompiler, graph: Graph, args: Sequence[Any]) -> None:
         """Check a plan with regions, whose every region must compile."""
@@ -127,16 +133,14 @@ class CompilerConformance:
         want, inputs = reference(graph, backend, args)
         with np.errstate(all="ignore"):
             got = Plan(expand_calls(graph, Handle), backend, strict(this)).run(inputs)
-        self.compare(this, got, want, cancelling=True)
+        self.compare(this, got, want)
 
-    def compare(
-        self, this: AbstractCompiler, got: Sequence[Any], want: Sequence[Any], cancelling: bool = False
-    ) -> None:
-        """Compare outputs with those of the backend's own kernels."""
+    def compare(self, this: AbstractCompiler, got: Sequence[Any], want: Sequence[Any]) -> None:
+        """Compare outputs of programs with those of the backend's own kernels."""
         to_host = backends.get(this.backend).to_host
         assert len(got) == len(want)
         for one, other in zip(got, want, strict=True):
-            assert_close(to_host(one), to_host(other), self.ulps, cancelling)
+            assert_close(to_host(one), to_host(other), self.ulps, cancelling=True)
 
     def expect_deviation(self, names: Sequence[str], request: pytest.FixtureRequest) -> None:
         """Mark a test that is known to fail."""
@@ -157,7 +161,7 @@ class CompilerConformance:
         assert any(op is REGION for op, _, _ in plan.graph.nodes)
         for each in (plan, plan, pickle.loads(pickle.dumps(Plan(graph, backend, this)))):
             got = each.run(inputs)
-            self.compare(this, got, want, cancelling=True)
+            self.compare(this, got, want)
             for x, y in zip(inputs, before, strict=True):
                 assert_same_bits(backend.to_host(x), y)
 
@@ -313,7 +317,7 @@ def special_arguments(arity: int, dtype: str) -> tuple[Array, ...]:
     return (first, second, np.roll(first, 7))[:arity]
 
 
-def assert_close(got: Any, want: Any, ulps: float, cancelling: bool = False) -> None:
+def assert_close(got: Any, want: Any, ulps: float, cancelling: bool = False, any_zero: bool = False) -> None:
     """Fail unless two arrays have the same spec, NaN and inf at the same places, and near values.
 
     Parameters
@@ -324,6 +328,8 @@ def assert_close(got: Any, want: Any, ulps: float, cancelling: bool = False) -> 
     cancelling : bool, default False
         Whether sums may have cancelled: then the units are those of the largest value, and zeros
         have any sign.
+    any_zero : bool, default False
+        Whether zeros may have any sign.
     """
     got, want = np.asarray(got), np.asarray(want)
     assert (got.shape, got.dtype) == (want.shape, want.dtype)
@@ -331,8 +337,8 @@ def assert_close(got: Any, want: Any, ulps: float, cancelling: bool = False) -> 
         np.testing.assert_array_equal(got, want)
         return
     if want.dtype.kind == "c":
-        assert_close(got.real, want.real, ulps, cancelling)
-        assert_close(got.imag, want.imag, ulps, cancelling)
+        assert_close(got.real, want.real, ulps, cancelling, any_zero)
+        assert_close(got.imag, want.imag, ulps, cancelling, any_zero)
         return
     np.testing.assert_array_equal(np.isnan(got), np.isnan(want), "NaN at other places")
     finite = np.isfinite(want)
@@ -341,7 +347,7 @@ def assert_close(got: Any, want: Any, ulps: float, cancelling: bool = False) -> 
     size = np.abs(want)
     if cancelling:
         ulps, size = 64 * ulps, np.maximum(size, np.max(size, initial=0.0))
-    else:
+    elif not any_zero:
         zeros = (got == 0) & (want == 0)
         np.testing.assert_array_equal(np.signbit(got[zeros]), np.signbit(want[zeros]), "zeros of other signs")
     with np.errstate(all="ignore"):

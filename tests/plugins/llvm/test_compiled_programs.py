@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import gradloom as gl
@@ -84,6 +84,7 @@ BINARY: list[Callable[[Any, Any], Any]] = [
     lambda a, b: np.where(a == b, 1.0, a),
 ]
 Instruction = tuple[bool, int, int, int]
+Program = list[Instruction]
 INSTRUCTIONS = st.lists(
     st.tuples(st.booleans(), st.integers(0, 90), st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=9
 )
@@ -112,7 +113,7 @@ def assigned(a: Any, k: int) -> Any:
     return b
 
 
-def run(program: Sequence[Instruction], *inputs: Any) -> list[Any]:
+def run(program: Program, *inputs: Any) -> list[Any]:
     """Interpret a program: each instruction takes earlier values and appends one; return the last few."""
     values = list(inputs)
     for unary, code, i, k in program:
@@ -129,12 +130,12 @@ def run(program: Sequence[Instruction], *inputs: Any) -> list[Any]:
     return values[-4:]
 
 
-def is_narrow(program: Sequence[Instruction]) -> bool:
+def is_narrow(program: Program) -> bool:
     """Return whether some value of a program is a float32."""
     return any(unary and code % len(UNARY) == NARROWED for unary, code, _, _ in program)
 
 
-def loss(program: Sequence[Instruction], *inputs: Any) -> Any:
+def loss(program: Program, *inputs: Any) -> Any:
     """Return a number that depends on all that a program returns."""
     return sum([np.sum(np.tanh(v)) * (0.1 + 0.05 * n) for n, v in enumerate(run(program, *inputs))])
 
@@ -202,44 +203,37 @@ def agree(got: Any, want: Any, exact: Any, noisy: Sequence[Any], eps: float) -> 
     assert off[worst] <= tolerance[worst], f"{got[finite][worst]!r} instead of {want[finite][worst]!r}"
 
 
-class Programs:
-    """What is checked of random programs."""
-
-    @staticmethod
-    def values(program: list[Instruction], shape: tuple[int, ...], dtype: str, special: bool) -> None:
-        """All values that a program returns."""
-        check(lambda *args: tuple(run(program, *args)), arguments(shape, dtype, special), is_narrow(program))
-
-    @staticmethod
-    def gradients(program: list[Instruction], shape: tuple[int, ...], dtype: str, special: bool) -> None:
-        """Value and gradient of all inputs."""
-        check(
-            gl.value_and_grad(lambda *args: loss(program, *args), (0, 1, 2)),
-            arguments(shape, dtype, special),
-            is_narrow(program),
-        )
-
-    @staticmethod
-    def nests(program: list[Instruction], shape: tuple[int, ...], dtype: str, special: bool) -> None:
-        """Products with the Hessian, Jacobians and maps, nested."""
-        x, y, c = arguments(shape if np.prod(shape) <= 40 else (3, 5), dtype, special)
-        check(gl.hvp(lambda t: loss(program, t, y, c)), (x, np.ones_like(x)), is_narrow(program))
-        check(gl.jacobian(lambda t: loss(program, x, t, c) * np.sin(t)), (y,), is_narrow(program))
-        check(
-            gl.vmap(gl.grad(lambda t, r: loss(program, t, r, c)), in_axes=(0, None)),
-            (np.stack([x, -x, x * 0.5]), y),
-            is_narrow(program),
-        )
+def values(program: Program, shape: tuple[int, ...], dtype: str, special: bool) -> None:
+    """Check all values that a program returns."""
+    check(lambda *args: tuple(run(program, *args)), arguments(shape, dtype, special), is_narrow(program))
 
 
-KINDS = [Programs.values, Programs.gradients, Programs.nests]
+def gradients(program: Program, shape: tuple[int, ...], dtype: str, special: bool) -> None:
+    """Check value and gradient of all inputs."""
+    f = gl.value_and_grad(lambda *args: loss(program, *args), (0, 1, 2))
+    check(f, arguments(shape, dtype, special), is_narrow(program))
+
+
+def nests(program: Program, shape: tuple[int, ...], dtype: str, special: bool) -> None:
+    """Check products with the Hessian, Jacobians and maps of gradients."""
+    x, y, c = arguments(shape if np.prod(shape) <= 40 else (3, 5), dtype, special)
+    narrow = is_narrow(program)
+    check(gl.hvp(lambda t: loss(program, t, y, c)), (x, np.ones_like(x)), narrow)
+    check(gl.jacobian(lambda t: loss(program, x, t, c) * np.sin(t)), (y,), narrow)
+    mapped = gl.vmap(gl.grad(lambda t, r: loss(program, t, r, c)), in_axes=(0, None))
+    check(mapped, (np.stack([x, -x, x * 0.5]), y), narrow)
+
+
+#: Each try of a smaller program compiles anew: too slow to shrink.
+PHASES = (Phase.explicit, Phase.generate)
+KINDS = [values, gradients, nests]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-@settings(max_examples=20)
+@settings(max_examples=20, phases=PHASES)
 @given(INSTRUCTIONS, SHAPES, DTYPES, st.booleans())
 def test_programs(
-    kind: Callable[..., None], program: list[Instruction], shape: tuple[int, ...], dtype: str, special: bool
+    kind: Callable[..., None], program: Program, shape: tuple[int, ...], dtype: str, special: bool
 ) -> None:
     """Compiled and plain runs agree."""
     kind(program, shape, dtype, special)
@@ -247,10 +241,10 @@ def test_programs(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-@settings(max_examples=500)
+@settings(max_examples=500, phases=PHASES)
 @given(INSTRUCTIONS, SHAPES, DTYPES, st.booleans())
 def test_many_programs(
-    kind: Callable[..., None], program: list[Instruction], shape: tuple[int, ...], dtype: str, special: bool
+    kind: Callable[..., None], program: Program, shape: tuple[int, ...], dtype: str, special: bool
 ) -> None:
     """Compiled and plain runs agree, for a long time."""
     kind(program, shape, dtype, special)

@@ -111,7 +111,7 @@ def test_reductions(shape: tuple[int, ...], axes: tuple[int, ...], dtype: str) -
     want, inputs = reference(graph, NUMPY, [x])
     for one, other in zip(outputs_of(Kernel(graph).function(), inputs), want, strict=True):
         assert (one.shape, one.dtype) == (other.shape, other.dtype)
-        eps = np.finfo(dtype).eps if dtype.startswith("float") else 0.0
+        eps = float(np.finfo(dtype).eps) if dtype.startswith("float") else 0.0
         np.testing.assert_allclose(one, other, rtol=64 * eps, atol=x.size * eps * scale)
 
 
@@ -152,13 +152,16 @@ def test_reductions_of_special_values(n: int, special: float) -> None:
         x = np.full(n, 1.0)
         x[place] = special
         check(f, x)
-        check(lambda x: tuple([np.max(x, axis=0), np.sum(x, axis=0), np.min(x, axis=0)]), np.stack([x, x, x]))
+        check(lambda x: (np.max(x, axis=0), np.sum(x, axis=0), np.min(x, axis=0)), np.stack([x, x, x]))
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (40,), (3, 4), (50, 70)])
 def test_sums_of_negative_zeros_are_positive(shape: tuple[int, ...]) -> None:
     """As in NumPy, a sum starts at zero."""
-    f = lambda x: tuple([np.sum(x, axis=k) for k in range(x.ndim)]) + (np.sum(x), x @ np.ones(shape[-1]))  # noqa: E731
+
+    def f(x: Any) -> Any:
+        return *[np.sum(x, axis=k) for k in range(x.ndim)], np.sum(x), x @ np.ones(shape[-1])
+
     x = np.full(shape, -0.0)
     graph = gl.make_graph(f)(x)
     inputs = [x, np.ones(shape[-1])]

@@ -105,7 +105,7 @@ def test_wrong_arguments_raise(shape: tuple[int, int]) -> None:
     x = arrays[0]
     for wrong in (x[:-1], x.T, x[:0], x[None], x[..., None], np.zeros(()), 1.0, None, "a", object(), [1.0], x[:, :1]):
         for place in (0, 1):
-            if np.shape(wrong) != arrays[place].shape:
+            if getattr(wrong, "shape", None) != arrays[place].shape:
                 with pytest.raises((TypeError, ValueError)):
                     kernel(*arrays[:place], wrong, *arrays[place + 1 :])
     for count in (0, 1, 3):
