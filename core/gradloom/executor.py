@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any, final
 
 from gradloom.blas import one_thread_each
-from gradloom.errors import ArgumentError
+from gradloom.errors import SchedulerError
 from gradloom.plan import Plan
 from gradloom.registry import Registry
 from gradloom.source import RawSource
@@ -37,7 +37,13 @@ class AbstractExecutor(ABC):
 
     def start(self, **options: Any) -> AbstractContextManager[AbstractExecutor]:
         """Start workers; return a context manager that gives an executor on them and ends them."""
-        raise ArgumentError("this scheduler has no workers to start", op="cluster", got=self.name)
+        raise SchedulerError(
+            "this scheduler has no workers to start",
+            op="cluster",
+            argument="scheduler",
+            expected="one with workers, such as 'distributed'",
+            got=self.name,
+        )
 
     def collections(self) -> Any:
         """Return the module by which lazy tensors are collections of the executor's library, or None."""

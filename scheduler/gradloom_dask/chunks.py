@@ -267,7 +267,7 @@ def _array(
     cut: tuple[int, tuple[int, ...]] | None,
 ) -> Any:
     """Return a dask array whose chunks some calls make."""
-    chunks = [(n,) for n in spec.shape]
+    chunks: list[tuple[int, ...]] = [(n,) for n in spec.shape]
     keyed: dict[Any, Call] = {}
     for place, call in calls.items():
         index: list[Any] = [0] * spec.ndim

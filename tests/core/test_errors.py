@@ -84,6 +84,10 @@ RAISED: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "AliasError": (lambda: gl.grad(in_place_on_a_view)(X), ("remedy", "location")),
     "BackendError": (lambda: gl.jit(np.sin, backend="nope"), ("expected", "got", "remedy", "location")),
     "RewriteError": (broken_rewrite, ("op", "expected", "got", "remedy", "location")),
+    "SchedulerError": (
+        executors.get("serial").start,
+        ("op", "argument", "expected", "got", "location"),
+    ),
     "PluginError": (lambda: executors.add("serial", SerialExecutor, "the test"), ("location",)),
 }
 CLASSES = [name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, GradloomError)]
