@@ -21,7 +21,7 @@ _INDEXING = frozenset({"gather", "index_add", "index_set"})
 
 
 #: Ops that BLAS and LAPACK do: products that several threads share well, and decompositions.
-PRODUCTS = frozenset({"matmul", "einsum"})
+PRODUCTS = frozenset({"matmul", "annihilating_matmul", "einsum"})
 DECOMPOSITIONS = frozenset("inv det cofactors slogdet cholesky eigh qr svd pinv".split())
 #: Products of fewer operations take one thread, whatever BLAS is allowed.
 SMALL_PRODUCT = 2.0 * 64**3
