@@ -104,6 +104,11 @@ def limited_to(threads: int | None) -> AbstractContextManager[None]:
     return nullcontext() if threads is None else _LIBRARIES.limited(threads)
 
 
+def has_limit() -> bool:
+    """Return whether a limit holds in this thread."""
+    return _INSIDE.get()
+
+
 def blas_threads() -> int:
     """Return how many threads a BLAS call takes in this process, outside `one_thread_each`."""
     return _LIBRARIES.threads()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextvars import ContextVar
 from typing import Any
 
 from gradloom.backend import Kernel
@@ -53,10 +52,6 @@ class AbstractCompiler(ABC):
             Of any kind: then the region runs by the backend's own kernels, with one warning.
         """
 
-
-#: How many threads one kernel may take; all cores by default. Executors that run several kernels
-#: at once set it, as they do for BLAS.
-kernel_threads: ContextVar[int | None] = ContextVar("gradloom_kernel_threads", default=None)
 
 #: All compilers, by name.
 compilers: Registry[AbstractCompiler] = Registry("compiler", AbstractCompiler)  # type: ignore[type-abstract]

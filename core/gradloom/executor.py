@@ -98,7 +98,7 @@ class AutoExecutor(AbstractExecutor):
         """Run a plan; see `AbstractExecutor.run`."""
         decision = decide(plan)
         if decision.schedule is None:
-            return plan.run(inputs, sources)
+            return _SERIAL.run(plan, inputs, sources)
         threads = executors.get("threads")
         return (_SERIAL if threads.unavailable() else threads).run(plan, inputs, sources)
 

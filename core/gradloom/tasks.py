@@ -6,7 +6,6 @@ An executor takes the schedule of a plan, and hands its tasks to threads or work
 from __future__ import annotations
 
 import heapq
-import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from gradloom.calibration import Rates, rates
 from gradloom.cost import PRODUCTS, Cost, node_cost
 from gradloom.graph import ITEM
 from gradloom.plan import Plan
+from gradloom.sharing import cores
 from gradloom.source import RawSource
 
 #: Seconds that handing a task to a thread costs.
@@ -35,13 +35,6 @@ WORTHWHILE = 0.85
 TINY_SECONDS = 2 * TASK_SECONDS
 #: What each further thread adds to the speed of a matrix product.
 BLAS_EFFICIENCY = 0.8
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -374,8 +367,8 @@ class Decision:
     schedule : Schedule or None
         Tasks to run side by side; None where that does not pay.
     one_thread : bool
-        Whether BLAS takes one thread a call while the plan runs. It does where branches run
-        side by side, and under the serial executor too.
+        Whether BLAS takes one thread a call while the plan runs, because it has products that
+        BLAS would share out; their kernels do that themselves (`gradloom.sharing`).
     """
 
     schedule: Schedule | None
@@ -394,24 +387,26 @@ def decide(plan: Plan) -> Decision:
 
 
 def _decide(plan: Plan) -> Decision:
-    cores = available_cores()
+    workers = cores()
     if plan.backend.name != "numpy":  # what the rates are of
         return _AS_IT_IS
-    if not 2 <= len(plan.steps) <= MAX_STEPS or cores < 2 or not can_limit():
+    if len(plan.steps) > MAX_STEPS or workers < 2 or not can_limit():
         return _AS_IT_IS
-    count = len(plan.graph.nodes)
-    if sum([step.out < count and plan.graph.nodes[step.out][0] is not ITEM for step in plan.steps]) < 2:
+    nodes = plan.graph.nodes
+    working = [nodes[s.out][0] for s in plan.steps if s.out < len(nodes) and nodes[s.out][0] is not ITEM]
+    if len(working) < 2 and not any([op.name in PRODUCTS for op in working]):
         return _AS_IT_IS
     costs = step_costs(plan)
+    step_by_step = Decision(None, any([cost.threaded for cost in costs]))
     if sum([cost.seconds() for cost in costs]) < TINY_SECONDS:
-        return _AS_IT_IS
+        return step_by_step
     speed = rates()
     seconds = [cost.seconds(speed) for cost in costs]
-    tasks = best_cut(plan, seconds, cores)
-    apart = makespan(tasks, cores)
+    tasks = best_cut(plan, seconds, workers)
+    apart = makespan(tasks, workers)
     if apart > WORTHWHILE * sum(seconds) or apart > WORTHWHILE * _with_threaded_blas(plan, costs, speed):
-        return _AS_IT_IS
-    return Decision(Schedule(plan, tasks), any(cost.threaded for cost in costs))
+        return step_by_step
+    return Decision(Schedule(plan, tasks), step_by_step.one_thread)
 
 
 def _with_threaded_blas(plan: Plan, costs: Sequence[Cost], speed: Rates) -> float:

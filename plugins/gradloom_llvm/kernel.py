@@ -8,12 +8,13 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.graph import Graph
+from gradloom.sharing import allowed
 from gradloom_llvm.codegen import generate
 from gradloom_llvm.engine import host_vector_bytes, load
 from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, caller, invoke, record
 from gradloom_llvm.layout import lay_out
 from gradloom_llvm.loops import Loops
-from gradloom_llvm.threads import allowed, native, run_chunks
+from gradloom_llvm.threads import native, run_chunks
 
 #: Points of loops from which on other Python threads run meanwhile, and from which on several threads share them.
 RELEASE_POINTS = 50_000

@@ -20,7 +20,8 @@ from gradloom.executor import SerialExecutor
 from gradloom.graph import INPUT, LITERAL, Graph, literal_key
 from gradloom.plan import Plan
 from gradloom.program import choose_backend
-from gradloom.tasks import Failures, Schedule, available_cores, best_cut, decide, step_costs
+from gradloom.sharing import cores
+from gradloom.tasks import Failures, Schedule, best_cut, decide, step_costs
 from gradloom_dask.cluster import TASK_SECONDS
 from gradloom_dask.dask_graph import Call, Ref, arguments_of, task_graph
 from gradloom_dask.packing import unpack
@@ -64,7 +65,7 @@ def optimize(graph: Any, keys: Any) -> dict[str, Any]:
     whole, refs = merger.graph()
     plan = Plan(whole, backends.get("numpy"))
     costs = step_costs(plan)
-    schedule = Schedule(plan, best_cut(plan, [cost.seconds() for cost in costs], available_cores(), TASK_SECONDS))
+    schedule = Schedule(plan, best_cut(plan, [cost.seconds() for cost in costs], cores(), TASK_SECONDS))
     blas = 1 if decide(plan).one_thread else None
     name = f"gradloom-{whole.content_hash()}-{hashlib.blake2b(repr(refs).encode(), digest_size=8).hexdigest()}"
     given = dict(zip(whole.inputs, refs, strict=True))

@@ -14,11 +14,11 @@ from importlib.util import find_spec
 from typing import Any, final
 
 from gradloom.blas import one_thread_each
-from gradloom.compiler import kernel_threads
 from gradloom.executor import AbstractExecutor
 from gradloom.plan import Plan
+from gradloom.sharing import cores, kernel_threads
 from gradloom.source import RawSource
-from gradloom.tasks import Failures, Schedule, available_cores, cut, decide, step_costs
+from gradloom.tasks import Failures, Schedule, cut, decide, step_costs
 
 #: Whether this thread runs a task.
 _INSIDE: ContextVar[bool] = ContextVar("gradloom_inside_task", default=False)
@@ -92,7 +92,7 @@ class ThreadsExecutor(AbstractExecutor):
         configured = dask.config.get("pool", None)
         if isinstance(configured, ThreadPoolExecutor):
             return configured
-        workers = self.workers or dask.config.get("num_workers", None) or available_cores()
+        workers = self.workers or dask.config.get("num_workers", None) or cores()
         with self._lock:
             key = os.getpid(), workers
             if self._own is None or self._own[0] != key:

@@ -21,7 +21,8 @@ import pytest
 
 import gradloom as gl
 from gradloom.backend import AbstractBackend, Kernel, backends
-from gradloom.compiler import AbstractCompiler, compilers, kernel_threads
+from gradloom.compiler import AbstractCompiler, compilers
+from gradloom.sharing import kernel_threads
 from gradloom.graph import INPUT, LITERAL, Graph
 from gradloom.op import get_op
 from gradloom.partition import REGION

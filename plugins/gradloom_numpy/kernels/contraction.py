@@ -9,15 +9,54 @@ from typing import Any
 import numpy as np
 
 from gradloom.backend import Kernel, Specialised
+from gradloom.blas import has_limit
+from gradloom.sharing import share
 
 #: Contractions of operands with at most this many elements in all skip the search for a
 #: good order, which costs tens of microseconds.
 SMALL = 1_000
 
 
+#: Multiplications from which on a product is cut into pieces, and that one piece has.
+SHARED = 8_000_000
+PIECE = 50_000_000
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """Multiply; large products in pieces that several threads take, where BLAS is held to one.
+
+    The threads of BLAS itself wait busily for each other and for what comes next, which costs
+    more than it gains where cores have other work.
+    """
+    if a.ndim < 2 or b.ndim < 2 or a.size * b.shape[-1] < SHARED or not has_limit():
+        return a @ b
+    return _in_pieces(a, b)
+
+
+def _in_pieces(a: Any, b: Any) -> Any:
+    """Return a product whose pieces, cut by size alone, are computed side by side."""
+    multiplications = a.size * b.shape[-1]
+    out = np.empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), np.result_type(a, b))
+    axis = 0 if out.ndim > 2 else int(out.shape[0] < out.shape[1])
+    length = out.shape[axis]
+    count = max(2, min(16, multiplications // PIECE, length))
+
+    def work(k: int) -> None:
+        part = slice(length * k // count, length * (k + 1) // count)
+        if out.ndim > 2:
+            np.matmul(*[x[part] if x.ndim == out.ndim and x.shape[0] > 1 else x for x in (a, b)], out=out[part])
+        elif axis == 0:
+            np.matmul(a[part], b, out=out[part])
+        else:
+            np.matmul(a, b[:, part], out=out[:, part])
+
+    share(count, work)
+    return out
+
+
 def annihilating_matmul(a: Any, b: Any, *, zeros: int) -> Any:
     """Multiply; exact zeros of one operand contribute exactly zero."""
-    product = a @ b
+    product = matmul(a, b)
     return _mended(operator.matmul, (a, b), zeros, product) if _has_nan(product) else product
 
 
@@ -102,7 +141,7 @@ def _annihilated(contract: Kernel, operands: Sequence[Any], zeros: int) -> Any:
 
 
 KERNELS: dict[str, Kernel | Specialised] = {
-    "matmul": operator.matmul,
+    "matmul": matmul,
     "annihilating_matmul": annihilating_matmul,
     "einsum": Specialised(einsum),
 }
