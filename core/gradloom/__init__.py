@@ -6,6 +6,7 @@ from gradloom.check import check_grads
 from gradloom.context import backend, cluster, scheduler
 from gradloom.custom import custom_gradient, stop_gradient
 from gradloom.doctor import backends
+from gradloom.explain import explain
 from gradloom.jacobian import hessian, jacobian
 from gradloom.jit import jit, make_graph
 from gradloom.lazy import compute, tensor
@@ -25,6 +26,7 @@ __all__ = [
     "compute",
     "custom_gradient",
     "elementwise_grad",
+    "explain",
     "grad",
     "gradients",
     "hessian",

@@ -33,8 +33,8 @@ SCHEDULER_SECONDS = 10.0
 WORKERS_SECONDS = 60.0
 #: Inputs of more bytes are sent to a worker on their own, and stay there for the next run.
 LARGE = 65_536
-#: Bytes of inputs that stay on the workers.
-KEPT_BYTES = 2 * 2**30
+#: For how many further runs an input stays there.
+KEPT_RUNS = 4
 #: Bytes that must be saved before some values of a task travel without the others.
 WORTH_PICKING = 2**20
 #: Gradloom's version on a worker; an expression, as nothing of ours may be there.
@@ -249,6 +249,7 @@ class Connection:
         """Return what stands for each input in a graph: small ones themselves, large ones the key of their content."""
         values = {i: pack(value) for i, value in given.items()}
         held = []
+        self._inputs.begin_run()
         missing = {}
         inprocess = client.scheduler.address.startswith("inproc")
         for i, value in given.items():
@@ -265,7 +266,7 @@ class Connection:
             sent = self._wait(client.scatter(missing, hash=False, asynchronous=True))
             for key, future in sent.items():
                 held.append(future)
-                self._inputs.add(key, future, _nbytes(missing[key]))
+                self._inputs.add(key, future)
         return values, held
 
     def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -361,43 +362,41 @@ def _content(value: Any) -> str:
     return digest.hexdigest()
 
 
-def _nbytes(value: Any) -> int:
-    return int((value.data if type(value) is Packed else value).nbytes)
-
-
 def _copied(value: Any) -> Any:
     return value if type(value) is Packed else value.copy(order="K")
 
 
 @final
 class _KeptInputs:
-    """Futures of inputs that stay on the workers, by content; the least recently used go first."""
+    """Futures of inputs that stay on the workers, by content, while runs use them."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[Any, int]] = OrderedDict()
-        self._bytes = 0
+        self._run = 0
         self._lock = threading.Lock()
+
+    def begin_run(self) -> None:
+        """Forget what the last few runs have not used."""
+        with self._lock:
+            self._run += 1
+            while self._known and next(iter(self._known.values()))[1] < self._run - KEPT_RUNS:
+                self._known.popitem(last=False)
 
     def get(self, key: str) -> Any:
         """Return the future of an input, None if it is not there."""
         with self._lock:
-            found = self._known.get(key)
+            found = self._known.pop(key, None)
             if found is None or found[0].status != "finished":
                 return None
-            self._known.move_to_end(key)
+            self._known[key] = found[0], self._run
             return found[0]
 
-    def add(self, key: str, future: Any, nbytes: int) -> None:
+    def add(self, key: str, future: Any) -> None:
         """Keep an input."""
         with self._lock:
-            if key not in self._known:
-                self._bytes += nbytes
-            self._known[key] = future, nbytes
-            while self._bytes > KEPT_BYTES and len(self._known) > 1:
-                self._bytes -= self._known.popitem(last=False)[1][1]
+            self._known[key] = future, self._run
 
     def clear(self) -> None:
         """Forget all."""
         with self._lock:
             self._known.clear()
-            self._bytes = 0
