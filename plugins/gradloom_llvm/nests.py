@@ -87,7 +87,8 @@ class Innermost:
         function, loops = self.function, self.loops
         value = loops.values[i]
         memory = TYPES[value.dtype.name][1]
-        in_partials = function.chunk is not None and loops.is_row_sum(i)
+        # Later phases read the total.
+        in_partials = loops.is_row_sum(i) and any([s.id == i for s in self.nest.statements])
         pointer = function.partial_of_chunk(i) if in_partials else function.pointer(i)
         for label in value.labels:
             if label != self.inner:
