@@ -22,12 +22,12 @@ import pytest
 import gradloom as gl
 from gradloom.backend import AbstractBackend, Kernel, backends
 from gradloom.compiler import AbstractCompiler, compilers
-from gradloom.sharing import kernel_threads
 from gradloom.graph import INPUT, LITERAL, Graph
 from gradloom.op import get_op
 from gradloom.partition import REGION
 from gradloom.plan import Plan
 from gradloom.program import expand_calls, prepare
+from gradloom.sharing import kernel_threads
 from gradloom.testing.backends import assert_same_bits, pullback_graph
 from gradloom.testing.checks import call, differentiable
 from gradloom.testing.executors import random_graph
@@ -200,9 +200,11 @@ class CompilerConformance:
     def test_same_bits_for_every_number_of_threads(self, this: AbstractCompiler, rows: int) -> None:
         """1, 2, 3 or 8 threads give the same bits."""
         args = [rng(k).normal(size=shape) for k, shape in enumerate([(rows, 7), (7,), (rows, 1), ()])]
-        kernel = this.compile(gl.make_graph(several_outputs)(*args))
+        graph = gl.make_graph(several_outputs)(*args)
+        kernel = this.compile(graph)
         with threads_of_kernels(1):
             want = outputs_of(kernel, args)
+        self.compare(this, want, reference(graph, backends.get(this.backend), args)[0])
         for count in (2, 3, 8):
             with threads_of_kernels(count):
                 for one, other in zip(outputs_of(kernel, args), want, strict=True):

@@ -11,11 +11,14 @@ import pytest
 
 import gradloom as gl
 from gradloom.backend import backends
-from gradloom.compiler import compilers
+from gradloom.compiler import AbstractCompiler, compilers
+from gradloom.graph import Graph
 from gradloom.op import ops
 from gradloom.plan import Plan
-from gradloom.testing.compilers import LENGTHS, assert_close, outputs_of, reference, strict, takes
+from gradloom.testing.compilers import LENGTHS, assert_close, outputs_of, reference, strict, takes, threads_of_kernels
 from gradloom.testing.sample import rng
+from gradloom_llvm import kernel as kernel_module
+from gradloom_llvm import layout as layout_module
 from gradloom_llvm.kernel import Kernel
 
 LLVM = compilers.get("llvm")
@@ -141,6 +144,51 @@ def test_reductions_of_what_was_broadcast(shape: tuple[int, ...]) -> None:
         return *found, np.max(np.broadcast_to(x, (3, *x.shape))) - x
 
     check(f, data(shape), ulps=64)
+
+
+CHUNKED: dict[str, Callable[..., Any]] = {
+    "sum": lambda x: x - np.sum(np.tanh(x), axis=0),
+    "two sums": lambda x: np.sum(x * np.sum(np.tanh(x), axis=0), axis=0),
+    "maximum of what was summed": lambda x: np.max(x * np.sum(np.tanh(x), axis=0), axis=0),
+    "softmax of columns": lambda x: np.exp(x - np.max(x, axis=0)) / np.sum(np.exp(x - np.max(x, axis=0)), axis=0),
+    "both axes": lambda x: (x - np.mean(x, axis=0)) / np.sqrt(np.var(x, axis=1, keepdims=True) + 0.1),
+    "all": lambda x: x * np.sum(x * x) + np.max(x),
+    "three in turn": lambda x: (lambda y: (lambda z: z - np.sum(z * y, axis=0))(y / np.sum(y * y)))(x - np.mean(x, 0)),
+    "any and all": lambda x: np.where(np.any(x > 3, axis=0) | np.all(x < 1, axis=0), x, -x),
+    "products": lambda x: (x @ (np.mean(x, axis=0) @ x.T @ x)) if len(x) < 50 else x @ np.mean(x, axis=0),
+    "and of a part": lambda x: np.sum(np.sqrt(np.abs(x[:, :1])) + np.sum(x - x[:, :1], axis=0), axis=0),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("shape", [(33, 9), (9, 33), (40, 70), (300, 3), (1, 90), (90, 1)], ids=str)
+@pytest.mark.parametrize("case", CHUNKED)
+def test_many_chunks(case: str, shape: tuple[int, ...], threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is reduced over rows comes from all chunks, of which small arrays have many here."""
+    for name, value in [("CHUNK_POINTS", 1), ("BLOCK_BYTES", 1), ("MAX_BLOCK", 16)]:
+        monkeypatch.setattr(layout_module, name, value)
+    monkeypatch.setattr(kernel_module, "THREAD_POINTS", 0)
+    x = data(shape)
+    graph = gl.make_graph(lambda x: np.multiply(CHUNKED[case](x), 1.0))(x)
+    want, inputs = reference(graph, NUMPY, [x])
+    with threads_of_kernels(threads):
+        for one, other in zip(Plan(graph, NUMPY, strict(Loops())).run(inputs), want, strict=True):
+            assert_close(one, other, 8, cancelling=True)
+
+
+class Loops(AbstractCompiler):
+    """The LLVM compiler, but for its tape."""
+
+    name = "loops"
+    backend = "numpy"
+
+    def forms(self, *args: Any) -> int:
+        """Return the general form only."""
+        return LLVM.forms(*args) & 1
+
+    def compile(self, region: Graph) -> Any:
+        """Return a kernel of loops."""
+        return Kernel(region).function()
 
 
 @pytest.mark.parametrize("n", [1, 3, 8, 17, 2049, 70_000])
