@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from typing import Any, final
 
@@ -15,7 +16,7 @@ from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes
 from gradloom.op import Op
 from gradloom.partition import REGION, partition
 from gradloom.source import RawSource, Source
-from gradloom.straightline import Step, StraightLine, stretches
+from gradloom.straightline import Step, StraightLine
 
 #: Plans with more steps than this are interpreted; compiling straight-line Python costs about
 #: 25 us a step, which a plan that runs once never earns back.
@@ -49,11 +50,10 @@ class Plan:
         self.backend = backend
         self.compiler = compiler
         self._whole = graph
-        lowering = _Lowering(self.graph, backend, compiler)
+        self._lowering = _Lowering(self.graph, backend, compiler)
         #: Values known before any input: literals, and what depends on them alone.
-        self.constants = lowering.constants
-        self.steps = lowering.steps
-        self.outputs = lowering.outputs
+        self.constants = self._lowering.constants
+        self.outputs = self._lowering.outputs
         self.has_run = False
         #: Whether the graph was simplified before.
         self.simplified = False
@@ -61,6 +61,11 @@ class Plan:
         self.schedule: Any = None
         self._compiled: StraightLine | None = None
         self._lock = threading.Lock()
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """Kernel calls in order."""
+        return list(self._lowering.steps())
 
     @cached_property
     def largest(self) -> int:
@@ -85,7 +90,7 @@ class Plan:
         compiled = self._compiled
         if compiled is None:
             first, self.has_run = not self.has_run, True
-            if first or len(self.steps) > COMPILE_LIMIT:
+            if first or len(self.graph.nodes) > COMPILE_LIMIT:
                 return self._interpret(inputs, sources)
             compiled = self.compile()
         try:
@@ -98,16 +103,20 @@ class Plan:
     def _interpret(self, inputs: Sequence[Any], sources: Sequence[RawSource | None]) -> list[Any]:
         values: dict[int, Any] = dict(self.constants)
         values.update(zip(self.graph.inputs, inputs, strict=True))
-        k = 0
+        k = -1
         try:
-            for quiet, start, stop in stretches(self.steps):
-                context = self.backend.quiet() if quiet else _LOUD
-                with context:
-                    for k in range(start, stop):
-                        kernel, args, attrs, out, drop, _ = self.steps[k]
-                        values[out] = kernel(*[values[i] for i in args], **attrs)
-                        for i in drop:
-                            del values[i]
+            with ExitStack() as stack:
+                # Steps that are made one by one, and not kept, cost the garbage collector nothing.
+                was_quiet = False
+                for k, (kernel, args, attrs, out, drop, quiet) in enumerate(self._lowering.steps()):
+                    if quiet is not was_quiet:
+                        stack.close()
+                        if quiet:
+                            stack.enter_context(self.backend.quiet())
+                        was_quiet = quiet
+                    values[out] = kernel(*[values[i] for i in args], **attrs)
+                    for i in drop:
+                        del values[i]
         except Exception as error:
             self.explain_error(error, k, sources)
             raise
@@ -185,7 +194,6 @@ class _Lowering:
         self._owned = _owned_nodes(graph)
         self._order = self._fold_constants()
         self.outputs, self._copies = self._own_outputs()
-        self.steps = self._steps()
 
     def _fold_constants(self) -> list[int]:
         """Compute what depends on literals alone; return the other live nodes in order."""
@@ -198,6 +206,7 @@ class _Lowering:
                 if op is LITERAL:
                     constants[i] = self.backend.from_host(attrs[0].dtype.type(self.graph.literals[attrs[1]]))
                 elif not inputs or inputs[0] not in constants or not self._fold(i, op, inputs, attrs):
+                    self._kernel(op, attrs)  # a missing one is found before anything runs
                     order.append(i)
         return order
 
@@ -236,38 +245,33 @@ class _Lowering:
             outputs.append(i)
         return tuple(outputs), copies
 
-    def _steps(self) -> list[Step]:
-        graph = self.graph
-        nodes = graph.nodes
-        steps: list[Step] = []
-        for i, drop in zip(self._order, self._drops(), strict=True):
+    def steps(self) -> Iterator[Step]:
+        """Yield the kernel calls in order."""
+        nodes, sources = self.graph.nodes, self.graph.sources
+        last = self._last_uses()
+        quiet = False
+        for i in self._order:
             op, inputs, attrs = nodes[i]
             kernel, keywords = self._kernel(op, attrs)
+            drop = tuple([j for j in set(inputs) if last.get(j) == i])
             if op.donates and inputs[0] in drop and self._owned[inputs[0]] and inputs[0] not in inputs[1:]:
                 keywords = {**keywords, "donate": True}
-            steps.append(Step(kernel, inputs, keywords, i, drop, self._is_quiet(i, steps)))
-        quiet = bool(steps) and steps[-1].quiet
-        return steps + [Step(self.backend.copy, (source,), {}, target, (), quiet) for source, target in self._copies]
+            if op is not REGION and op is not ITEM:  # regions never warn, so they go with the step before
+                source = sources[i]
+                quiet = source is not None and source[2] >= 0
+            yield Step(kernel, inputs, keywords, i, drop, quiet)
+        for copied, target in self._copies:
+            yield Step(self.backend.copy, (copied,), {}, target, (), quiet)
 
-    def _is_quiet(self, i: int, before: list[Step]) -> bool:
-        """Return whether a step must not warn; regions never do, so they go with the step before."""
-        if self.graph.nodes[i][0] in (REGION, ITEM):
-            return bool(before) and before[-1].quiet
-        source = self.graph.sources[i]
-        return source is not None and source[2] >= 0
-
-    def _drops(self) -> list[tuple[int, ...]]:
-        """Return, for each step, the values that nothing later needs."""
+    def _last_uses(self) -> dict[int, int]:
+        """Return, for each value that can be freed, the node that reads it last."""
         last: dict[int, int] = {}
-        for k, i in enumerate(self._order):
+        for i in self._order:
             for j in self.graph.nodes[i][1]:
-                last[j] = k
-        kept = {*self.outputs, *self.constants, *[source for source, _ in self._copies]}
-        drops: list[tuple[int, ...]] = [()] * len(self._order)
-        for j, k in last.items():
-            if j not in kept:
-                drops[k] = (*drops[k], j)
-        return drops
+                last[j] = i
+        for j in (*self.outputs, *self.constants, *[copied for copied, _ in self._copies]):
+            last.pop(j, None)
+        return last
 
 
 def region_kernel(compiler: AbstractCompiler, backend: AbstractBackend, region: Graph) -> Kernel:

@@ -390,7 +390,7 @@ def _decide(plan: Plan) -> Decision:
     workers = cores()
     if plan.backend.name != "numpy":  # what the rates are of
         return _AS_IT_IS
-    if len(plan.steps) > MAX_STEPS or workers < 2 or not can_limit():
+    if len(plan.graph.nodes) > MAX_STEPS or workers < 2 or not can_limit():
         return _AS_IT_IS
     nodes = plan.graph.nodes
     working = [nodes[s.out][0] for s in plan.steps if s.out < len(nodes) and nodes[s.out][0] is not ITEM]

@@ -18,7 +18,7 @@ SMALL = 1_000
 
 
 #: Multiplications from which on a product is cut into pieces, and that one piece has.
-SHARED = 8_000_000
+SHARED = 2_000_000
 PIECE = 50_000_000
 
 
