@@ -19,6 +19,7 @@ from gradloom.graph import Graph
 from gradloom.labels import label_axes
 from gradloom.plan import Plan
 from gradloom.program import choose_backend, prepare
+from gradloom.sharing import kernel_threads
 from gradloom.split import COMBINE, Split, split
 from gradloom_dask.dask_graph import Call, Ref, task_graph
 from gradloom_dask.packing import unpack, writable
@@ -86,8 +87,12 @@ class Computation:
             plan = self._plans.get(name)
             if plan is None:
                 plan = self._plans[name] = Plan(self.graph, backends.get(name))
-        with one_thread_each():
-            return plan.run(prepare(plan, values))
+        token = kernel_threads.set(1)
+        try:
+            with one_thread_each():
+                return plan.run(prepare(plan, values))
+        finally:
+            kernel_threads.reset(token)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Computation, (self.graph,)

@@ -13,6 +13,7 @@ import gradloom
 from gradloom.blas import limited_to
 from gradloom.errors import SchedulerError
 from gradloom.plan import Plan
+from gradloom.sharing import kernel_threads
 from gradloom.tasks import Failures, Schedule, Task
 from gradloom_dask.packing import pack, unpack
 
@@ -103,11 +104,14 @@ def run_task(
     others : sequence of Result
         What the tasks gave that this one depends on.
     """
-    plugin = get_worker().plugins.get(name)
+    worker = get_worker()
+    plugin = worker.plugins.get(name)
     if plugin is None:
         raise PlanMissingError(name)
     plan, schedule = plugin.load()
-    return run_loaded(plan, schedule, t, blas, inputs, values, others)
+    # Several tasks are one for each thread of a worker; one alone may share its kernels out over all.
+    threads = worker.state.nthreads if len(schedule.tasks) == 1 else 1
+    return run_loaded(plan, schedule, t, blas, inputs, values, others, threads)
 
 
 def run_loaded(
@@ -118,8 +122,9 @@ def run_loaded(
     inputs: tuple[int, ...],
     values: Sequence[Any],
     others: Sequence[Result],
+    threads: int = 1,
 ) -> Result:
-    """Run a task of a plan that is at hand; see `run_task`."""
+    """Run a task of a plan that is at hand, each kernel in some number of threads; see `run_task`."""
     failures = Failures()
     known: dict[int, Any] = dict(plan.constants)
     known.update(zip(inputs, map(unpack, values), strict=True))
@@ -127,8 +132,12 @@ def run_loaded(
         known.update({i: unpack(value) for i, value in other.values.items()})
         if other.step is not None:
             failures.add(other.step, other.error)
-    with limited_to(blas):
-        exports = schedule.run_task(plan, t, known, failures, owned=False)
+    token = kernel_threads.set(threads)
+    try:
+        with limited_to(blas):
+            exports = schedule.run_task(plan, t, known, failures, owned=False)
+    finally:
+        kernel_threads.reset(token)
     exports = {i: pack(value) for i, value in exports.items()}
     if failures.error is None:
         return Result(exports)
