@@ -103,7 +103,7 @@ def test_indexing_in_a_loop_adds_into_one_array() -> None:
 
 def count(calls: int, run: Callable[[int], Any]) -> int:
     """Return how many more objects there are after some calls (warm before)."""
-    for k in range(20):
+    for k in (*range(20), *range(20)):
         run(k)
     before = len(gc.get_objects())
     for k in range(calls):
