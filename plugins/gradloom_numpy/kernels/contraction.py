@@ -28,9 +28,11 @@ def matmul(a: Any, b: Any) -> Any:
     The threads of BLAS itself wait busily for each other and for what comes next, which costs
     more than it gains where cores have other work.
     """
-    if a.ndim < 2 or b.ndim < 2 or a.size * b.shape[-1] < SHARED or not has_limit():
+    if a.ndim < 2 or b.ndim < 2:
         return a @ b
-    return _in_pieces(a, b)
+    if b.ndim > 2 and 16 * b.size <= a.size and not b.flags.c_contiguous:
+        b = np.ascontiguousarray(b)  # BLAS takes transposed small matrices, but slowly
+    return _in_pieces(a, b) if a.size * b.shape[-1] >= SHARED and has_limit() else a @ b
 
 
 def _in_pieces(a: Any, b: Any) -> Any:
