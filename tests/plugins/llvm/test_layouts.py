@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import gradloom as gl
+from gradloom import sharing
 from gradloom.compiler import compilers
 from gradloom.testing.backends import assert_same_bits
 from gradloom.testing.compilers import outputs_of, several_outputs, threads_of_kernels
@@ -166,12 +167,10 @@ def test_results_have_one_reference() -> None:
 @pytest.fixture
 def eager_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spread also short kernels over threads, of which there may be eight."""
-    from gradloom_llvm import threads
-
     monkeypatch.setattr(kernel_module, "THREAD_POINTS", 0)
     monkeypatch.setattr(kernel_module, "RELEASE_POINTS", 0)
-    monkeypatch.setattr(threads, "cores", lambda: 8)
-    monkeypatch.setattr(threads, "_pool", type(threads._pool)())
+    monkeypatch.setattr(sharing, "cores", lambda: 8)
+    monkeypatch.setattr(sharing._pool, "_executor", None)
 
 
 @pytest.mark.parametrize("layout", ["C", "Fortran order", "strided"])
