@@ -6,12 +6,14 @@ be. A call costs a fraction of a microsecond, a tenth of what ctypes takes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradloom.memory import LEAST, empty
 from gradloom_llvm.engine import load
 from gradloom_llvm.entry import builtin, prelude
 
@@ -65,7 +67,9 @@ def invoke() -> Callable[..., None]:
 
     It returns None; TypeError says that an argument is not what the record asks for.
     """
-    return builtin(load(prelude() + _INVOKE, quick=True), "invoke", doc="Check arrays against a record and call its kernel.")
+    return builtin(
+        load(prelude() + _INVOKE, quick=True), "invoke", doc="Check arrays against a record and call its kernel."
+    )
 
 
 def caller(
@@ -86,7 +90,7 @@ def caller(
     results = [f"o{k}" for k in range(len(outs))]
     values = [name if shape else f"{name}[()]" for name, (shape, _) in zip(results, outs, strict=True)]
     lines = [f"def kernel({', '.join(inputs)}):"]
-    lines += [f" {name} = empty(shape{k}, dtype{k})" for k, name in enumerate(results)]
+    lines += [f" {name} = empty{k}(shape{k}, dtype{k})" for k, name in enumerate(results)]
     lines += [
         " try:",
         f"  invoke(record, {', '.join([*inputs, *results])})",
@@ -94,9 +98,10 @@ def caller(
         f"  otherwise([{', '.join(inputs)}], [{', '.join(results)}])",
         f" return {', '.join(values)}",
     ]
-    namespace: dict[str, Any] = {"empty": np.empty, "invoke": invoke(), "record": record, "otherwise": otherwise}
+    namespace: dict[str, Any] = {"invoke": invoke(), "record": record, "otherwise": otherwise}
     for k, (shape, dtype) in enumerate(outs):
         namespace[f"shape{k}"], namespace[f"dtype{k}"] = shape, dtype
+        namespace[f"empty{k}"] = empty if math.prod(shape) * dtype.itemsize >= LEAST else np.empty
     exec("\n".join(lines), namespace)
     made: Callable[..., Any] = namespace.pop("kernel")  # no cycle with its globals
     return made

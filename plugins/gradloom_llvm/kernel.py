@@ -8,7 +8,9 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.graph import Graph
+from gradloom.memory import empty
 from gradloom.sharing import allowed
+from gradloom_llvm import vectormath
 from gradloom_llvm.codegen import generate
 from gradloom_llvm.engine import host_vector_bytes, load
 from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, caller, invoke, record
@@ -16,9 +18,15 @@ from gradloom_llvm.layout import lay_out
 from gradloom_llvm.loops import Loops
 from gradloom_llvm.threads import native, run_chunks
 
-#: Points of loops from which on other Python threads run meanwhile, and from which on several threads share them.
-RELEASE_POINTS = 50_000
-THREAD_POINTS = 200_000
+#: Estimated seconds from which on other Python threads run meanwhile, and from which on several
+#: threads share a kernel: a few times what it takes to wake one.
+RELEASE_SECONDS = 50e-6
+THREAD_SECONDS = 300e-6
+
+
+#: Of one core, roughly: seconds a vector instruction, and bytes read or written a second.
+INSTRUCTION_SECONDS = 0.5e-9
+BYTES = 10e9
 
 
 @final
@@ -47,7 +55,7 @@ class Kernel:
         def kernel(*arrays: Any) -> Any:
             if allowed() < 2:
                 return call(*arrays)
-            outs = [np.empty(shape, dtype) for shape, dtype in self._specs]
+            outs = [empty(shape, dtype) for shape, dtype in self._specs]
             self._run_threads(list(arrays), outs)
             results = [out if out.ndim else out[()] for out in outs]
             return results[0] if len(results) == 1 else tuple(results)
@@ -85,6 +93,18 @@ class Kernel:
         return variant
 
 
+def estimated_seconds(loops: Loops) -> float:
+    """Return roughly how long a kernel takes on one core: its arithmetic, then its traffic with memory."""
+    lanes = host_vector_bytes() / 8.0
+    seconds = 0.0
+    for s in loops.statements:
+        of_doubles = loops.values[s.id].dtype.itemsize / 8.0
+        instructions = 20.0 if s.op is not None and s.op.name in vectormath.names() else 1.0
+        seconds += loops.points(s.loop) * instructions * of_doubles / lanes * INSTRUCTION_SECONDS
+    ends = (*loops.region.inputs, *loops.outputs)
+    return seconds + sum([loops.points(loops.values[i].labels) * loops.values[i].dtype.itemsize for i in ends]) / BYTES
+
+
 def _as_array(value: Any, dtype: np.dtype[Any]) -> Any:
     """Return an aligned array of a dtype, of whole elements a step."""
     array = np.asarray(value, dtype)
@@ -111,8 +131,8 @@ class _Variant:
         self._chunks = layout.chunks
         self._phases = [phase.row for phase in loops.phases]
         self._native: Callable[..., None] | None = None
-        points = sum([loops.points(s.loop) for s in loops.statements])
-        self.threaded = points >= THREAD_POINTS and layout.chunks > 1
+        seconds = estimated_seconds(loops)
+        self.threaded = seconds >= THREAD_SECONDS and layout.chunks > 1
         flags = [CONTIGUOUS | ALIGNED] * len(region.inputs)
         if strides is not None:
             flags = [CONTIGUOUS | ALIGNED if s is None else ALIGNED for s in strides]
@@ -124,7 +144,7 @@ class _Variant:
             self._workspaces,
             len(self._phases),
             self._chunks,
-            points >= RELEASE_POINTS,
+            seconds >= RELEASE_SECONDS,
             arguments,
         )
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from gradloom.memory import empty
 from gradloom.sharing import allowed, share
 
 #: Each thread takes this many ranges of chunks, one after the other, so that none waits long for another.
 _RANGES = 4
 
+_BYTE = np.dtype(np.uint8)
 _SIGNATURE = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 4)
 
 
@@ -32,7 +34,7 @@ def run_chunks(
 
     Which chunk runs where changes nothing: each writes results of its own.
     """
-    workspace = np.empty(workspaces[0], np.uint8)
+    workspace = empty((workspaces[0],), _BYTE)
     addresses = pointers.ctypes.data, numbers.ctypes.data, workspace.ctypes.data
     for t, over_rows in enumerate(phases):
         count = min(chunks, allowed() * _RANGES) if over_rows else 1

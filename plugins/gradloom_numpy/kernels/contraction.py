@@ -10,6 +10,7 @@ import numpy as np
 
 from gradloom.backend import Kernel, Specialised
 from gradloom.blas import has_limit
+from gradloom.memory import empty
 from gradloom.sharing import share
 
 #: Contractions of operands with at most this many elements in all skip the search for a
@@ -17,9 +18,12 @@ from gradloom.sharing import share
 SMALL = 1_000
 
 
-#: Multiplications from which on a product is cut into pieces, and that one piece has.
-SHARED = 2_000_000
+#: Multiplications from which on a product of float64 is cut into pieces, and that one piece has:
+#: a few times what it takes to wake a thread. Of float32 there are twice as many.
+SHARED = 8_000_000
 PIECE = 50_000_000
+#: Multiplications from which on the result is worth memory that was used before.
+LARGE = 500_000
 
 
 def matmul(a: Any, b: Any) -> Any:
@@ -32,14 +36,20 @@ def matmul(a: Any, b: Any) -> Any:
         return a @ b
     if b.ndim > 2 and 16 * b.size <= a.size and not b.flags.c_contiguous:
         b = np.ascontiguousarray(b)  # BLAS takes transposed small matrices, but slowly
-    return _in_pieces(a, b) if a.size * b.shape[-1] >= SHARED and has_limit() else a @ b
+    if a.size * b.shape[-1] < LARGE or a.dtype != b.dtype:
+        return a @ b
+    out = empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), a.dtype)
+    if a.size * b.shape[-1] * a.itemsize < 8 * SHARED or not has_limit():
+        return np.matmul(a, b, out=out)
+    _in_pieces(a, b, out)
+    return out
 
 
-def _in_pieces(a: Any, b: Any) -> Any:
-    """Return a product whose pieces, cut by size alone, are computed side by side."""
+def _in_pieces(a: Any, b: Any, out: Any) -> None:
+    """Compute a product in pieces, cut by size alone, side by side."""
     multiplications = a.size * b.shape[-1]
-    out = np.empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), np.result_type(a, b))
-    axis = 0 if out.ndim > 2 else int(out.shape[0] < out.shape[1])
+    # Columns of a row-major result lie apart, which BLAS writes more slowly.
+    axis = 0 if out.ndim > 2 else int(4 * out.shape[0] < out.shape[1])
     length = out.shape[axis]
     count = max(2, min(16, multiplications // PIECE, length))
 
@@ -53,7 +63,6 @@ def _in_pieces(a: Any, b: Any) -> Any:
             np.matmul(a, b[:, part], out=out[:, part])
 
     share(count, work)
-    return out
 
 
 def annihilating_matmul(a: Any, b: Any, *, zeros: int) -> Any:

@@ -167,7 +167,7 @@ def test_many_chunks(case: str, shape: tuple[int, ...], threads: int, monkeypatc
     """What is reduced over rows comes from all chunks, of which small arrays have many here."""
     for name, value in [("CHUNK_POINTS", 1), ("BLOCK_BYTES", 1), ("MAX_BLOCK", 16)]:
         monkeypatch.setattr(layout_module, name, value)
-    monkeypatch.setattr(kernel_module, "THREAD_POINTS", 0)
+    monkeypatch.setattr(kernel_module, "THREAD_SECONDS", 0)
     x = data(shape)
     graph = gl.make_graph(lambda x: np.multiply(CHUNKED[case](x), 1.0))(x)
     want, inputs = reference(graph, NUMPY, [x])

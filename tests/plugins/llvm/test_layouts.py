@@ -167,8 +167,8 @@ def test_results_have_one_reference() -> None:
 @pytest.fixture
 def eager_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spread also short kernels over threads, of which there may be eight."""
-    monkeypatch.setattr(kernel_module, "THREAD_POINTS", 0)
-    monkeypatch.setattr(kernel_module, "RELEASE_POINTS", 0)
+    monkeypatch.setattr(kernel_module, "THREAD_SECONDS", 0)
+    monkeypatch.setattr(kernel_module, "RELEASE_SECONDS", 0)
     monkeypatch.setattr(sharing, "cores", lambda: 8)
     monkeypatch.setattr(sharing._pool, "_executor", None)
 

@@ -99,7 +99,7 @@ def step(generator: np.random.Generator, u: Any, v: Any) -> Any:
 @pytest.mark.parametrize("seed", range(40))
 def test_random_programs(seed: int, chunks: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops give what single kernels give, and the same bits on three threads."""
-    monkeypatch.setattr(kernel_module, "THREAD_POINTS", 0)
+    monkeypatch.setattr(kernel_module, "THREAD_SECONDS", 0)
     if chunks == "many":
         for name, value in [("CHUNK_POINTS", 1), ("BLOCK_BYTES", 1), ("MAX_BLOCK", 16)]:
             monkeypatch.setattr(layout_module, name, value)

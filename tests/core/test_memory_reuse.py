@@ -1,0 +1,92 @@
+"""Large arrays on memory that was used before."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from gradloom import memory
+from gradloom.memory import LEAST, MOST_IDLE, empty
+
+FLOAT = np.dtype(np.float64)
+SIZE = 2 * LEAST // 8
+
+
+def address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+def test_memory_serves_again_when_nobody_holds_it() -> None:
+    first = empty((SIZE,), FLOAT)
+    place = address(first)
+    del first
+    assert address(empty((SIZE,), FLOAT)) == place
+
+
+@pytest.mark.parametrize("keep", ["array", "view", "view of a view", "buffer", "reshaped"])
+def test_memory_that_is_held_is_left_alone(keep: str) -> None:
+    array = empty((SIZE,), FLOAT)
+    array[:] = 7.0
+    kept = {
+        "array": lambda: array,
+        "view": lambda: array[10:20],
+        "view of a view": lambda: array[10:][::2][3:9],
+        "buffer": lambda: memoryview(array),
+        "reshaped": lambda: array.reshape(2, -1).T,
+    }[keep]()
+    place = address(array)
+    del array
+    gc.collect()
+    other = empty((SIZE,), FLOAT)
+    other[:] = 3.0
+    assert address(other) != place
+    assert np.all(np.asarray(kept) == 7.0)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (SIZE,), (100, 1000), (7, 11, 13, 401)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.bool_, np.complex128])
+def test_arrays_are_like_those_of_numpy(shape: tuple[int, ...], dtype: type) -> None:
+    array = empty(shape, np.dtype(dtype))
+    assert (array.shape, array.dtype, type(array)) == (shape, np.dtype(dtype), np.ndarray)
+    assert array.flags.c_contiguous
+    assert array.flags.aligned
+    assert array.flags.writeable
+    array[...] = 1
+    assert np.all(array == 1)
+
+
+def test_idle_memory_is_bounded() -> None:
+    arrays = [empty((MOST_IDLE // 32,), FLOAT) for _ in range(12)]
+    del arrays
+    idle = sum(size for size, _ in memory._pool._returned) + sum(
+        size * len(blocks) for size, blocks in memory._pool._idle.items()
+    )
+    assert 0 <= idle <= MOST_IDLE
+
+
+def test_threads_do_not_share_an_array() -> None:
+    barrier = threading.Barrier(8)
+
+    def work(k: int) -> bool:
+        barrier.wait()
+        good = True
+        for _ in range(200):
+            array = empty((SIZE,), FLOAT)
+            array[:] = k
+            good &= bool(np.all(array == k))
+        return good
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
+
+
+def test_no_loan_stays_on_the_books() -> None:
+    gc.collect()
+    before = len(memory._pool._loans)
+    for _ in range(100):
+        empty((SIZE,), FLOAT)
+    assert len(memory._pool._loans) == before
