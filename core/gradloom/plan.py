@@ -108,7 +108,8 @@ class Plan:
             with ExitStack() as stack:
                 # Steps that are made one by one, and not kept, cost the garbage collector nothing.
                 was_quiet = False
-                for k, (kernel, args, attrs, out, drop, quiet) in enumerate(self._lowering.steps()):
+                for kernel, args, attrs, out, drop, quiet in self._lowering.steps():
+                    k += 1
                     if quiet is not was_quiet:
                         stack.close()
                         if quiet:

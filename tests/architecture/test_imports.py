@@ -38,7 +38,15 @@ def test_import_loads_numpy_alone() -> None:
 def test_a_gradient_loads_pluggy_and_the_plugins_light_parts() -> None:
     """No other array library is loaded, whichever is installed."""
     loaded = modules_after("import gradloom as gl, numpy as np; gl.grad(np.sin)(0.0)") - BARE
-    assert loaded == {"gradloom", "numpy", "pluggy", "gradloom_numpy", "gradloom_llvm", "gradloom_cupy", "gradloom_dask"}
+    assert loaded == {
+        "gradloom",
+        "numpy",
+        "pluggy",
+        "gradloom_numpy",
+        "gradloom_llvm",
+        "gradloom_cupy",
+        "gradloom_dask",
+    }
 
 
 def test_the_standard_modules_that_cost_most_are_not_loaded() -> None:

@@ -32,12 +32,12 @@ def test_memory_that_is_held_is_left_alone(keep: str) -> None:
     array = empty((SIZE,), FLOAT)
     array[:] = 7.0
     kept = {
-        "array": lambda: array,
-        "view": lambda: array[10:20],
-        "view of a view": lambda: array[10:][::2][3:9],
-        "buffer": lambda: memoryview(array),
-        "reshaped": lambda: array.reshape(2, -1).T,
-    }[keep]()
+        "array": lambda x: x,
+        "view": lambda x: x[10:20],
+        "view of a view": lambda x: x[10:][::2][3:9],
+        "buffer": memoryview,
+        "reshaped": lambda x: x.reshape(2, -1).T,
+    }[keep](array)
     place = address(array)
     del array
     gc.collect()

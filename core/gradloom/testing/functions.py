@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-import gradloom as gl
 from gradloom.jit import leaf_specs, trace_abstractly
 from gradloom.program import Program
 from gradloom.pytree import flatten, unflatten

@@ -56,7 +56,8 @@ def _in_pieces(a: Any, b: Any, out: Any) -> None:
     def work(k: int) -> None:
         part = slice(length * k // count, length * (k + 1) // count)
         if out.ndim > 2:
-            np.matmul(*[x[part] if x.ndim == out.ndim and x.shape[0] > 1 else x for x in (a, b)], out=out[part])
+            left, right = [x[part] if x.ndim == out.ndim and x.shape[0] > 1 else x for x in (a, b)]
+            np.matmul(left, right, out=out[part])
         elif axis == 0:
             np.matmul(a[part], b, out=out[part])
         else:
