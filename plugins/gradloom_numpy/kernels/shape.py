@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.backend import Kernel, Specialised
+from gradloom.memory import LEAST, empty
 
 
 def reshape(*, shape: tuple[int, ...]) -> Kernel:
@@ -35,7 +36,11 @@ def transpose(*, axes: tuple[int, ...]) -> Kernel:
 
 def concatenate(*arrays: Any, axis: int) -> Any:
     """Join arrays along an axis."""
-    return np.concatenate(arrays, axis)
+    first = arrays[0]
+    if first.nbytes * len(arrays) < LEAST:
+        return np.concatenate(arrays, axis)
+    shape = (*first.shape[:axis], sum([x.shape[axis] for x in arrays]), *first.shape[axis + 1 :])
+    return np.concatenate(arrays, axis, out=empty(shape, np.result_type(*[x.dtype for x in arrays])))
 
 
 def flip(*, axis: tuple[int, ...]) -> Kernel:
