@@ -25,6 +25,7 @@ LEAST: Final = 256 * 1024
 MOST_IDLE: Final = 256 * 1024 * 1024
 
 Block = mmap.mmap
+_PRIVATE: Final[Any] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
 
 
 @lru_cache(maxsize=1024)
@@ -63,7 +64,8 @@ class _Pool:
             if found:
                 self._idle_bytes -= size
                 return found.pop()
-        block = mmap.mmap(-1, size)
+        # Private: a child of a fork must not write into its parent's arrays.
+        block = mmap.mmap(-1, size, **_PRIVATE)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             with suppress(OSError):  # a system without huge pages
                 block.madvise(mmap.MADV_HUGEPAGE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -82,6 +83,18 @@ def test_threads_do_not_share_an_array() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_writes_into_memory_of_its_own() -> None:
+    array = empty((SIZE,), FLOAT)
+    array[:] = 7.0
+    pid = os.fork()
+    if not pid:
+        array[:] = 3.0
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert np.all(array == 7.0)
 
 
 def test_no_loan_stays_on_the_books() -> None:
