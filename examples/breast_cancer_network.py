@@ -189,7 +189,10 @@ def report_branches(counts: Sequence[int], seconds: float) -> None:
     for depth, count in enumerate(counts, start=1):
         print(f"  {depth:>5}  {count:>8}  {'#' * count}")
     executor = current_executor().name
-    how = "one operation after the other, in one thread" if executor == "serial" else "see its documentation"
+    how = {
+        "serial": "one operation after the other, in one thread",
+        "auto": "branches side by side where that is estimated to pay, else one operation after the other",
+    }.get(executor, "see its documentation")
     print(f"  executor: {executor} ({how})")
     print(f"  value and gradient: {seconds * 1e6:.0f} us (median of the training steps)")
 

@@ -55,8 +55,6 @@ class Plan:
         self.constants = self._lowering.constants
         self.outputs = self._lowering.outputs
         self.has_run = False
-        #: Whether the graph was simplified before.
-        self.simplified = False
         #: How executors cut the plan into tasks; found once, by `gradloom.tasks`.
         self.schedule: Any = None
         self._compiled: StraightLine | None = None
@@ -66,11 +64,6 @@ class Plan:
     def steps(self) -> list[Step]:
         """Kernel calls in order."""
         return list(self._lowering.steps())
-
-    @cached_property
-    def largest(self) -> int:
-        """Number of elements of the largest value."""
-        return max([s.size for s in self._whole.specs if type(s) is not tuple], default=0)
 
     def run(self, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run the plan.

@@ -31,10 +31,9 @@ _NDARRAY = frozenset({np.ndarray})
 _PYTHON_NUMBERS = (float, int, complex, bool)
 
 
-#: Calls, of a program whose values have at most so many elements, before it is compiled; the
-#: larger the values, the earlier.
-PATIENCE = 16
-PATIENCE_ELEMENTS = 1_000
+#: Elements that all values of a graph have together, from which on it is compiled at its first
+#: call: below, compiling takes longer than many runs, and `jit` asks for it.
+COMPILE_ELEMENTS = 10_000_000
 
 
 @final
@@ -45,25 +44,26 @@ class Program:
     ----------
     graph : Graph
     eager : bool, default False
-        Whether the plan is simplified and compiled at once, as under `jit`, rather than after
-        some calls.
+        Whether the plan is simplified and compiled, as under `jit`, however small its values are.
     """
 
-    __slots__ = ("_calls", "_plans", "_quick", "eager", "graph")
+    __slots__ = ("_plans", "_quick", "eager", "graph")
 
     def __init__(self, graph: Graph, eager: bool = False) -> None:
         self.graph = graph
         self.eager = eager
         self._plans: dict[str, Plan] = {}
         self._quick: dict[str, tuple[Plan, tuple[int, ...]] | None] = {}
-        self._calls: dict[str, int] = {}
 
     def plan(self, backend: str) -> Plan:
         """Return the plan for a backend, made on first use."""
         plan = self._plans.get(backend)
         if plan is None:
             graph = expand_calls(self.graph, Handle)
-            new = self._compiled(graph, backend) if self.eager else Plan(graph, backends.get(backend))
+            if self.eager or _elements(graph) >= COMPILE_ELEMENTS:
+                new = Plan(simplify(graph), backends.get(backend), compiler_for(backend))
+            else:
+                new = Plan(graph, backends.get(backend))
             plan = self._plans.setdefault(backend, new)
         return plan
 
@@ -91,22 +91,15 @@ class Program:
         return self.run_plan(plan, values, sources)
 
     def run_plan(self, plan: Plan, values: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
-        """Run the plan for a backend.
-
-        The more often it runs, the more is done for it: first the graph is run as it stands,
-        then with optimistic products while they give no NaN, in the end simplified and compiled.
-        """
+        """Run a plan; one that is not compiled, from the second run on, optimistically while that gives no NaN."""
         executor = current_executor()
         if plan.compiler is not None:
             return executor.run(plan, values, sources)
+        if not plan.has_run:
+            results = executor.run(plan, values, sources)
+            plan.has_run = True
+            return results
         name = plan.backend.name
-        calls = self._calls[name] = self._calls.get(name, 0) + 1
-        if calls == 1:
-            return executor.run(plan, values, sources)
-        if not plan.simplified and calls * plan.largest >= PATIENCE * PATIENCE_ELEMENTS:
-            plan = self._plans[name] = self._compiled(plan.graph, name)
-            self._quick.pop(name, None)
-            return executor.run(plan, values, sources)
         quick = self._quick[name] if name in self._quick else self._find_quick(plan)
         if quick is not None:
             optimistic, checked = quick
@@ -118,12 +111,6 @@ class Program:
             self._quick[name] = None
         return executor.run(plan, values, sources)
 
-    def _compiled(self, graph: Graph, backend: str) -> Plan:
-        """Return the plan of the simplified graph, with its regions compiled."""
-        plan = Plan(simplify(graph), backends.get(backend), compiler_for(backend))
-        plan.simplified = True
-        return plan
-
     def _find_quick(self, plan: Plan) -> tuple[Plan, tuple[int, ...]] | None:
         backend = plan.backend
         quick = None
@@ -132,6 +119,11 @@ class Program:
             if found is not None:
                 quick = Plan(found.graph, backend), found.checked
         return self._quick.setdefault(backend.name, quick)
+
+
+def _elements(graph: Graph) -> int:
+    """Return how many elements all values of a graph have together."""
+    return sum([s.size for s in graph.specs if type(s) is not tuple])
 
 
 def choose_backend(values: Sequence[Any]) -> str:

@@ -199,7 +199,7 @@ def test_network_trains_and_reports(
     assert "Gradient check: largest relative difference" in printed
     assert f"critical path: {len(found.branches)} operations" in printed
     assert f"at most {max(found.branches)} independent branches" in printed
-    assert "executor: serial" in printed
+    assert "executor: auto (branches side by side where" in printed
     for name in ("breast_cancer_loss.png", "breast_cancer_held_out.png"):
         check_picture(tmp_path / name)
     ET.parse(tmp_path / "breast_cancer_gradient.svg")
