@@ -180,6 +180,9 @@ def _merged(steps: list[list[int]], waits: list[set[int]], seconds: Sequence[flo
     weight = [sum([seconds[k] for k in own]) for own in steps]
 
     def merge(t: int, into: int) -> None:
+        # The one with fewer neighbours goes into the other, so that each neighbour moves a few times only.
+        if len(waits[t]) + len(followers[t]) > len(waits[into]) + len(followers[into]):
+            t, into = into, t
         steps[into] += steps[t]
         weight[into] += weight[t]
         steps[t] = []
