@@ -125,8 +125,7 @@ class PluginLoader:
 
         wanted = wanted_plugins()
         owners: dict[str, str] = {}
-        for entry in _in_order(entry_points(group=GROUP)):
-            owner = _owner(entry)
+        for owner, entry in _in_order(entry_points(group=GROUP)):
             first = owners.setdefault(entry.name, owner)
             if first != owner:
                 self._keep_out(entry.name, owner, "broken", _taken(entry.name, first, owner))
@@ -223,13 +222,16 @@ def wanted_plugins() -> set[str] | None:
     return {name.strip() for name in text.split(",") if name.strip()} | {ALWAYS}
 
 
-def _in_order(found: Iterable[EntryPoint]) -> list[EntryPoint]:
-    """Return entry points in an order that no installation changes, gradloom's own first."""
-    return sorted(found, key=lambda entry: (_owner(entry) != GROUP, entry.name, _owner(entry)))
-
-
-def _owner(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist is not None else "unknown distribution"
+def _in_order(found: Iterable[EntryPoint]) -> list[tuple[str, EntryPoint]]:
+    """Return entry points with their owners, in an order that no installation changes, gradloom's own first."""
+    names: dict[Any, str] = {None: "unknown distribution"}
+    owned = []
+    for entry in found:
+        dist = entry.dist
+        if dist is not None and dist not in names:
+            names[dist] = dist.name  # parses the distribution's metadata
+        owned.append((names[dist], entry))
+    return sorted(owned, key=lambda pair: (pair[0] != GROUP, pair[1].name, pair[0]))
 
 
 def _taken(name: str, first: str, second: str) -> str:
