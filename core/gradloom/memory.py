@@ -10,9 +10,9 @@ from __future__ import annotations
 import ctypes
 import math
 import mmap
+import os
 import threading
 import weakref
-from collections import deque
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, final
@@ -21,8 +21,8 @@ import numpy as np
 
 #: Bytes of the smallest array that is kept; sizes are rounded up to multiples of it.
 LEAST: Final = 256 * 1024
-#: Bytes of unused memory that is kept, at most.
-MOST_IDLE: Final = 256 * 1024 * 1024
+#: Bytes of all blocks together, at most; what is asked for beyond is plain memory.
+MOST: Final = 256 * 1024 * 1024
 
 Block = mmap.mmap
 _PRIVATE: Final[Any] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
@@ -34,57 +34,81 @@ def _kind(size: int) -> Any:
 
 
 @final
+class _Loan:
+    """A block of memory, and the object through which the arrays on it refer to it."""
+
+    __slots__ = ("block", "owner")
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self.owner: weakref.ref[Any] | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing refers to the memory."""
+        return self.owner is None or self.owner() is None
+
+
+@final
 class _Pool:
-    """Blocks of memory that no array uses, by size."""
+    """Blocks of memory by size.
+
+    Whether a block is free is looked up when one is wanted. A callback when the last array ends
+    would be simpler, but an interrupt that arrives while it runs would be lost.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: dict[int, list[Block]] = {}
-        self._idle_bytes = 0
-        # Arrays end anywhere, in the collector too, where no lock may be taken.
-        self._returned: deque[tuple[int, Block]] = deque()
-        self._loans: dict[int, tuple[weakref.ref[Any], int, Block]] = {}
+        self._lock = threading.RLock()
+        self.loans: dict[int, list[_Loan]] = {}
+        self.bytes = 0
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any], nbytes: int) -> np.ndarray[Any, Any]:
-        """Return an array on a block; the block comes back when nothing refers to its memory."""
+        """Return an array on a block; a plain one where all blocks together would be too large."""
         size = -(-nbytes // LEAST) * LEAST
-        block = self._take(size)
-        # Every array and view on it refers to this object, which can tell when it ends.
-        owner = _kind(size).from_buffer(block)
-        key = id(owner)
-        self._loans[key] = (weakref.ref(owner, lambda _: self._give_back(key)), size, block)
+        with self._lock:
+            loan = self._free(size) or self._new(size)
+            if loan is None:
+                return np.empty(shape, dtype)
+            # Every array and view on it refers to this object.
+            owner = _kind(size).from_buffer(loan.block)
+            loan.owner = weakref.ref(owner)
         return np.ndarray(shape, dtype, owner)
 
-    def _take(self, size: int) -> Block:
-        with self._lock:
-            while self._returned:
-                length, block = self._returned.popleft()
-                self._idle.setdefault(length, []).append(block)
-            found = self._idle.get(size)
-            if found:
-                self._idle_bytes -= size
-                return found.pop()
+    def _free(self, size: int) -> _Loan | None:
+        for loan in self.loans.get(size, ()):
+            if loan.is_free:
+                return loan
+        return None
+
+    def _new(self, size: int) -> _Loan | None:
+        if self.bytes + size > MOST:
+            self._drop_free()
+            if self.bytes + size > MOST:
+                return None
         # Private: a child of a fork must not write into its parent's arrays.
         block = mmap.mmap(-1, size, **_PRIVATE)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             with suppress(OSError):  # a system without huge pages
                 block.madvise(mmap.MADV_HUGEPAGE)
-        return block
+        loan = _Loan(block)
+        self.loans.setdefault(size, []).append(loan)
+        self.bytes += size
+        return loan
 
-    def _give_back(self, key: int) -> None:
-        _, size, block = self._loans.pop(key)
-        if self._idle_bytes + size <= MOST_IDLE:
-            self._idle_bytes += size
-            self._returned.append((size, block))
-        elif size <= MOST_IDLE:
-            # Room for what is in use now, rather than for sizes that were.
-            self._returned.clear()
-            self._idle = {}
-            self._idle_bytes = size
-            self._returned.append((size, block))
+    def _drop_free(self) -> None:
+        """Give all free blocks back to the system: room for the sizes in use now."""
+        for size, loans in list(self.loans.items()):
+            self.loans[size] = [loan for loan in loans if not loan.is_free]
+            self.bytes -= size * (len(loans) - len(self.loans[size]))
+
+    def after_fork(self) -> None:
+        """Another thread may have held the lock."""
+        self._lock = threading.RLock()
 
 
 _pool = _Pool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.after_fork)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
