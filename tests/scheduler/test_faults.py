@@ -233,7 +233,7 @@ INTERRUPT = """
 def test_interrupts(scheduler: str, tmp_path: Any) -> None:
     """Ctrl-C comes back when the kernels that run have ended; nothing is left running, and the next run is right."""
     path = tmp_path / "script.py"
-    path.write_text(textwrap.dedent(INTERRUPT).format(length=4000))
+    path.write_text(textwrap.dedent(INTERRUPT).format(length=1500))
     done = subprocess.run(
         [sys.executable, str(path), scheduler], capture_output=True, text=True, timeout=120, check=False
     )
