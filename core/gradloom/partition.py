@@ -259,7 +259,6 @@ class _Rewriter:
     def __init__(self, graph: Graph, regions: list[list[int]], free: dict[int, tuple[int, ...]]) -> None:
         self.old = graph
         self.regions = regions
-        self.free = free
         self.region_of = {i: k for k, members in enumerate(regions) for i in members}
         self.bodies = [_Body(graph, members, free) for members in regions]
         self.nodes: list[RawNode] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import cached_property
 from typing import Any, final
 
@@ -120,7 +120,7 @@ class Plan:
         """Run one step on values by id, for executors that order the steps themselves."""
         step = self.steps[k]
         try:
-            with self.backend.quiet() if step.quiet else _LOUD:
+            with self.backend.quiet() if step.quiet else nullcontext():
                 values[step.out] = step.kernel(*[values[i] for i in step.inputs], **step.attrs)
         except Exception as error:
             self.explain_error(error, k, sources)
@@ -164,15 +164,6 @@ class Plan:
 
 def _rebuild(graph: Graph, backend: str, compiler: str | None) -> Plan:
     return Plan(graph, backends.get(backend), None if compiler is None else compilers.get(compiler))
-
-
-class _Loud:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *exc: object) -> None: ...
-
-
-_LOUD: Any = _Loud()
 
 
 class _Lowering:

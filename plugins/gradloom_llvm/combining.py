@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradloom_llvm import memory
 from gradloom_llvm.elementwise import EMITTERS, TYPES, Body
 from gradloom_llvm.engine import Library, load
 
@@ -48,10 +49,7 @@ def combine_lanes(body: Body, combine: str, dtype: DType, a: str) -> str:
             mask = ", ".join(f"i32 {start + k}" for k in range(half))
             vector = f"<{lanes} x {kind}>"
             parts.append(body.emit(f"shufflevector {vector} {a}, {vector} poison, <{half} x i32> <{mask}>"))
-        narrow = Body(half, "")
-        narrow.lines, narrow._prefix = body.lines, body._prefix
-        a = combine_values(narrow, combine, dtype, *parts)
-        body.declares |= narrow.declares
+        a = combine_values(body.narrowed(half), combine, dtype, *parts)
         lanes = half
     return a
 
@@ -62,14 +60,9 @@ def combine_lanes(body: Body, combine: str, dtype: DType, a: str) -> str:
 @cache
 def _combiner_library(combine: str, dtype: DType) -> Library:
     body = Body(1, "t")
-    result = combine_values(body, combine, dtype, "%av", "%bv")
-    text = _COMBINER.format(
-        memory=TYPES[dtype.name][1],
-        load_a=_load_one(dtype, "%a", "%ap"),
-        load_b=_load_one(dtype, "%b", "%bp"),
-        lines="\n".join(body.lines),
-        store=_store_one(dtype, result, "%ap"),
-    )
+    values = [memory.load(body, dtype, pointer, None) for pointer in ("%ap", "%bp")]
+    memory.store(body, dtype, combine_values(body, combine, dtype, *values), "%ap", None)
+    text = _COMBINER.format(memory=TYPES[dtype.name][1], lines="\n".join(body.lines))
     return load("\n".join([*sorted(body.declares), text]))
 
 
@@ -106,10 +99,7 @@ body:
   %bi = add i64 %jw, %k
   %ap = getelementptr {memory}, ptr %parts, i64 %ai
   %bp = getelementptr {memory}, ptr %parts, i64 %bi
-{load_a}
-{load_b}
 {lines}
-{store}
   %k1 = add i64 %k, 1
   br label %element
 pairdone:
@@ -122,18 +112,3 @@ leveldone:
 done:
   ret void
 }}"""
-
-
-def _load_one(dtype: DType, name: str, pointer: str) -> str:
-    """Return lines that load a ``<1 x T>`` as ``name + "v"``."""
-    kind = TYPES[dtype.name][0]
-    if dtype.kind == "b":
-        return f"  {name}m = load <1 x i8>, ptr {pointer}, align 1\n  {name}v = trunc <1 x i8> {name}m to <1 x i1>"
-    return f"  {name}v = load <1 x {kind}>, ptr {pointer}, align {dtype.itemsize}"
-
-
-def _store_one(dtype: DType, value: str, pointer: str) -> str:
-    kind, _ = TYPES[dtype.name]
-    if dtype.kind == "b":
-        return f"  %wide = zext <1 x i1> {value} to <1 x i8>\n  store <1 x i8> %wide, ptr {pointer}, align 1"
-    return f"  store <1 x {kind}> {value}, ptr {pointer}, align {dtype.itemsize}"

@@ -35,6 +35,13 @@ def constant(value: Any, dtype: DType) -> str:
     return str(int(dtype.type(value)))
 
 
+def in_every_lane(emit: Callable[[str], str], kind: str, lanes: int, scalar: str) -> str:
+    """Return a vector of a scalar; ``emit`` appends an instruction and returns its name."""
+    vector = f"<{lanes} x {kind}>"
+    first = emit(f"insertelement {vector} poison, {kind} {scalar}, i64 0")
+    return emit(f"shufflevector {vector} {first}, {vector} poison, <{lanes} x i32> zeroinitializer")
+
+
 @final
 class Body:
     """Straight-line code on vectors of a number of lanes."""
@@ -45,6 +52,12 @@ class Body:
         self.requests: set[tuple[str, str, int]] = set()
         self.declares: set[str] = set()
         self._prefix = prefix
+
+    def narrowed(self, lanes: int) -> Body:
+        """Return the same code, to go on with on vectors of fewer lanes."""
+        other = Body(lanes, self._prefix)
+        other.lines, other.requests, other.declares = self.lines, self.requests, self.declares
+        return other
 
     def emit(self, text: str) -> str:
         """Append an instruction and return the name of its value."""

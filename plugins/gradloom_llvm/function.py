@@ -7,7 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
-from gradloom_llvm.elementwise import TYPES
+from gradloom_llvm.elementwise import TYPES, in_every_lane
 from gradloom_llvm.loops import Loops
 
 #: A number that depends on sizes: what it is, and of which value or label.
@@ -102,11 +102,7 @@ class Function:
                 word = self._in_entry(("float", i), f"fptrunc double {word} to float")
         elif kind != "i64":
             word = self._in_entry(("value", i), f"trunc i64 {word} to {kind}")
-        vector, zeros = f"<{lanes} x {kind}>", ", ".join(["i32 0"] * lanes)
-        first = self._in_entry(("first", i, lanes), f"insertelement {vector} poison, {kind} {word}, i64 0")
-        return self._in_entry(
-            ("splat", i, lanes), f"shufflevector {vector} {first}, {vector} poison, <{lanes} x i32> <{zeros}>"
-        )
+        return in_every_lane(lambda text: self._in_entry(text, text), kind, lanes, word)
 
     # -- numbers and addresses ---------------------------------------------------------------
 

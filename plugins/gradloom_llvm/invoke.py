@@ -73,13 +73,14 @@ def invoke() -> Callable[..., None]:
 
 
 def caller(
-    record: np.ndarray[Any, Any], arity: int, outs: Sequence[tuple[Any, Any]], otherwise: Callable[..., None]
+    record: np.ndarray[Any, Any] | None, arity: int, outs: Sequence[tuple[Any, Any]], otherwise: Callable[..., None]
 ) -> Callable[..., Any]:
     """Return a function of a kernel's inputs that makes the outputs, calls it, and returns them.
 
     Parameters
     ----------
-    record : ndarray
+    record : ndarray or None
+        None leaves every call to ``otherwise``.
     arity : int
         Number of inputs.
     outs : sequence of (shape, dtype)
@@ -91,13 +92,17 @@ def caller(
     values = [name if shape else f"{name}[()]" for name, (shape, _) in zip(results, outs, strict=True)]
     lines = [f"def kernel({', '.join(inputs)}):"]
     lines += [f" {name} = empty{k}(shape{k}, dtype{k})" for k, name in enumerate(results)]
-    lines += [
-        " try:",
-        f"  invoke(record, {', '.join([*inputs, *results])})",
-        " except TypeError:",
-        f"  otherwise([{', '.join(inputs)}], [{', '.join(results)}])",
-        f" return {', '.join(values)}",
-    ]
+    otherwise_line = f"otherwise([{', '.join(inputs)}], [{', '.join(results)}])"
+    if record is None:
+        lines.append(f" {otherwise_line}")
+    else:
+        lines += [
+            " try:",
+            f"  invoke(record, {', '.join([*inputs, *results])})",
+            " except TypeError:",
+            f"  {otherwise_line}",
+        ]
+    lines.append(f" return {', '.join(values)}")
     namespace: dict[str, Any] = {"invoke": invoke(), "record": record, "otherwise": otherwise}
     for k, (shape, dtype) in enumerate(outs):
         namespace[f"shape{k}"], namespace[f"dtype{k}"] = shape, dtype

@@ -8,7 +8,6 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.graph import Graph
-from gradloom.memory import empty
 from gradloom.sharing import allowed
 from gradloom_llvm import vectormath
 from gradloom_llvm.codegen import generate
@@ -46,30 +45,17 @@ class Kernel:
 
     def function(self) -> Callable[..., Any]:
         """Return the kernel as a function of the region's inputs."""
-        call = caller(self._plain.record, len(self._region.inputs), self._specs, self._run_any)
-        return self._sharing(call) if self._plain.threaded else call
+        record = None if self._plain.threaded else self._plain.record
+        return caller(record, len(self._region.inputs), self._specs, self._run)
 
-    def _sharing(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that runs the kernel in several threads where it may."""
-
-        def kernel(*arrays: Any) -> Any:
-            if allowed() < 2:
-                return call(*arrays)
-            outs = [empty(shape, dtype) for shape, dtype in self._specs]
-            self._run_threads(list(arrays), outs)
-            results = [out if out.ndim else out[()] for out in outs]
-            return results[0] if len(results) == 1 else tuple(results)
-
-        return kernel
-
-    def _run_threads(self, arrays: list[Any], outs: list[Any]) -> None:
-        inputs = self._checked(arrays)
-        self._variant(inputs).run_threads(inputs, outs)
-
-    def _run_any(self, arrays: list[Any], outs: list[Any]) -> None:
+    def _run(self, arrays: list[Any], outs: list[Any]) -> None:
+        """Run the code that fits some arrays, in several threads where that pays and is allowed."""
         inputs = self._checked(arrays)
         variant = self._variant(inputs)  # which this name keeps while it runs
-        self._invoke(variant.record, *inputs, *outs)
+        if variant.threaded and allowed() > 1:
+            variant.run_threads(inputs, outs)
+        else:
+            self._invoke(variant.record, *inputs, *outs)
 
     def _checked(self, arrays: list[Any]) -> list[Any]:
         """Return arrays as a variant takes them."""
@@ -95,11 +81,11 @@ class Kernel:
 
 def estimated_seconds(loops: Loops) -> float:
     """Return roughly how long a kernel takes on one core: its arithmetic, then its traffic with memory."""
-    lanes = host_vector_bytes() / 8.0
+    lanes, costly = host_vector_bytes() / 8.0, vectormath.names()
     seconds = 0.0
     for s in loops.statements:
         of_doubles = loops.values[s.id].dtype.itemsize / 8.0
-        instructions = 20.0 if s.op is not None and s.op.name in vectormath.names() else 1.0
+        instructions = 20.0 if s.op is not None and s.op.name in costly else 1.0
         seconds += loops.points(s.loop) * instructions * of_doubles / lanes * INSTRUCTION_SECONDS
     ends = (*loops.region.inputs, *loops.outputs)
     return seconds + sum([loops.points(loops.values[i].labels) * loops.values[i].dtype.itemsize for i in ends]) / BYTES

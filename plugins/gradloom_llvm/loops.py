@@ -9,6 +9,7 @@ depends on them and on no row. Phases alternate: single, row, single, row, ...
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple, final
 
@@ -96,7 +97,7 @@ class Loops:
         self.region = region
         self.values: dict[int, Value] = {}
         self.literals: dict[int, tuple[Any, DType]] = {}
-        #: Of each label: the axes ``(node, axis)`` whose lengths it multiplies.
+        #: Of each label: the lengths of the axes that it stands for.
         self.lengths: dict[int, list[int]] = {}
         self._base: dict[int, int] = {}
         self._labels = self._node_labels()
@@ -182,7 +183,6 @@ class Loops:
                     after[label] = None
                 if before.setdefault(label, left) != left:
                     before[label] = None
-        # Labels that a statement loops over without a value that holds both cannot merge apart.
         merged: dict[int, int] = {}
         for label, right in after.items():
             if right is not None and before.get(right) == label:
@@ -205,17 +205,11 @@ class Loops:
 
     def length(self, label: int) -> int:
         """Return how long a label's loop is."""
-        n = 1
-        for m in self.lengths[label]:
-            n *= m
-        return n
+        return math.prod(self.lengths[label])
 
     def points(self, labels: Iterable[int]) -> int:
         """Return how often a loop over labels runs."""
-        n = 1
-        for label in labels:
-            n *= self.length(label)
-        return n
+        return math.prod([self.length(label) for label in labels])
 
     def _row_label(self) -> int | None:
         """Return the label under which most work stands, of equals the longest."""
@@ -262,7 +256,6 @@ class Loops:
                     time = max(time, known + (known % 2 != is_row))
             times[s.id] = time
             by_time.setdefault(time, []).append(s)
-        self.times = times
         last = max(by_time, default=0)
         # Sums over the rows of the last phase are combined in a single phase after it.
         if last % 2 and any([self.row not in self.values[s.id].labels for s in by_time[last]]):

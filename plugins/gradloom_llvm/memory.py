@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom_llvm.elementwise import TYPES, Body
+from gradloom_llvm.elementwise import TYPES, Body, in_every_lane
 
 DType = np.dtype[Any]
 
@@ -66,9 +66,7 @@ def _suffix(dtype: DType) -> str:
 def _pointers(body: Body, dtype: DType, address: str, step: str) -> str:
     """Return the addresses of the elements that stand a step apart."""
     lanes = body.lanes
-    first = body.emit(f"insertelement <{lanes} x i64> poison, i64 {step}, i64 0")
-    zeros = ", ".join(["i32 0"] * lanes)
-    steps = body.emit(f"shufflevector <{lanes} x i64> {first}, <{lanes} x i64> poison, <{lanes} x i32> <{zeros}>")
+    steps = in_every_lane(body.emit, "i64", lanes, step)
     numbers = ", ".join(f"i64 {k}" for k in range(lanes))
     offsets = body.emit(f"mul <{lanes} x i64> {steps}, <{numbers}>")
     return body.emit(f"getelementptr {TYPES[dtype.name][1]}, ptr {address}, <{lanes} x i64> {offsets}")

@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 
 from gradloom_llvm.combining import combine_lanes, combine_values, identity
-from gradloom_llvm.elementwise import EMITTERS, TYPES, Body, annihilating, cast, constant, integer_power
+from gradloom_llvm.elementwise import EMITTERS, TYPES, Body, annihilating, cast, constant, in_every_lane, integer_power
 from gradloom_llvm.function import Function
 from gradloom_llvm.loops import Nest, Statement, is_written
 from gradloom_llvm.memory import load, store
@@ -115,12 +115,7 @@ class Innermost:
             loaded = body.emit(f"load {memory}, ptr {self.start(i)}, align {value.dtype.itemsize}")
             if value.dtype.kind == "b":
                 loaded = body.emit(f"icmp ne i8 {loaded}, 0")
-            vector = body.type(value.dtype)
-            first = body.emit(f"insertelement {vector} poison, {kind} {loaded}, i64 0")
-            zeros = ", ".join(["i32 0"] * self.lanes)
-            self.splats[i] = body.emit(
-                f"shufflevector {vector} {first}, {vector} poison, <{self.lanes} x i32> <{zeros}>"
-            )
+            self.splats[i] = in_every_lane(body.emit, kind, self.lanes, loaded)
             self.function.lines += body.lines
         return self.splats[i]
 
@@ -198,11 +193,7 @@ class Innermost:
     def _mask(self, count: str) -> str:
         """Return the mask of the first lanes."""
         function, lanes = self.function, self.lanes
-        first = function.emit(f"insertelement <{lanes} x i64> poison, i64 {count}, i64 0")
-        zeros = ", ".join(["i32 0"] * lanes)
-        counts = function.emit(
-            f"shufflevector <{lanes} x i64> {first}, <{lanes} x i64> poison, <{lanes} x i32> <{zeros}>"
-        )
+        counts = in_every_lane(function.emit, "i64", lanes, count)
         steps = ", ".join(f"i64 {k}" for k in range(lanes))
         return function.emit(f"icmp slt <{lanes} x i64> <{steps}>, {counts}")
 
@@ -233,12 +224,11 @@ class Innermost:
             body = Body(self.lanes, "x" + function.fresh("h"))
             total = combine_lanes(body, s.combine, dtype, sums[s.id])
             pointer = self.start(s.id)
-            one = Body(1, "")
-            one.lines, one._prefix = body.lines, body._prefix
+            one = body.narrowed(1)
             if function.loops.is_row_sum(s.id) or not _at_once(function, self.nest, s):
                 total = combine_values(one, s.combine, dtype, load(one, dtype, pointer, None), total)
             store(one, dtype, total, pointer, None)
-            function.declares |= body.declares | one.declares
+            function.declares |= body.declares
             function.lines += body.lines
 
 
@@ -340,16 +330,12 @@ class _Run:
         return "1" if inner is None else self.owner.function.stride(i, inner)
 
     def _address(self, i: int) -> str:
-        start = self.owner.starts[i] if self.owner.inner is not None else self._scalar_address(i)
         if self.owner.inner is None:
-            return start
-        step = self._step(i)
+            return self.owner.function.pointer(i)
+        start, step = self.owner.starts[i], self._step(i)
         offset = self.position if step == "1" else self.body.emit(f"mul i64 {self.position}, {step}")
         memory = TYPES[self.loops.values[i].dtype.name][1]
         return self.body.emit(f"getelementptr {memory}, ptr {start}, i64 {offset}")
-
-    def _scalar_address(self, i: int) -> str:
-        return self.owner.function.pointer(i)
 
     # -- reductions ------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ A plugin's test file is five lines::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -238,6 +239,27 @@ def assert_same_bits(got: Array, want: Array) -> None:
     assert isinstance(got, np.ndarray | np.generic)
     assert (got.shape, got.dtype) == (want.shape, want.dtype)
     assert got.tobytes() == want.tobytes()
+
+
+def assert_same_bits_in_threads(call: Callable[[], Sequence[Any]], want: Sequence[Any]) -> None:
+    """Fail unless each of 20 calls, made by four threads at once, returns certain arrays."""
+    results: list[Sequence[Any]] = []
+    barrier = threading.Barrier(4)
+
+    def work() -> None:
+        barrier.wait()
+        for _ in range(5):
+            results.append(call())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 20
+    for result in results:
+        for one, other in zip(result, want, strict=True):
+            assert_same_bits(np.asarray(one), np.asarray(other))
 
 
 def run_twice(backend: AbstractBackend, graph: Graph, args: tuple[Any, ...]) -> list[list[Any]]:

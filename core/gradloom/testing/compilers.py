@@ -11,7 +11,6 @@ A plugin's test file is five lines::
 from __future__ import annotations
 
 import pickle
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -28,7 +27,7 @@ from gradloom.partition import REGION
 from gradloom.plan import Plan
 from gradloom.program import expand_calls, prepare
 from gradloom.sharing import kernel_threads
-from gradloom.testing.backends import assert_same_bits, pullback_graph
+from gradloom.testing.backends import assert_same_bits, assert_same_bits_in_threads, pullback_graph
 from gradloom.testing.checks import call, differentiable
 from gradloom.testing.executors import random_graph
 from gradloom.testing.sample import Sample, layouts, rng
@@ -215,23 +214,7 @@ class CompilerConformance:
         args = [rng(k).normal(size=shape) for k, shape in enumerate([(20_000, 7), (7,), (20_000, 1), ()])]
         kernel = this.compile(gl.make_graph(several_outputs)(*args))
         want = outputs_of(kernel, args)
-        results: list[list[Any]] = []
-        barrier = threading.Barrier(4)
-
-        def work() -> None:
-            barrier.wait()
-            for _ in range(5):
-                results.append(outputs_of(kernel, args))
-
-        threads = [threading.Thread(target=work) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(results) == 20
-        for result in results:
-            for one, other in zip(result, want, strict=True):
-                assert_same_bits(one, other)
+        assert_same_bits_in_threads(lambda: outputs_of(kernel, args), want)
 
 
 # -- what the tests are made of --------------------------------------------------------------

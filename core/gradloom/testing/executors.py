@@ -10,7 +10,6 @@ A plugin's test file is five lines::
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -23,7 +22,7 @@ from gradloom.backend import backends
 from gradloom.executor import AbstractExecutor, SerialExecutor, executors
 from gradloom.graph import Graph
 from gradloom.plan import Plan
-from gradloom.testing.backends import assert_same_bits
+from gradloom.testing.backends import assert_same_bits, assert_same_bits_in_threads
 from gradloom.testing.sample import rng
 
 _UNARY: tuple[Callable[..., Any], ...] = (np.sin, np.cos, np.tanh, np.negative, np.square)
@@ -97,23 +96,7 @@ class ExecutorConformance:
         graph, inputs = random_graph(101)
         plan = numpy_plan(graph)
         expected = SerialExecutor().run(plan, inputs)
-        results: list[list[Any]] = []
-        barrier = threading.Barrier(4)
-
-        def work() -> None:
-            barrier.wait()
-            for _ in range(5):
-                results.append(this.run(plan, inputs))
-
-        threads = [threading.Thread(target=work) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(results) == 20
-        for result in results:
-            for one, other in zip(result, expected, strict=True):
-                assert_same_bits(np.asarray(one), np.asarray(other))
+        assert_same_bits_in_threads(lambda: this.run(plan, inputs), expected)
 
     def test_under_the_transforms(self, this: AbstractExecutor) -> None:
         """`gl.scheduler` runs gradients with it, and gives the bits of the serial one."""

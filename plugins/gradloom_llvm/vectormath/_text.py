@@ -18,11 +18,6 @@ _FLOATS: Final = {"float64": ("double", "f64", 64), "float32": ("float", "f32", 
 _RARELY: Final = '!{!"branch_weights", i32 1, i32 1000000}'
 
 
-def short_name(dtype: str) -> str:
-    """Return `f64` for float64."""
-    return _FLOATS[dtype][1]
-
-
 def vector_type(dtype: str, lanes: int) -> str:
     """Return `<8 x double>` for float64 and 8 lanes."""
     return f"<{lanes} x {_FLOATS[dtype][0]}>"
