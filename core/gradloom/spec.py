@@ -9,8 +9,38 @@ from typing import Any, final
 
 import numpy as np
 
-_INTERNED: weakref.WeakValueDictionary[Any, Spec] = weakref.WeakValueDictionary()
-_LOCK = threading.Lock()
+
+@final
+class _Interned:
+    """The living specs by content; dead ones are dropped whenever their number may have doubled.
+
+    The references have no callbacks: an interrupt that arrives while Python runs one is lost.
+    """
+
+    def __init__(self) -> None:
+        self._references: dict[Any, weakref.ref[Spec]] = {}
+        self._limit = 1024
+        self._lock = threading.Lock()
+
+    def get(self, key: Any) -> Spec | None:
+        reference = self._references.get(key)
+        return None if reference is None else reference()
+
+    def setdefault(self, key: Any, new: Spec) -> Spec:
+        with self._lock:
+            found = self.get(key)
+            if found is not None:
+                return found
+            if len(self._references) >= self._limit:
+                self._references = {
+                    k: reference for k, reference in self._references.items() if reference() is not None
+                }
+                self._limit = max(1024, 2 * len(self._references))
+            self._references[key] = weakref.ref(new)
+            return new
+
+
+_INTERNED = _Interned()
 
 
 @final
@@ -58,8 +88,7 @@ class Spec:
         new.weak = weak
         new.ndim = len(shape)
         new.inexact = dtype.kind in "fc"
-        with _LOCK:
-            return _INTERNED.setdefault((new.shape, new.dtype, weak), new)
+        return _INTERNED.setdefault((new.shape, new.dtype, weak), new)
 
     @property
     def size(self) -> int:

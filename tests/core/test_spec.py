@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import signal
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -77,6 +78,33 @@ def test_unused_specs_are_released() -> None:
         Spec((7907, _), float)
     gc.collect()
     assert ref() is None
+
+
+def test_dead_specs_leave_nothing() -> None:
+    """Nor does a program whose shapes never repeat fill the memory with references."""
+    before = sum(isinstance(x, weakref.ref) for x in gc.get_objects())
+    for n in range(100_000):
+        Spec((n, 7907), float)
+    after = sum(isinstance(x, weakref.ref) for x in gc.get_objects())
+    assert after - before < 50_000
+
+
+def test_no_interrupt_is_lost() -> None:
+    """A signal's exception reaches the caller, though specs die at each step."""
+
+    def interrupt(*_: object) -> None:
+        raise InterruptedError
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(200):
+            with pytest.raises(InterruptedError):  # noqa: PT012
+                signal.setitimer(signal.ITIMER_REAL, 0.0005)
+                for n in range(200_000):
+                    Spec((n, 7901), float)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def test_threads_intern_the_same() -> None:
