@@ -10,8 +10,10 @@ A plugin's test file is five lines::
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -105,6 +107,27 @@ class BackendConformance:
                 scale = np.max(np.abs(want), initial=0.0, where=np.isfinite(want))
                 rtol = 1e4 * np.finfo(spec.dtype).eps
                 np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol * max(float(scale), 1.0))
+
+    @pytest.mark.parametrize("zeros", [0, 1])
+    @pytest.mark.parametrize(
+        ("op", "attrs"),
+        [("annihilating_matmul", {}), ("einsum", {"subscripts": "ab,bc->ac"})],
+        ids=["matmul", "einsum"],
+    )
+    def test_zeros_annihilate(self, this: AbstractBackend, op: str, attrs: dict[str, Any], zeros: int) -> None:
+        """A sum of products with special values is that of its terms, of which those of zeros are zero."""
+        if op in self.missing:
+            return
+        pairs = np.array(list(itertools.product([0.0, -0.0, 1.5, -2.0, np.inf, -np.inf, np.nan], repeat=2)))
+        operands = (pairs, pairs.T.copy())
+        keyword = "zeros" if op == "annihilating_matmul" else "annihilates"
+        graph = gl.make_graph(partial(get_op(op), **attrs, **{keyword: zeros}))(*operands)
+        with np.errstate(all="ignore"):
+            left, right = operands[0][:, None, :], operands[1].T[None, :, :]
+            terms = np.where((left, right)[zeros] == 0, 0.0, left * right)
+            want = np.sum(terms, axis=2)
+        for outputs in run_twice(this, graph, operands):
+            np.testing.assert_array_equal(self.host_value(this, outputs[0], Spec(want.shape, "d")), want)
 
     def can_run(self, this: AbstractBackend, graph: Graph) -> bool:
         """Return whether a graph has kernels; if one is a known gap, check the error and return False."""

@@ -53,10 +53,13 @@ def annihilate(contract: Kernel, operands: Sequence[Any], zeros: int, product: A
     """Mend a product of operands: exact zeros of operand ``zeros`` contribute exactly zero.
 
     Only a product with NaN can need it; asking waits for the device. Elements that no nonzero
-    (co)tangent reaches through inf or NaN are then taken from the product of the finite elements.
+    (co)tangent reaches through inf or NaN are then taken from the product of the finite elements; the others stay
+    as they are, or of two real operands are made anew.
     """
     if not bool(cupy.isnan(product).any()):
         return product
+    if len(operands) == 2 and product.dtype.kind == "f":
+        return _annihilated(contract, operands, zeros).astype(product.dtype, copy=False)
     finite = [cupy.isfinite(x) for x in operands]
     clean = [x if k == zeros else cupy.where(finite[k], x, x.dtype.type(0)) for k, x in enumerate(operands)]
     reached = cupy.zeros(product.shape, bool)
@@ -67,6 +70,29 @@ def annihilate(contract: Kernel, operands: Sequence[Any], zeros: int, product: A
             counts[k] = (~finite[k]).astype(float)
             reached |= contract(*counts) > 0
     return cupy.where(reached, product, contract(*clean)).astype(product.dtype, copy=False)
+
+
+def _annihilated(contract: Kernel, operands: Sequence[Any], zeros: int) -> Any:
+    """Return a product of two real operands in which exact zeros of operand ``zeros`` contribute exactly zero.
+
+    To the product of the finite elements comes an infinity where an infinite term is added, and
+    NaN where a NaN is.
+    """
+
+    def terms(of_zeros: Any, of_other: Any) -> Any:
+        """Return where a sum has a term of two elements of some kinds."""
+        kinds = [of_zeros, of_other] if zeros == 0 else [of_other, of_zeros]
+        return contract(*[kind.astype(float) for kind in kinds]) > 0
+
+    z, x = operands[zeros], operands[1 - zeros]
+    inf = float("inf")
+    result = contract(*[cupy.where(cupy.isfinite(a), a, a.dtype.type(0)) for a in operands])
+    for sign in (1, -1):
+        infinite = terms(z > 0, x == sign * inf) | terms(z < 0, x == -sign * inf)
+        infinite |= terms(z == inf, sign * x > 0) | terms(z == -inf, sign * x < 0)
+        result = cupy.where(infinite, result + sign * inf, result)
+    undefined = terms(z != z, x == x) | terms(z != 0, x != x) | terms(cupy.isinf(z), x == 0)
+    return cupy.where(undefined, result.dtype.type("nan"), result)
 
 
 KERNELS: dict[str, Kernel | Specialised] = {
