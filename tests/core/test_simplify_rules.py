@@ -169,6 +169,37 @@ YES += [
     Case("sum_of_product", lambda x, a: np.sum(x[:, None] * a, axis=0), (A[0], np.outer(C, A)[:9, :40]), rtol=1e-13),
     Case("sum_of_product", lambda x, a: np.sum(a * x, axis=1), (A[0], np.outer(A, C)[:40, :9]), rtol=1e-13),
 ]
+# Rows of one sign and of both, exact zeros among them, beside infinities and NaN.
+MIXED = np.random.default_rng(1).choice(
+    [0.0, -0.0, 0.5, 2.0, -3.0, np.inf, np.nan], (4, 9, 12), p=[0.3, *[0.14] * 4, 0.07, 0.07]
+)
+LIMITS = np.random.default_rng(2).choice(
+    [0.0, 1.0, -2.5, 4.0, np.inf, -np.inf, np.nan], (12, 8), p=[0.2, *[0.2] * 3, 0.1, 0.05, 0.05]
+)
+
+
+def careful_product(x: Any, y: Any, zeros: int = 0) -> Any:
+    return op("annihilating_matmul", x, y, zeros=zeros)
+
+
+YES += [
+    Case("sum_of_careful_product", lambda a, c: np.sum(careful_product(a, c), axis=1), (MIXED, LIMITS), rtol=1e-13),
+    Case(
+        "sum_of_careful_product", lambda a, c: np.sum(-careful_product(a, c), axis=(0, 1)), (MIXED, LIMITS), rtol=1e-13
+    ),
+    Case(
+        "sum_of_careful_product",
+        lambda a, c: np.sum(careful_product(np.abs(a), c), axis=1, keepdims=True),
+        (MIXED, LIMITS),
+        rtol=1e-13,
+    ),
+    Case(
+        "sum_of_careful_product",
+        lambda a, c: np.sum(careful_product(c.T, a.mT, 1), axis=2),
+        (MIXED, LIMITS),
+        rtol=1e-13,
+    ),
+]
 
 #: Where a rule would change NaN, inf, -0.0 or a dtype, or does not pay.
 NO: list[Case] = [
@@ -234,6 +265,10 @@ NO: list[Case] = [
     Case("sum_of_product", lambda a, c: np.sum(careful(a[:, :, None], c.T[None]), axis=1), (A, C)),
     Case("sum_of_product", lambda a, c: np.sum(a[:, :, None] * c.T[None], axis=1), (A.astype(int), C.astype(int))),
     Case("sum_of_product", lambda a, c: np.sum(a[:2, :2, None] * c.T[None, :2, :2], axis=1), (A, C)),
+    Case("sum_of_careful_product", lambda a, c: np.sum(a @ c, axis=1), (MIXED, LIMITS)),
+    Case("sum_of_careful_product", lambda a, c: np.sum(careful_product(a, c), axis=2), (MIXED, LIMITS)),
+    Case("sum_of_careful_product", lambda a, c: np.sum(careful_product(a, c, 1), axis=1), (MIXED, LIMITS)),
+    Case("sum_of_careful_product", lambda a, c: np.sum(careful_product(a[:, :7], c), axis=1), (MIXED, LIMITS)),
 ]
 CASES = YES + [case._replace(holds=False) for case in NO]
 

@@ -16,6 +16,8 @@ Result = int | RawNode | None
 
 #: Elements from which on a product of matrices beats a product of arrays and a sum.
 MATMUL_SIZE = 256
+#: Rows, and columns of the product, from which on it pays to add up rows before they are multiplied.
+MATMUL_ROWS = 8
 
 
 def reduce_nothing(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
@@ -130,6 +132,39 @@ def _matrix(g: Builder, x: int, first: int | None, second: int | None, ndim: int
     return x if axes == order else g.emit("transpose", (x,), (1, 0))
 
 
+def sum_of_careful_product(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
+    """``sum(a @ b, rows) -> sum(s @ b, rows)``, s having two rows: sums of the positive rows of a, and of the others.
+
+    For products in which exact zeros of ``a`` annihilate, and so do those of columns of ``b``; real
+    floats, used nowhere else, also behind a `negative`. No sum of positive numbers vanishes, and infinite
+    terms of both signs still meet; with one sum of all rows neither would hold. Within n eps of the sum
+    of absolute values.
+    """
+    product = args[0]
+    negated = g.nodes[product][0] is ops["negative"]
+    if negated:
+        product = g.nodes[product][1][0]
+    kind, factors, own = g.nodes[product]
+    if kind is not ops["annihilating_matmul"] or g.uses[args[0]] > 1 or g.uses[product] > 1:
+        return None
+    (zeros,) = own
+    x, other = factors[zeros], factors[1 - zeros]
+    full = g.specs[product]
+    if min(g.specs[x].ndim, g.specs[other].ndim) < 2 or full.dtype.kind != "f" or full.dtype != spec.dtype:
+        return None
+    axis = g.specs[x].ndim - 2 + zeros
+    rows, columns = full.shape[zeros - 2], full.shape[-1 - zeros]
+    if full.ndim - 2 + zeros not in attrs[0] or min(rows, columns) < MATMUL_ROWS:
+        return None
+    if negated:
+        x = g.emit("negative", (x,))
+    zero = g.literal(0.0, full.dtype)
+    positive = g.emit("greater", (x, zero))
+    parts = [g.emit("where", (positive, *pair)) for pair in ((x, zero), (zero, x))]
+    pair = g.emit("concatenate", tuple([g.emit("sum", (part,), (axis,), True) for part in parts]), axis)
+    return op, (g.emit("annihilating_matmul", (pair, other)[:: 1 - 2 * zeros], zeros),), attrs
+
+
 _REDUCTIONS = ("sum", "prod", "max", "min", "any", "all")
 
 #: The rules of reductions, in the order they are tried.
@@ -138,4 +173,5 @@ REDUCTIONS = (
     *[Rule(reduce_reduced, name, name, exact=name in ("any", "all")) for name in ("sum", "prod", "any", "all")],
     Rule(sum_of_broadcast, "sum", "broadcast_to", exact=False),
     Rule(sum_of_product, "sum", "multiply", exact=False),
+    *[Rule(sum_of_careful_product, "sum", name, exact=False) for name in ("annihilating_matmul", "negative")],
 )
