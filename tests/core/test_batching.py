@@ -39,6 +39,7 @@ def _examples(arg: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(("sample", "axes"), CASES)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_vmap_equals_a_loop(sample: Sample, axes: tuple[int | None, ...]) -> None:
     """A wrong axis shift or a wrong alignment of leading axes would show here."""
     columns = [_examples(a) if axis == 0 else [np.asarray(a)] * SIZE for a, axis in zip(sample.args, axes, strict=True)]

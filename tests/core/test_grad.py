@@ -293,7 +293,7 @@ def test_integers_and_booleans_are_refused(transform: Any, value: Any) -> None:
     "value",
     [
         np.ma.array([1.0, 2.0], mask=[True, False]),
-        np.matrix([[1.0, 2.0]]),
+        np.ones((1, 2)).view(np.matrix),
         np.array([1.0, None]),
         np.array(["a"]),
         np.zeros(2, "M8[s]"),

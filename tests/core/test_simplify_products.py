@@ -226,6 +226,7 @@ class TestOneMatrix:
         for a, b in zip(Program(simpler).run([xs, w]), f(xs, w), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
 
+    @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
     def test_careful_products_keep_the_side_of_the_zeros(self) -> None:
         """Zeros of the rows annihilate, those of the matrix do not."""
         careful = ops["annihilating_matmul"]
