@@ -6,6 +6,7 @@ an array must arrive with the order of its axes, their directions and gaps, and 
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,3 +79,11 @@ def writable(value: Any) -> Any:
     if type(value) is np.ndarray and not (value.flags.writeable and value.flags.aligned):
         return value.copy(order="K")
     return value
+
+
+def content(value: Any) -> str:
+    """Return a hash of the content and layout of an array, packed or as it is."""
+    data, rest = (value.data, value[1:]) if type(value) is Packed else (value, value.flags.c_contiguous)
+    digest = hashlib.sha1(f"{data.shape}{data.dtype}{rest}".encode(), usedforsecurity=False)
+    digest.update(data.ravel(order="K").view(np.uint8).data if data.size else b"")
+    return digest.hexdigest()

@@ -9,7 +9,6 @@ import threading
 import time
 import uuid
 import weakref
-from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import CancelledError, TimeoutError
 from typing import Any, final
@@ -25,16 +24,25 @@ from gradloom.plan import Plan
 from gradloom.source import RawSource, Source
 from gradloom.tasks import Schedule, Task
 from gradloom_dask.dask_graph import Call, Ref, task_graph
-from gradloom_dask.packing import Packed, pack, unpack, writable
-from gradloom_dask.worker import PlanMissingError, PlanPlugin, Result, first_failure, pick, quicken, run_task
+from gradloom_dask.kept import KeptInputs
+from gradloom_dask.packing import Packed, content, pack, unpack, writable
+from gradloom_dask.worker import (
+    LARGE,
+    Kept,
+    OutputMissingError,
+    PlanMissingError,
+    PlanPlugin,
+    Result,
+    claim,
+    first_failure,
+    pick,
+    quicken,
+    run_task,
+)
 
 #: Seconds after which a lost scheduler is given up, and after which one without any workers is.
 SCHEDULER_SECONDS = 10.0
 WORKERS_SECONDS = 60.0
-#: Inputs of more bytes are sent to a worker on their own, and stay there for the next run.
-LARGE = 65_536
-#: For how many further runs an input stays there.
-KEPT_RUNS = 4
 #: Bytes that must be saved before some values of a task travel without the others.
 WORTH_PICKING = 2**20
 #: Gradloom's version on a worker; an expression, as nothing of ours may be there.
@@ -121,7 +129,7 @@ class Connection:
     def __init__(self, client: Client) -> None:
         self._client = weakref.ref(client)
         self._plans: weakref.WeakKeyDictionary[Plan, Shipped] = weakref.WeakKeyDictionary()
-        self._inputs = _KeptInputs()
+        self._inputs = KeptInputs()
         self._runs = itertools.count()
         self._prefix = uuid.uuid4().hex[:12]
         self._lock = threading.Lock()
@@ -167,8 +175,8 @@ class Connection:
 
     def ship(self, plan: Plan, tasks: Sequence[Task], blas: int | None) -> Shipped:
         """Note how to run a plan; it travels when it first runs."""
-        content = f"{plan.graph.content_hash()} {plan.backend.name} {[task.steps for task in tasks]}"
-        name = f"gradloom-{hashlib.blake2b(content.encode(), digest_size=12).hexdigest()}-{self._prefix}"
+        whole = f"{plan.graph.content_hash()} {plan.backend.name} {[task.steps for task in tasks]}"
+        name = f"gradloom-{hashlib.blake2b(whole.encode(), digest_size=12).hexdigest()}-{self._prefix}"
         with self._lock:
             return self._plans.setdefault(plan, Shipped(name, plan, tasks, blas))
 
@@ -196,6 +204,8 @@ class Connection:
                 return self._attempt(shipped, plan, inputs, sources)
             except PlanMissingError:
                 shipped.registered = False
+            except OutputMissingError:  # its worker has died
+                self._inputs.clear()
             except (CancelledError, FuturesCancelledError) as error:
                 self._inputs.clear()
                 self._require_scheduler(error)
@@ -207,7 +217,7 @@ class Connection:
                         remedy="see the logs of the workers",
                     ) from error
         raise SchedulerError(
-            "workers did not keep the plan they were sent", op="scheduler", remedy="see the logs of the workers"
+            "workers did not keep what they were sent", op="scheduler", remedy="see the logs of the workers"
         )
 
     def _attempt(
@@ -220,12 +230,12 @@ class Connection:
         client = self.client
         given = dict(zip(plan.graph.inputs, inputs, strict=True))
         # What is kept in `held` stays on the workers until the run has ended.
-        values, held = self._send(client, {i: given[i] for own in shipped.inputs for i in own})
+        values, names, held = self._send(client, {i: given[i] for own in shipped.inputs for i in own})
         prefix = f"gradloom-{self._prefix}-{next(self._runs)}"
         calls = {}
         for t, own in enumerate(shipped.inputs):
             others = [f"{prefix}-{suffix}" for suffix in shipped.others[t]]
-            args = shipped.name, t, shipped.blas, own
+            args = shipped.name, t, shipped.blas, {i: names.get(i) for i in own}
             calls[f"{prefix}-{t}"] = Call(run_task, args, [values[i] for i in own], others)
         for n, (t, ids) in enumerate(shipped.picks):
             calls[f"{prefix}-{t}-{n}"] = Call(pick, (ids,), (), [f"{prefix}-{t}"])
@@ -242,12 +252,26 @@ class Connection:
             raise _with_source(failure[1], failure[0], plan, sources)
         known = {**plan.constants, **given}
         for result in results:
+            if result.kept is not None:
+                self._claim(client, shipped.name, result.kept)
             known.update({i: writable(unpack(value)) for i, value in result.values.items()})
         return [known[i] for i in plan.outputs]
 
-    def _send(self, client: Client, given: dict[int, Any]) -> tuple[dict[int, Any], Any]:
-        """Return what stands for each input in a graph: small ones themselves, large ones the key of their content."""
+    def _claim(self, client: Client, plan: str, kept: Kept) -> None:
+        """Let outputs that a worker has kept stay there, as inputs of the next runs."""
+        key = f"{kept.task}-kept"
+        graph = task_graph({key: Call(claim, (plan, kept.task))})
+        (future,) = client.get(graph, [key], workers=[kept.worker], allow_other_workers=True, sync=False)
+        for content_hash in kept.names:
+            self._inputs.add(content_hash, future, content_hash)
+
+    def _send(self, client: Client, given: dict[int, Any]) -> tuple[dict[int, Any], dict[int, str | None], Any]:
+        """Return what stands for each input in a graph: small ones themselves, large ones the key of their content.
+
+        With it come the names of those that are one of several under their key, and the futures of all.
+        """
         values = {i: pack(value) for i, value in given.items()}
+        names: dict[int, str | None] = {}
         held = []
         self._inputs.begin_run()
         missing = {}
@@ -255,19 +279,21 @@ class Connection:
         for i, value in given.items():
             if type(value) is np.ndarray and value.nbytes > LARGE:
                 packed = values[i]
-                key = f"gradloom-input-{_content(packed)}"
-                future = self._inputs.get(key)
+                content_hash = content(packed)
+                future, names[i] = self._inputs.get(content_hash)
                 if future is None:
+                    key = f"gradloom-input-{content_hash}"
                     missing[key] = _copied(packed) if inprocess else packed
                 else:
+                    key = future.key
                     held.append(future)
                 values[i] = Ref(key)
         if missing:
             sent = self._wait(client.scatter(missing, hash=False, asynchronous=True))
             for key, future in sent.items():
                 held.append(future)
-                self._inputs.add(key, future)
-        return values, held
+                self._inputs.add(key.rpartition("-")[2], future)
+        return values, names, held
 
     def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Wait for what a client does, while there are a scheduler and workers."""
@@ -354,49 +380,5 @@ def _with_source(error: Exception, step: int, plan: Plan, sources: Sequence[RawS
     return error
 
 
-def _content(value: Any) -> str:
-    """Return a hash of an array's content and layout."""
-    data, rest = (value.data, value[1:]) if type(value) is Packed else (value, value.flags.c_contiguous)
-    digest = hashlib.sha1(f"{data.shape}{data.dtype}{rest}".encode(), usedforsecurity=False)
-    digest.update(data.ravel(order="K").view(np.uint8).data if data.size else b"")
-    return digest.hexdigest()
-
-
 def _copied(value: Any) -> Any:
     return value if type(value) is Packed else value.copy(order="K")
-
-
-@final
-class _KeptInputs:
-    """Futures of inputs that stay on the workers, by content, while runs use them."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[str, tuple[Any, int]] = OrderedDict()
-        self._run = 0
-        self._lock = threading.Lock()
-
-    def begin_run(self) -> None:
-        """Forget what the last few runs have not used."""
-        with self._lock:
-            self._run += 1
-            while self._known and next(iter(self._known.values()))[1] < self._run - KEPT_RUNS:
-                self._known.popitem(last=False)
-
-    def get(self, key: str) -> Any:
-        """Return the future of an input, None if it is not there."""
-        with self._lock:
-            found = self._known.pop(key, None)
-            if found is None or found[0].status != "finished":
-                return None
-            self._known[key] = found[0], self._run
-            return found[0]
-
-    def add(self, key: str, future: Any) -> None:
-        """Keep an input."""
-        with self._lock:
-            self._known[key] = future, self._run
-
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self._known.clear()

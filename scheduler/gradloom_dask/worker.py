@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pickle
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, final
 
+import numpy as np
 from distributed import SchedulerPlugin, WorkerPlugin, get_worker
 
 import gradloom
@@ -15,18 +17,32 @@ from gradloom.errors import SchedulerError
 from gradloom.plan import Plan
 from gradloom.sharing import kernel_threads
 from gradloom.tasks import Failures, Schedule, Task
-from gradloom_dask.packing import pack, unpack
+from gradloom_dask.packing import content, pack, unpack
 
 #: Seconds for which messages are gathered before they are sent; distributed's own are 2 to 10 ms.
 BATCH_SECONDS = 0.001
+#: Inputs of more bytes are sent to a worker on their own, and stay there for the next runs; so do outputs that may
+#: be inputs of the next run.
+LARGE = 65_536
+#: Of how many tasks of a plan the outputs wait to be claimed, at most.
+WAITING = 16
+
+
+class Kept(NamedTuple):
+    """Where outputs are kept until they are claimed: worker and task; and the hashes of their content."""
+
+    worker: str
+    task: str
+    names: tuple[str, ...]
 
 
 class Result(NamedTuple):
-    """What a task gives: values by id, and the first step that failed in it or before it."""
+    """What a task gives: values by id, the first step that failed in it or before it, and which outputs are kept."""
 
     values: dict[int, Any]
     step: int | None = None
     error: Exception | None = None
+    kept: Kept | None = None
 
 
 @final
@@ -43,14 +59,16 @@ class PlanPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no type
         self.data = pickle.dumps((plan, list(tasks)))
         self.steps = len(plan.steps)
         self.version = gradloom.__version__
-        self._loaded: tuple[Plan, Schedule] | None = None
-        self._lock = threading.Lock()
+        self.__setstate__(self.__getstate__())
 
     def __getstate__(self) -> dict[str, Any]:
         return {"data": self.data, "steps": self.steps, "version": self.version}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _loaded=None, _lock=threading.Lock())
+        self.__dict__.update(state)
+        self._loaded: tuple[Plan, Schedule] | None = None
+        self._kept: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def load(self) -> tuple[Plan, Schedule]:
         """Return the plan and its schedule.
@@ -80,13 +98,72 @@ class PlanPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no type
                 self._loaded = plan, Schedule(plan, tasks)
             return self._loaded
 
+    def keep(self, task: str, worker: str, values: Mapping[int, Any]) -> Kept | None:
+        """Keep the large values among a task's that are outputs with the spec of an input.
+
+        A training step takes them again. They are copied where the client gets the arrays themselves, and may
+        write to them.
+        """
+        plan, _ = self.load()
+        specs = [plan.graph.specs[i] for i in plan.graph.inputs]
+        taken = {(spec.shape, spec.dtype) for spec in specs if spec.nbytes > LARGE}
+        found = [v for i, v in values.items() if i in plan.outputs and type(v) is np.ndarray]
+        copied = worker.startswith("inproc")
+        kept = {content(v): v.copy(order="K") if copied else v for v in found if (v.shape, v.dtype) in taken}
+        if not kept:
+            return None
+        with self._lock:
+            self._kept[task] = kept
+            while len(self._kept) > WAITING:
+                self._kept.popitem(last=False)
+        return Kept(worker, task, tuple(kept))
+
+    def claim(self, task: str) -> dict[str, Any]:
+        """Return the outputs of a task that were kept, by content, and keep them no longer."""
+        with self._lock:
+            return self._kept.pop(task)
+
 
 class PlanMissingError(Exception):
     """A worker has not got the plan of a task."""
 
 
+class OutputMissingError(Exception):
+    """A worker has not got an output that was kept."""
+
+
+class Claimed(NamedTuple):
+    """Outputs of an earlier run, by the hash of their content."""
+
+    arrays: dict[str, Any]
+
+
+def claim(name: str, task: str, values: Sequence[Any], others: Sequence[Any]) -> Claimed:
+    """Return outputs that a task on this worker has kept.
+
+    This is a task that depends on no other, so that no chain of runs holds on to all that went before.
+
+    Parameters
+    ----------
+    name : str
+        Name of the plugin that holds the plan.
+    task : str
+        Key of the task.
+    """
+    plugin = get_worker().plugins.get(name)
+    try:
+        return Claimed(plugin.claim(task))
+    except (AttributeError, KeyError):
+        raise OutputMissingError(name) from None
+
+
 def run_task(
-    name: str, t: int, blas: int | None, inputs: tuple[int, ...], values: Sequence[Any], others: Sequence[Result]
+    name: str,
+    t: int,
+    blas: int | None,
+    inputs: Mapping[int, str | None],
+    values: Sequence[Any],
+    others: Sequence[Result],
 ) -> Result:
     """Run a task of a plan that was shipped before.
 
@@ -98,9 +175,9 @@ def run_task(
         Which task.
     blas : int or None
         How many threads BLAS takes a call; None if it does not matter.
-    inputs : tuple of int
-        Ids of the values.
-    values : sequence of arrays
+    inputs : mapping
+        Ids of the values; with each its hash where it comes as one of several outputs of an earlier run.
+    values : sequence of arrays and Claimed
     others : sequence of Result
         What the tasks gave that this one depends on.
     """
@@ -111,7 +188,9 @@ def run_task(
     plan, schedule = plugin.load()
     # Several tasks are one for each thread of a worker; one alone may share its kernels out over all.
     threads = worker.state.nthreads if len(schedule.tasks) == 1 else 1
-    return run_loaded(plan, schedule, t, blas, inputs, values, others, threads)
+    given = [v if name is None else v.arrays[name] for name, v in zip(inputs.values(), values, strict=True)]
+    result = run_loaded(plan, schedule, t, blas, tuple(inputs), given, others, threads)
+    return result._replace(kept=plugin.keep(worker.get_current_task(), worker.address, result.values))
 
 
 def run_loaded(

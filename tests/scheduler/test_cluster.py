@@ -97,6 +97,46 @@ def test_inputs_are_never_stale(workers: Any) -> None:
     assert len(workers._connection._inputs._known) == kept
 
 
+def test_training_keeps_parameters_on_the_workers(workers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step returns is there already when it comes back as an argument; changed in place, it is another."""
+
+    def step(params: tuple[Any, Any], x: Any) -> tuple[Any, Any]:
+        a, b = params
+        ga, gb = gl.grad(lambda p: np.mean((np.tanh(x @ p[0]) @ p[1]) ** 2))(params)
+        return a - 0.1 * ga, b - 0.1 * gb
+
+    sent: list[int] = []
+    scatter = Client.scatter
+
+    def scattering(self: Any, data: Any, **options: Any) -> Any:
+        sent.extend([value.nbytes for value in data.values()])
+        return scatter(self, data, **options)
+
+    monkeypatch.setattr(Client, "scatter", scattering)
+    generator = np.random.default_rng(0)
+    first = generator.normal(size=(4, 300)), generator.normal(size=(300, 300))
+    batches = generator.normal(size=(30, 8, 4))
+    fast = gl.jit(step)
+    expected, params = first, first
+    for k, x in enumerate(batches):
+        with gl.scheduler("serial"):
+            expected = fast(expected, x)
+        sent.clear()
+        with gl.scheduler(workers):
+            params = fast(params, x)
+        assert sum(sent) == (first[1].nbytes if k == 0 else 0)
+        for one, two in zip(expected, params, strict=True):
+            assert_same_bits(one, two)
+    tasks = workers._connection.client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+    assert tasks < 60  # no step holds on to those before it
+    params[1][0, 0] = expected[1][0, 0] = 7.0
+    with gl.scheduler("serial"):
+        expected = fast(expected, batches[0])
+    with gl.scheduler(workers):
+        params = fast(params, batches[0])
+    assert_same_bits(expected[1], params[1])
+
+
 def test_results_that_are_changed_leave_the_workers_alone(workers: Any) -> None:
     plan = numpy_plan(gl.make_graph(lambda x: x * 2.0)(np.ones(50_000)))
     (first,) = workers.run(plan, [np.ones(50_000)])

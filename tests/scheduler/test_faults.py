@@ -99,6 +99,25 @@ def test_a_worker_is_killed(pair: Any, expected: Any) -> None:
     assert time.monotonic() - killed < 30
 
 
+def test_the_worker_that_keeps_the_parameters_is_killed(pair: Any) -> None:
+    """They are sent again; each step has the bits of serial."""
+    step = gl.jit(lambda w, x: w - 0.1 * gl.grad(lambda w: np.mean(np.tanh(x @ w) ** 2))(w))
+    x, w = np.ones((8, 200)), X[:200, :200].copy()
+    expected = w
+    for k in range(6):
+        with gl.scheduler("serial"):
+            expected = step(expected, x)
+        with gl.scheduler(pair):
+            w = step(w, x)
+        assert_same_bits(w, expected)
+        if k % 2 == 0:
+            client = pair._connection.client
+            kept = [future for future, name, _ in pair._connection._inputs._known.values() if name is not None][-1]
+            wait_until(kept.done)
+            (address,) = client.who_has([kept])[kept.key]
+            os.kill(client.run(os.getpid, workers=[address])[address], signal.SIGKILL)
+
+
 def test_all_workers_are_killed(pair: Any, expected: Any) -> None:
     """The run goes on when others come."""
     thread, got = in_thread(pair)
