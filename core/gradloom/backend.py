@@ -133,6 +133,17 @@ class AbstractBackend(ABC):
         """Return why the backend cannot run here, or None if it can."""
         return None
 
+    def devices(self) -> int:
+        """Return how many devices the backend has here; they are numbered from 0."""
+        return 0 if self.whole_graphs else 1
+
+    def on_device(self, index: int) -> AbstractContextManager[Any]:
+        """Return a context in which `from_host`, `copy` and the kernels make arrays on a device.
+
+        All arrays that a kernel is given are on that device; `copy` and `to_host` take arrays of any.
+        """
+        return nullcontext()
+
     def copy(self, array: Any) -> Any:
         """Return a contiguous copy."""
         return self.from_host(self.to_host(array).copy())

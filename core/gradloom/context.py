@@ -10,6 +10,7 @@ from typing import Any
 from gradloom.backend import backends
 from gradloom.errors import ArgumentError, BackendError
 from gradloom.executor import AbstractExecutor, AutoExecutor, executors
+from gradloom.placement import NAMED, PLACE, place_name
 from gradloom.refusals import describe
 from gradloom.registry import Registry
 
@@ -48,6 +49,49 @@ def backend(name: str) -> Iterator[None]:
         yield
     finally:
         BACKEND.reset(token)
+
+
+@contextmanager
+def device(*names: str | None) -> Iterator[None]:
+    """Let the ops that are recorded inside run on one device, or on workers that have a resource.
+
+    Parameters
+    ----------
+    *names : str or None
+        A device, ``"backend"`` or ``"backend:index"`` (``"cupy:1"``); a resource of workers, ``"GPU"`` or
+        ``"GPU=2"``; several devices, over which the branches inside are spread; or None, for where the run
+        itself takes place.
+
+    Raises
+    ------
+    DeviceError
+        If a name is none of these. A device or resource that there is not raises when what was recorded is
+        to run, before anything runs.
+
+    Notes
+    -----
+    Values are copied where they cross the borders of the block, by the ops ``to_device`` and ``to_worker``.
+    Gradients are computed where their values were. Blocks nest, and the inner one counts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradloom as gl
+    >>> def f(x):
+    ...     with gl.device("numpy:0"):
+    ...         y = np.sin(x)
+    ...     return y * 2.0
+    >>> gl.grad(f)(0.0)
+    np.float64(2.0)
+    """
+    place = place_name(names)
+    if place is not None:
+        NAMED.add(place)
+    token = PLACE.set(place)
+    try:
+        yield
+    finally:
+        PLACE.reset(token)
 
 
 def require_backend(name: str) -> None:

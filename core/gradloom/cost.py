@@ -8,6 +8,7 @@ from gradloom.axes import axes_of
 from gradloom.calibration import Rates
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph
 from gradloom.op import Op
+from gradloom.placement import TO_DEVICE
 from gradloom.spec import Spec
 
 #: Elementwise ops that take tens of instructions an element.
@@ -51,7 +52,7 @@ _FREE = Cost(0.0, 0.0)
 def node_cost(graph: Graph, i: int) -> Cost:
     """Return the cost of one node; views, inputs and literals are free."""
     op, inputs, attrs = graph.nodes[i]
-    if op is INPUT or op is LITERAL or op is ITEM or op.view:
+    if op is INPUT or op is LITERAL or op is ITEM or (op.view and op is not TO_DEVICE):
         return _FREE
     specs = tuple([graph.specs[j] for j in inputs])
     outs: tuple[Spec, ...] = graph.specs[i] if type(graph.specs[i]) is tuple else (graph.specs[i],)

@@ -125,6 +125,10 @@ class BackendError(GradloomError, RuntimeError):
     """A backend is unknown, unavailable, or mixed with another."""
 
 
+class DeviceError(BackendError):
+    """A device or a resource of workers that there is not."""
+
+
 class PluginError(GradloomError, ImportError):
     """A plugin could not be loaded, or broke the rules of its door."""
 

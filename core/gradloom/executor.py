@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, final
 
+from gradloom.backend import backends
 from gradloom.blas import one_thread_each
-from gradloom.errors import SchedulerError
+from gradloom.errors import DeviceError, SchedulerError
 from gradloom.plan import Plan
 from gradloom.registry import Registry
 from gradloom.source import RawSource
@@ -69,6 +70,18 @@ class AbstractExecutor(ABC):
         """
 
 
+def require_no_resources(plan: Plan, scheduler: str) -> None:
+    """Raise for a plan whose ops need workers with a resource, where there are no workers."""
+    if plan.resources:
+        raise DeviceError(
+            f"no worker has {' or '.join(sorted(plan.resources))}: the scheduler {scheduler!r} has no workers",
+            op="device",
+            expected=f"a backend ({', '.join(sorted(backends.entries()))}), or a cluster whose workers have it",
+            got=", ".join(sorted(plan.resources)),
+            remedy="run it with gl.cluster(resources={...}), or on a client whose workers were started with resources",
+        )
+
+
 @final
 class SerialExecutor(AbstractExecutor):
     """Runs the kernels one after the other in the calling thread."""
@@ -77,6 +90,7 @@ class SerialExecutor(AbstractExecutor):
 
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""
+        require_no_resources(plan, self.name)
         if decide(plan).one_thread:
             with one_thread_each():
                 return plan.run(inputs, sources)

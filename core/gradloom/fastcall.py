@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from gradloom.context import BACKEND, EXECUTOR
+from gradloom.placement import NAMED, PLACE
 from gradloom.plan import Plan
 from gradloom.program import Program
 from gradloom.pytree import LEAF, Structure, unflatten
@@ -55,10 +56,15 @@ def fast_call(
         "float64": np.float64,
         "backend": BACKEND.get,
         "executor": EXECUTOR.get,
+        "named": NAMED,
+        "place": PLACE.get,
         "run": _runner(program),
         "captured": tuple(captured),
     }
-    lines = ["def call(a):", " if backend() is not None or executor() is not None: return MISS"]
+    lines = [
+        "def call(a):",
+        " if backend() is not None or executor() is not None or named and place() is not None: return MISS",
+    ]
     names: list[str] = []
     lines += _unpacking("a", structure, iter(leaves), names, namespace)
     arguments = [f"float64({n})" if type(leaf) is float else n for n, leaf in zip(names, leaves, strict=True)]
@@ -79,7 +85,8 @@ def _runner(program: Program) -> Callable[..., list[Any]]:
     """Return what runs the program's plan: its own function where nothing else is to be decided."""
     plan: Plan = program.plan("numpy")
     decision = decide(plan)
-    if plan.compiler is not None and decision.schedule is None and not decision.one_thread:
+    alone = decision.schedule is None and not decision.one_thread and not plan.resources
+    if plan.compiler is not None and alone:
         return plan.compile().run
     run_plan = program.run_plan
     return lambda *values: run_plan(plan, values)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.backend import backends, spec_of
+from gradloom.backend import backend_of_type, backends, spec_of
 from gradloom.errors import ArgumentError, DTypeError, GradloomError, OutputError
 from gradloom.follow import Latest
-from gradloom.graph import INPUT, LITERAL
+from gradloom.graph import INPUT, LITERAL, Graph, live_nodes
+from gradloom.placement import ANYWHERE, NAMED, moved
 from gradloom.program import Program, choose_backend
 from gradloom.pytree import Structure, flatten, paths, unflatten
 from gradloom.refusals import abstract_value, describe
@@ -134,7 +135,7 @@ def output_ids(trace: Trace, transform: str, tree: Any) -> tuple[tuple[int, ...]
                 got=describe(value),
                 remedy="return arrays and numbers in tuples, lists and dicts; compute the rest outside",
             )
-        ids.append(trace.lift(value))
+        ids.append(at_home(trace, trace.lift(value)))
     if not values:
         raise OutputError(
             "the function returned nothing",
@@ -147,11 +148,16 @@ def output_ids(trace: Trace, transform: str, tree: Any) -> tuple[tuple[int, ...]
     return tuple(ids), structure
 
 
+def at_home(trace: Trace, index: int) -> int:
+    """Return a node that is to be an output, copied home if it is elsewhere."""
+    return moved(trace, index, None) if NAMED else index
+
+
 def scalar_output(trace: Trace, transform: str, out: Any) -> int:
     """Return the node of a real scalar output, or raise."""
     remedy = "return a 0-d array or a float"
     if isinstance(out, Handle) or spec_of(out) is not None:
-        index = trace.lift(out)
+        index = at_home(trace, trace.lift(out))
         spec = trace.specs[index]
         if not spec.shape and spec.dtype.kind == "f":
             return index
@@ -186,6 +192,8 @@ def evaluate(trace: Trace, index: int, action: str) -> Any:
             needed.add(i)
             stack += nodes[i][1]
     order = sorted(needed)
+    if NAMED and any([trace.place(i) not in (None, ANYWHERE) for i in order]):
+        return _run(trace, index, action)
     for i in order:
         op, _, attrs = nodes[i]
         if op is INPUT:
@@ -207,6 +215,19 @@ def evaluate(trace: Trace, index: int, action: str) -> Any:
             values[i] = kernel(*[values[j] for j in inputs], **keywords)
     value = values[index]
     return value if backend.name == "numpy" else backend.to_host(value)
+
+
+def _run(trace: Trace, index: int, action: str) -> Any:
+    """Compute the value of a node now, on the devices and workers where its trace says."""
+    graph = trace.graph((moved(trace, index, None),))
+    live = live_nodes(graph.nodes, graph.outputs)
+    inputs = tuple([i for i in graph.inputs if live[i]])
+    graph = Graph(graph.nodes, graph.specs, inputs, graph.outputs, graph.literals, graph.sources)
+    (value,) = Program(graph).run([_input_value(trace, i, action) for i in inputs])
+    kind: Any = type(value)
+    name = backend_of_type(kind)
+    trace.values[index] = value if name in (None, "numpy") else backends.get(name).to_host(value)
+    return trace.values[index]
 
 
 def _input_value(trace: Trace, i: int, action: str) -> Any:

@@ -16,6 +16,7 @@ from gradloom.errors import ArgumentError
 from gradloom.fastcall import MISS, fast_call
 from gradloom.function import call, output_ids, require_callable
 from gradloom.graph import Graph, literal_key
+from gradloom.placement import NAMED, PLACE
 from gradloom.program import Program, choose_backend
 from gradloom.pytree import LEAF, Structure, flatten, paths, unflatten
 from gradloom.refusals import describe
@@ -42,6 +43,7 @@ def trace_abstractly(
     ``structure`` is that of ``(args, kwargs)``, ``leaves`` are the values that must not change meanwhile.
     """
     trace = Trace(Tensor, None, copies=False)
+    trace.pins = True
     reason = Abstract(f"it is traced by {transform} for any value of this shape and dtype")
     try:
         for leaf in leaves:
@@ -235,7 +237,8 @@ class Jitted:
             f, args, static = self._without_static(args)
         leaves, structure = flatten((args, kwargs))
         specs = leaf_specs("jit", structure, leaves)
-        key = structure, tuple(specs), static
+        place = PLACE.get() if NAMED else None
+        key = structure, tuple(specs), static, place
         compiled = self._traces.get(key)
         if compiled is None:
             # Concurrent first calls may both trace; the first one to finish is kept.
@@ -244,7 +247,7 @@ class Jitted:
                 compiled = self._traces.setdefault(key, compiled)
         values = leaves + compiled.captured
         results = compiled.program.run(values)
-        if not static and not kwargs:
+        if not static and not kwargs and place is None:
             self._latest = self._fast_call(key, structure[2][0], leaves, compiled)
         return unflatten(compiled.structure, results)
 

@@ -17,6 +17,7 @@ from gradloom.errors import ArgumentError, ConcreteValueError, DTypeError, Gradl
 from gradloom.executor import executors
 from gradloom.graph import INPUT, LITERAL, Graph
 from gradloom.op import Op, get_op
+from gradloom.placement import NAMED, after, moved, placed
 from gradloom.program import Program, programs
 from gradloom.refusals import describe, trace_ended
 from gradloom.source import RawSource, user_source
@@ -31,7 +32,10 @@ _SERIALS = itertools.count()
 class LazyNode:
     """One value of a lazy graph."""
 
-    __slots__ = ("attrs", "derived", "inputs", "op", "serial", "source", "spec", "value")
+    #: Where it runs; see `gradloom.placement`.
+    place: str | None
+
+    __slots__ = ("attrs", "derived", "inputs", "op", "place", "serial", "source", "spec", "value")
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class LazyNode:
         #: The array of an input, the scalar of a literal.
         self.value = value
         self.derived: LazyNode | None = None
+        self.place = after(op, attrs, [node.place for node in inputs]) if NAMED else None
 
 
 @final
@@ -66,6 +71,8 @@ class _LazyTrace:
 
     def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = ()) -> Any:
         """Record an op on arguments and return its lazy output."""
+        if NAMED:
+            args = placed(self, op, args, attrs)
         nodes = [self.lift(arg, op) if type(arg) not in PYTHON_SCALARS else None for arg in args]
         specs = [PYTHON_SCALARS[type(a)] if n is None else n.spec for a, n in zip(args, nodes, strict=True)]
         try:
@@ -106,6 +113,15 @@ class _LazyTrace:
     def strong(self, tensor: LazyTensor) -> LazyTensor:
         """Return a tensor of the same node that does not yield to other dtypes."""
         return LazyTensor(self, tensor._index, tensor.spec.strong())
+
+    @property
+    def moves(self) -> dict[Any, LazyNode]:
+        """What was moved is not kept, as a lazy graph goes with its last tensor."""
+        return {}
+
+    def place(self, node: LazyNode) -> str | None:
+        """Return where a node runs; see `gradloom.placement`."""
+        return node.place
 
     def static(self, node: LazyNode) -> Any:
         """Return the value of a literal node, None for any other."""
@@ -166,7 +182,8 @@ class LazyTensor(Tensor):
         """Return the graph of this tensor alone, and the values of its inputs."""
         trace, ids = to_trace([self._index], {})
         _require_fed(trace)
-        return trace.graph((ids[self._index],)), list(trace.input_values.values())
+        output = moved(trace, ids[self._index], None)
+        return trace.graph((output,)), list(trace.input_values.values())
 
     def __dask_tokenize__(self) -> Any:
         return "gradloom", _dask().token(*self._graph())
@@ -356,7 +373,7 @@ def compute(*tensors: Any, feed: Mapping[Any, Any] | None = None) -> tuple[Any, 
         return tensors
     trace, ids = to_trace(lazy, _checked_feed(feed or {}))
     _require_fed(trace)
-    outputs = tuple([ids[node] for node in lazy])
+    outputs = tuple([moved(trace, ids[node], None) if NAMED else ids[node] for node in lazy])
     program, values = programs.find(trace, "compute", outputs, Program)
     results = iter(program.run(values, trace.sources))
     return tuple([next(results) if isinstance(t, LazyTensor) else t for t in tensors])

@@ -11,6 +11,7 @@ and comes back, since it would come back at a greater depth.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, final
 
 from gradloom.compiler import AbstractCompiler
@@ -54,7 +55,7 @@ class _Cluster:
         return cluster
 
 
-def partition(graph: Graph, compiler: AbstractCompiler) -> Graph:
+def partition(graph: Graph, compiler: AbstractCompiler, elsewhere: Collection[int] = ()) -> Graph:
     """Return the graph with its regions as single nodes.
 
     Parameters
@@ -62,6 +63,8 @@ def partition(graph: Graph, compiler: AbstractCompiler) -> Graph:
     graph : Graph
     compiler : AbstractCompiler
         Says which nodes a region may hold.
+    elsewhere : collection of int
+        Nodes that run on other devices than the compiler's, and are in no region.
 
     Returns
     -------
@@ -73,17 +76,19 @@ def partition(graph: Graph, compiler: AbstractCompiler) -> Graph:
     Cost: linear in the number of nodes. Equal graphs give equal regions, and so do repeated
     parts of one graph, such as the steps of an unrolled loop.
     """
-    partition = _Partition(graph, compiler)
+    partition = _Partition(graph, compiler, elsewhere)
     regions = partition.regions()
     return _Rewriter(graph, regions, partition.sources).graph() if regions else graph
 
 
 @final
 class _Partition:
-    def __init__(self, graph: Graph, compiler: AbstractCompiler) -> None:
+    def __init__(self, graph: Graph, compiler: AbstractCompiler, elsewhere: Collection[int]) -> None:
         self.graph = graph
         self.live = live_nodes(graph.nodes, graph.outputs)
         self.forms = self._forms(compiler)
+        for i in elsewhere:
+            self.forms[i] = 0
         self.loops = self._loops()
         #: Of nodes that cost nothing (views, what depends on literals alone): what they stand for.
         self.sources: dict[int, tuple[int, ...]] = {}

@@ -15,6 +15,8 @@ from gradloom.errors import GradloomError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes
 from gradloom.op import Op
 from gradloom.partition import REGION, partition
+from gradloom.placement import MOVES, Device, find_device, is_device, node_places, resource_of, transfer
+from gradloom.settle import settle
 from gradloom.source import RawSource, Source
 from gradloom.straightline import Step, StraightLine
 
@@ -46,11 +48,19 @@ class Plan:
     """
 
     def __init__(self, graph: Graph, backend: AbstractBackend, compiler: AbstractCompiler | None = None) -> None:
-        self.graph = graph if compiler is None else partition(graph, compiler)
+        settled = settle(graph, backend.name)
+        if compiler is not None:
+            settled = partition(settled, compiler, _on_devices(settled))
+        self.graph = settled
+        #: The place of each node, None if all run at home; see `gradloom.placement`.
+        self.places = node_places(settled)
+        #: The devices of its ops, by name, and the resources that workers need for some of them.
+        self.devices = {} if self.places is None else _devices(settled, self.places)
+        self.resources = frozenset([p for p in self.places or () if p is not None and resource_of(p) is not None])
         self.backend = backend
         self.compiler = compiler
         self._whole = graph
-        self._lowering = _Lowering(self.graph, backend, compiler)
+        self._lowering = _Lowering(self, self.places)
         #: Values known before any input: literals, and what depends on them alone.
         self.constants = self._lowering.constants
         self.outputs = self._lowering.outputs
@@ -169,10 +179,13 @@ def _rebuild(graph: Graph, backend: str, compiler: str | None) -> Plan:
 class _Lowering:
     """From a graph to steps: what is constant, what runs, what each step frees."""
 
-    def __init__(self, graph: Graph, backend: AbstractBackend, compiler: AbstractCompiler | None) -> None:
+    def __init__(self, plan: Plan, places: Sequence[str | None] | None) -> None:
+        graph = plan.graph
         self.graph = graph
-        self.backend = backend
-        self.compiler = compiler
+        self.backend = plan.backend
+        self.compiler = plan.compiler
+        self.places = (None,) * len(graph.nodes) if places is None else places
+        self.devices = plan.devices
         self.constants: dict[int, Any] = {}
         self._kernels: dict[Any, tuple[Kernel, dict[str, Any]]] = {}
         self._live = live_nodes(graph.nodes, graph.outputs)
@@ -191,7 +204,7 @@ class _Lowering:
                 if op is LITERAL:
                     constants[i] = self.backend.from_host(attrs[0].dtype.type(self.graph.literals[attrs[1]]))
                 elif not inputs or inputs[0] not in constants or not self._fold(i, op, inputs, attrs):
-                    self._kernel(op, attrs)  # a missing one is found before anything runs
+                    self._kernel(i, op, attrs)  # a missing one is found before anything runs
                     order.append(i)
         return order
 
@@ -199,9 +212,9 @@ class _Lowering:
         spec = self.graph.specs[i]
         if not all([j in self.constants for j in inputs]) or type(spec) is tuple:
             return False
-        if spec.nbytes > FOLD_LIMIT and not op.view:
+        if spec.nbytes > FOLD_LIMIT and (not op.view or op in MOVES):
             return False
-        kernel, keywords = self._kernel(op, attrs)
+        kernel, keywords = self._kernel(i, op, attrs)
         try:
             self.constants[i] = kernel(*[self.constants[j] for j in inputs], **keywords)
         except Exception:
@@ -209,14 +222,23 @@ class _Lowering:
         self._owned[i] = 0
         return True
 
-    def _kernel(self, op: Op, attrs: tuple[Any, ...]) -> tuple[Kernel, dict[str, Any]]:
-        found = self._kernels.get((op, attrs))
+    def _kernel(self, i: int, op: Op, attrs: tuple[Any, ...]) -> tuple[Kernel, dict[str, Any]]:
+        place = self.places[i]
+        found = self._kernels.get((op, attrs, place))
         if found is None:
+            device = self.devices.get(place)
             if op is REGION and self.compiler is not None:
                 found = region_kernel(self.compiler, self.backend, *attrs), {}
+            elif op in MOVES:
+                source = self.devices.get(attrs[1])
+                home = Device(self.backend, None)
+                found = transfer(source or home, device or home), {}
+            elif device is not None and op is not ITEM:
+                kernel, keywords = device.backend.kernel(op, attrs)
+                found = device.bound(kernel), keywords
             else:
                 found = self.backend.kernel(op, attrs)
-            self._kernels[op, attrs] = found
+            self._kernels[op, attrs, place] = found
         return found
 
     def _own_outputs(self) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
@@ -237,7 +259,7 @@ class _Lowering:
         quiet = False
         for i in self._order:
             op, inputs, attrs = nodes[i]
-            kernel, keywords = self._kernel(op, attrs)
+            kernel, keywords = self._kernel(i, op, attrs)
             drop = tuple([j for j in set(inputs) if last.get(j) == i])
             if op.donates and inputs[0] in drop and self._owned[inputs[0]] and inputs[0] not in inputs[1:]:
                 keywords = {**keywords, "donate": True}
@@ -274,6 +296,21 @@ def region_kernel(compiler: AbstractCompiler, backend: AbstractBackend, region: 
     if len(region.outputs) == 1:
         return lambda *arrays: run(arrays)[0]
     return lambda *arrays: tuple(run(arrays))
+
+
+def _devices(graph: Graph, places: Sequence[str | None]) -> dict[str | None, Device]:
+    """Return the devices of some places, by name; raise if there is none."""
+    found: dict[str | None, Device] = {}
+    for i, place in enumerate(places):
+        if place is not None and is_device(place) and place not in found:
+            source = graph.source(i)
+            found[place] = find_device(place, None if source is None else str(source))
+    return found
+
+
+def _on_devices(graph: Graph) -> frozenset[int]:
+    """Return the nodes that do not run at home."""
+    return frozenset([i for i, place in enumerate(node_places(graph) or ()) if is_device(place)])
 
 
 def _owned_nodes(graph: Graph) -> bytearray:

@@ -21,6 +21,7 @@ from gradloom.errors import BackendError
 from gradloom.follow import Latest, Recording
 from gradloom.graph import INPUT, LITERAL, Graph
 from gradloom.optimism import optimistic_graph
+from gradloom.placement import NAMED, moved
 from gradloom.plan import Plan
 from gradloom.replay import replay
 from gradloom.simplify import simplify
@@ -202,6 +203,8 @@ def inline(trace: Any, graph: Graph, values: Sequence[Any]) -> list[Any]:
     ids: list[int] = [0] * len(graph.nodes)
     for i, value in zip(graph.inputs, values, strict=True):
         ids[i] = trace.lift_as(value, graph.specs[i])
+        if NAMED:
+            ids[i] = moved(trace, ids[i], None)
     inputs = frozenset(graph.inputs)
     append = trace.append
     for i, (op, args, attrs) in enumerate(graph.nodes):

@@ -118,7 +118,9 @@ class StraightLine:
         name = self._names.get(key)
         if name is None:
             name = self._names[key] = f"c{len(self._names)}"
-            self._namespace[name] = self._backend.constant(self._constants[i], key[1])
+            value = self._constants[i]
+            at_home = self._backend.recognises(type(value))
+            self._namespace[name] = self._backend.constant(value, key[1]) if at_home else value
         return name
 
     def _name(self, i: int) -> str:

@@ -16,6 +16,7 @@ from gradloom.blas import blas_threads, can_limit
 from gradloom.calibration import Rates, rates
 from gradloom.cost import PRODUCTS, Cost, node_cost
 from gradloom.graph import ITEM
+from gradloom.placement import TO_DEVICE
 from gradloom.plan import Plan
 from gradloom.sharing import cores
 from gradloom.source import RawSource
@@ -49,11 +50,14 @@ class Task:
         Positions of the tasks that must end first.
     seconds : float
         Estimated time.
+    resource : str or None
+        What a worker must have to run it, ``"GPU=1"``.
     """
 
     steps: tuple[int, ...]
     after: tuple[int, ...]
     seconds: float
+    resource: str | None = None
 
 
 def step_costs(plan: Plan) -> list[Cost]:
@@ -73,7 +77,16 @@ def view_steps(plan: Plan) -> frozenset[int]:
     """Return the steps that only show a value in another form; every task takes them itself."""
     nodes = plan.graph.nodes
     ops = [nodes[step.out][0] if step.out < len(nodes) else None for step in plan.steps]
-    return frozenset([k for k, op in enumerate(ops) if op is not None and op.view])
+    return frozenset([k for k, op in enumerate(ops) if op is not None and op.view and op is not TO_DEVICE])
+
+
+def step_resources(plan: Plan) -> list[str | None]:
+    """Return, for each step of a plan, the resource that its worker needs."""
+    places = plan.places
+    if places is None or not plan.resources:
+        return [None] * len(plan.steps)
+    found = [places[step.out] if step.out < len(places) else None for step in plan.steps]
+    return [place if place in plan.resources else None for place in found]
 
 
 def dependencies(plan: Plan) -> list[set[int]]:
@@ -111,9 +124,10 @@ def cut(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS
     A step continues the task of a step it depends on, if that one came last there (a chain) or
     if the step is small, but only where the task has not to wait for anything new: a task
     starts when all it waits for has ended. So tasks never wait for each other in a circle. Views
-    cost nothing: each task that needs one has its step.
+    cost nothing: each task that needs one has its step. The steps of a task need the same resource.
     """
     views = view_steps(plan)
+    resources = step_resources(plan)
     needed = dependencies(plan)
     for before in needed:  # through views, to what they show
         for j in [j for j in before if j in views]:
@@ -132,7 +146,10 @@ def cut(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS
             needs |= known[t]
         chosen = None
         for t in found:
-            if needs & ~known[t] == 0 and (steps[t][-1] in before or seconds[k] < small):
+            last = steps[t][-1]
+            if resources[last] != resources[k]:
+                continue
+            if needs & ~known[t] == 0 and (last in before or seconds[k] < small):
                 chosen = t
                 break
         if chosen is None:
@@ -146,7 +163,7 @@ def cut(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS
         waits[t].update([task_of[j] for j in needed[k]])
     for t, wait in enumerate(waits):
         wait.discard(t)
-    return _with_views(plan, views, _merged(steps, waits, seconds, small))
+    return _with_views(plan, views, _merged(steps, waits, seconds, small, resources))
 
 
 def _with_views(plan: Plan, views: frozenset[int], tasks: list[Task]) -> list[Task]:
@@ -167,7 +184,13 @@ def _with_views(plan: Plan, views: frozenset[int], tasks: list[Task]) -> list[Ta
     return found
 
 
-def _merged(steps: list[list[int]], waits: list[set[int]], seconds: Sequence[float], small: float) -> list[Task]:
+def _merged(
+    steps: list[list[int]],
+    waits: list[set[int]],
+    seconds: Sequence[float],
+    small: float,
+    resources: Sequence[str | None],
+) -> list[Task]:
     """Merge small tasks into the only one that waits for them, or the only one they wait for.
 
     Neither can make a circle: a path from a task to its only follower is the direct one, and so
@@ -178,6 +201,7 @@ def _merged(steps: list[list[int]], waits: list[set[int]], seconds: Sequence[flo
         for other in wait:
             followers[other].add(t)
     weight = [sum([seconds[k] for k in own]) for own in steps]
+    needs = [resources[own[0]] for own in steps]
 
     def merge(t: int, into: int) -> None:
         # The one with fewer neighbours goes into the other, so that each neighbour moves a few times only.
@@ -204,23 +228,29 @@ def _merged(steps: list[list[int]], waits: list[set[int]], seconds: Sequence[flo
         for t, own in enumerate(steps):
             if own and len(followers[t]) == 1:
                 (other,) = followers[t]
-                if weight[t] < small or len(waits[other]) == 1:
+                if needs[t] == needs[other] and (weight[t] < small or len(waits[other]) == 1):
                     merge(t, other)
                     changed = True
                     continue
             if own and len(waits[t]) == 1 and weight[t] < small:
                 (other,) = waits[t]
-                merge(t, other)
-                changed = True
+                if needs[t] == needs[other]:
+                    merge(t, other)
+                    changed = True
     left = [t for t, own in enumerate(steps) if own]
     place = {t: n for n, t in enumerate(left)}
-    return [Task(tuple(sorted(steps[t])), tuple(sorted([place[other] for other in waits[t]])), weight[t]) for t in left]
+    return [
+        Task(tuple(sorted(steps[t])), tuple(sorted([place[other] for other in waits[t]])), weight[t], needs[t])
+        for t in left
+    ]
 
 
 def best_cut(plan: Plan, seconds: Sequence[float], workers: int, task_seconds: float = TASK_SECONDS) -> list[Task]:
     """Return the coarsest cut of a plan among those that end soonest, for some number of workers."""
     best = [Task(tuple(range(len(seconds))), (), sum(seconds))]
     shortest = sum(seconds) + task_seconds
+    if plan.resources:  # one task cannot have several
+        shortest = float("inf")
     for coarseness in COARSENESS:
         tasks = cut(plan, seconds, coarseness * task_seconds)
         end = makespan(tasks, workers, task_seconds)
@@ -390,8 +420,8 @@ def decide(plan: Plan) -> Decision:
 
 
 def _decide(plan: Plan) -> Decision:
-    workers = cores()
-    if plan.backend.name != "numpy":  # what the rates are of
+    workers = max(cores(), len(plan.devices))
+    if plan.backend.name != "numpy" and not plan.devices:  # the rates are of NumPy's kernels
         return _AS_IT_IS
     if len(plan.graph.nodes) > MAX_STEPS or workers < 2 or not can_limit():
         return _AS_IT_IS

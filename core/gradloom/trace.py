@@ -19,6 +19,7 @@ from gradloom.errors import ArgumentError, GradloomError, TraceEndedError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, literal_key
 from gradloom.handle import ENDED, Abstract, Handle, innermost, listed_array
 from gradloom.op import Op, get_op
+from gradloom.placement import NAMED, after, placed
 from gradloom.refusals import abstract_value, not_an_array, trace_ended
 from gradloom.source import USER_FILES, RawSource, Source, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
@@ -59,8 +60,11 @@ class Trace:
         "level",
         "literal_keys",
         "literals",
+        "moves",
         "nodes",
         "origin",
+        "pins",
+        "places",
         "scalars",
         "sources",
         "specs",
@@ -97,6 +101,11 @@ class Trace:
         self.origin: RawSource | None = None
         #: Inputs that are being differentiated.
         self.wrt: Collection[int] = ()
+        #: Whether ops run where `gradloom.device` says; transforms leave them where they are.
+        self.pins = evaluate is not None
+        #: The places of the first nodes, and nodes that were moved, by place and id; see `gradloom.placement`.
+        self.places: list[str | None] = []
+        self.moves: dict[tuple[str | None, int], int] = {}
         self._captured: dict[Any, int] = {}
         self._literals: dict[Any, int] = {}
         #: Flags of write-protected arrays.
@@ -106,6 +115,8 @@ class Trace:
 
     def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = ()) -> Any:
         """Record an op on arguments and return its output tensor (or tuple of tensors)."""
+        if NAMED and self.pins:
+            args = placed(self, op, args, attrs)
         handle = self.handle
         ids: Any
         specs: Any
@@ -236,6 +247,14 @@ class Trace:
     def tensor(self, index: int) -> Handle:
         """Return a new tensor for a node."""
         return self.handle(self, index, self.specs[index])
+
+    def place(self, index: int) -> str | None:
+        """Return where a node runs; see `gradloom.placement`."""
+        places = self.places
+        while len(places) <= index:
+            op, inputs, attrs = self.nodes[len(places)]
+            places.append(after(op, attrs, [places[j] for j in inputs]))
+        return places[index]
 
     def static(self, index: int) -> Any:
         """Return the value of a literal node, None for any other node."""

@@ -10,6 +10,7 @@ from gradloom.errors import ArgumentError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph
 from gradloom.jit import make_graph
 from gradloom.layout import BOX_HEIGHT, Layout, Line, drawn_nodes
+from gradloom.placement import ANYWHERE, node_places
 from gradloom.pytree import flatten, paths
 from gradloom.refusals import describe
 from gradloom.svg import curve, escape, markers, rectangle, rounded, text
@@ -199,6 +200,7 @@ class _Picture:
                 remedy="return what is to be drawn",
             )
         self.graph = graph
+        self.places = node_places(graph)
         self.drawn = frozenset(nodes)
         self.title = title
         self.names = dict(zip(graph.inputs, names, strict=False))
@@ -233,7 +235,9 @@ class _Picture:
 
     def _spec(self, i: int) -> str:
         spec = self.graph.specs[i]
-        return f"{len(spec)} outputs" if isinstance(spec, tuple) else repr(spec)
+        words = f"{len(spec)} outputs" if isinstance(spec, tuple) else repr(spec)
+        place = None if self.places is None else self.places[i]
+        return words if place in (None, ANYWHERE) else f"{words} on {place}"
 
     def _width(self, i: int) -> float:
         name = len(self._label(i)) * _NAME_WIDTH

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, final
@@ -63,8 +64,17 @@ class CupyBackend(AbstractBackend):
         return why_unavailable()
 
     def copy(self, array: Any) -> Any:
-        """Return a C-contiguous copy on the device."""
+        """Return a C-contiguous copy on the current device, of an array on any."""
         return array.copy()
+
+    def devices(self) -> int:
+        """Return how many CUDA devices there are; 0 where CuPy cannot run."""
+        return 0 if why_unavailable() else int(_cupy().cuda.runtime.getDeviceCount())
+
+    def on_device(self, index: int) -> AbstractContextManager[Any]:
+        """Return ``cupy.cuda.Device(index)``."""
+        device: AbstractContextManager[Any] = _cupy().cuda.Device(index)
+        return device
 
 
 @lru_cache(maxsize=1)

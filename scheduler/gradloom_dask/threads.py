@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import Any, final
 
 from gradloom.blas import one_thread_each
-from gradloom.executor import AbstractExecutor
+from gradloom.executor import AbstractExecutor, require_no_resources
 from gradloom.plan import Plan
 from gradloom.sharing import cores, kernel_threads
 from gradloom.source import RawSource
@@ -69,6 +69,7 @@ class ThreadsExecutor(AbstractExecutor):
 
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""
+        require_no_resources(plan, self.name)
         decision = decide(plan)
         schedule = self._always(plan) if self.always else decision.schedule
         with one_thread_each() if decision.one_thread else nullcontext():

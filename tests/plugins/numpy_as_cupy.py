@@ -11,6 +11,7 @@ import operator
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -26,13 +27,48 @@ LINALG = frozenset("cholesky det eigh inv pinv qr slogdet solve svd norm".split(
 SPECIAL_LACKING = frozenset("dawsn iv ive jv kv yv".split())
 
 
+#: The device in use.
+DEVICE: ContextVar[int] = ContextVar("device", default=0)
+
+
+class Device:
+    """What ``cupy.cuda.Device`` is as a context."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def __enter__(self) -> None:
+        self._token = DEVICE.set(self._index)
+
+    def __exit__(self, *error: object) -> None:
+        DEVICE.reset(self._token)
+
+
 class ndarray:  # noqa: N801  (the name that CuPy gives it)
-    """An array "on the device"."""
+    """An array "on a device"."""
 
     __array_ufunc__ = None
 
     def __init__(self, host: Any) -> None:
-        self._host = np.asarray(host)
+        self._array = np.asarray(host)
+        self._device = DEVICE.get()
+
+    @property
+    def _host(self) -> Any:
+        if self._device != DEVICE.get():
+            raise ValueError(
+                "Array device must be same as the current device: "
+                f"array device = {self._device} while current = {DEVICE.get()}"
+            )
+        return self._array
+
+    @_host.setter
+    def _host(self, host: Any) -> None:
+        self._array = host
+
+    def copy(self) -> ndarray:
+        """Return a copy on the current device."""
+        return ndarray(self._array.copy())
 
     def __array__(self, *args: Any, **keywords: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
@@ -154,12 +190,12 @@ def _modules() -> dict[str, ModuleType]:
         fft=fft,
         lib=lib,
         asarray=lambda value: value if isinstance(value, ndarray) else ndarray(np.array(value)),
-        asnumpy=lambda value: np.array(value._host),
+        asnumpy=lambda value: np.array(value._array),
         searchsorted=on_device(searchsorted),
         sort=on_device(lambda a, axis=-1: np.sort(a, axis, stable=True)),
         argsort=on_device(lambda a, axis=-1: np.argsort(a, axis, stable=True)),
         einsum=on_device(lambda subscripts, *operands, optimize=False: np.einsum(subscripts, *operands)),
-        cuda=SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=lambda: 1)),
+        cuda=SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=lambda: 2), Device=Device),
     )
     special = Namespace("cupyx.scipy.special", scipy.special, SPECIAL_LACKING)
     cupyx_scipy = Namespace("cupyx.scipy", SimpleNamespace(), frozenset(), special=special)

@@ -21,7 +21,7 @@ import pytest
 
 import gradloom as gl
 from gradloom.backend import AbstractBackend, backends
-from gradloom.errors import MissingKernelError
+from gradloom.errors import DeviceError, MissingKernelError
 from gradloom.graph import Graph, live_nodes
 from gradloom.op import Op, get_op, ops
 from gradloom.plan import Plan
@@ -36,7 +36,7 @@ Array = np.ndarray[Any, Any]
 with np.errstate(all="ignore"):
     _DIFFERENTIABLE = [sample for sample in SAMPLES if differentiable(sample)]
 #: Ops that a plan resolves by itself.
-_STRUCTURAL = frozenset({"input", "literal", "item", "call", "region"})
+_STRUCTURAL = frozenset({"input", "literal", "item", "call", "region", "to_device", "to_worker"})
 _DTYPES = ("?", "b", "h", "i", "q", "B", "H", "I", "Q", "f", "d", "F", "D")
 
 
@@ -211,6 +211,31 @@ class BackendConformance:
         with gl.backend(self.backend):
             gradient = gl.grad(lambda t: np.sum(t * t * 3.0))(np.array([0.5, 2.0]))
         np.testing.assert_array_equal(self.host_value(this, gradient, Spec((2,), "d")), [3.0, 12.0])
+
+    def test_devices(self, this: AbstractBackend) -> None:
+        """On each device, arrays are made and kernels run, with the same bits."""
+        x = np.array([0.5, 2.0, -3.0])
+        home = this.from_host(x)
+        assert this.devices() >= 1
+        for k in range(this.devices()):
+            with this.on_device(k):
+                for array in (this.from_host(x), this.copy(home)):
+                    kernel, attrs = this.kernel(ops["multiply"], ())
+                    assert_same_bits(this.to_host(kernel(array, array, **attrs)), x * x)
+
+            def function(t: Any, place: str = f"{self.backend}:{k}") -> Any:
+                with gl.device(place):
+                    return np.sum(t * t * 3.0)
+
+            for transformed in (gl.value_and_grad(function), gl.jit(gl.value_and_grad(function))):
+                value, gradient = transformed(x)
+                assert float(value) == 39.75
+                np.testing.assert_array_equal(gradient, [3.0, 12.0, -18.0])
+
+    def test_there_is_no_further_device(self, this: AbstractBackend) -> None:
+        """A device beyond the last raises."""
+        with pytest.raises(DeviceError, match="device"), gl.device(f"{self.backend}:{this.devices()}"):
+            gl.grad(np.sin)(1.0)
 
     def test_name(self, this: AbstractBackend) -> None:
         """The backend goes by the name it is registered under."""

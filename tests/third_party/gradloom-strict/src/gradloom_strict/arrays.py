@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import array_api_strict as xp
 import numpy as np
 
-#: Arrays on this device refuse to become NumPy arrays.
-DEVICE = xp.Device("device1")
+#: Arrays on these devices refuse to become NumPy arrays, and to meet arrays of another device.
+DEVICES = (xp.Device("device1"), xp.Device("device2"))
+#: The number of the device in use.
+CURRENT: ContextVar[int] = ContextVar("gradloom_strict_device", default=0)
+
+
+def device() -> Any:
+    """Return the device in use."""
+    return DEVICES[CURRENT.get()]
+
+
+@contextmanager
+def on_device(index: int) -> Iterator[None]:
+    """Make arrays on another device."""
+    token = CURRENT.set(index)
+    try:
+        yield
+    finally:
+        CURRENT.reset(token)
 
 
 def numpy_dtype(dtype: Any) -> np.dtype[Any]:
@@ -40,12 +60,12 @@ def numeric(x: Any) -> Any:
 
 def full(shape: Any, value: Any, dtype: Any) -> Any:
     """Return an array of one value on the device."""
-    return xp.full(tuple(shape), value, dtype=dtype, device=DEVICE)
+    return xp.full(tuple(shape), value, dtype=dtype, device=device())
 
 
 def arange(*bounds: int) -> Any:
     """Return integers on the device."""
-    return xp.arange(*bounds, dtype=xp.int64, device=DEVICE)
+    return xp.arange(*bounds, dtype=xp.int64, device=device())
 
 
 def annihilating_multiply(x: Any, y: Any) -> Any:

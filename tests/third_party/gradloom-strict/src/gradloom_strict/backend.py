@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, final
 
 import array_api_strict as xp
@@ -10,7 +11,7 @@ import numpy as np
 
 from gradloom.backend import AbstractBackend
 from gradloom.spec import Spec
-from gradloom_strict.arrays import DEVICE, numpy_dtype
+from gradloom_strict.arrays import DEVICES, device, numpy_dtype, on_device
 from gradloom_strict.kernels import KERNELS
 
 
@@ -36,8 +37,16 @@ class StrictBackend(AbstractBackend):
     def from_host(self, value: Any) -> Any:
         """Copy a NumPy array to the device."""
         host = np.array(value)
-        return xp.asarray(host.astype(host.dtype.newbyteorder("=")), device=DEVICE)
+        return xp.asarray(host.astype(host.dtype.newbyteorder("=")), device=device())
 
     def to_host(self, array: Any) -> np.ndarray[Any, Any]:
         """Copy an array from the device."""
         return np.array(array.to_device(xp.Device("CPU_DEVICE")))
+
+    def devices(self) -> int:
+        """Return how many devices there are."""
+        return len(DEVICES)
+
+    def on_device(self, index: int) -> AbstractContextManager[None]:
+        """Return a context in which arrays are made on a device."""
+        return on_device(index)

@@ -8,12 +8,12 @@ from typing import Any
 
 import array_api_strict as xp
 
-from gradloom_strict.arrays import DEVICE, annihilating_multiply, arange, full, kind
+from gradloom_strict.arrays import annihilating_multiply, arange, device, full, kind
 
 
 def eye(n: int, m: int | None = None) -> Any:
     """Return a mask of the diagonal."""
-    return xp.eye(n, m, dtype=xp.int64, device=DEVICE) == 1
+    return xp.eye(n, m, dtype=xp.int64, device=device()) == 1
 
 
 def annihilating_matmul(a: Any, b: Any, *, zeros: int) -> Any:
@@ -140,7 +140,7 @@ def without_two(s: Any) -> Any:
             one = xp.ones_like(s[..., 0])
             row.append(reduce(mul, [s[..., k] for k in others], one) if i != j else one * 0)
         columns.append(xp.stack(row, axis=-1))
-    return xp.stack(columns, axis=-2) if n else xp.zeros((*s.shape, 0), dtype=s.dtype, device=DEVICE)
+    return xp.stack(columns, axis=-2) if n else xp.zeros((*s.shape, 0), dtype=s.dtype, device=device())
 
 
 def eigh(a: Any, *, lower: bool) -> tuple[Any, Any]:

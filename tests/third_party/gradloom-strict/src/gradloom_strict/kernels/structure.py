@@ -7,7 +7,7 @@ from typing import Any
 
 import array_api_strict as xp
 
-from gradloom_strict.arrays import DEVICE, annihilating_multiply, full, kind, strict_dtype
+from gradloom_strict.arrays import annihilating_multiply, device, full, kind, strict_dtype
 
 
 def integers(x: Any) -> Any:
@@ -130,7 +130,7 @@ def flip(x: Any, *, axis: tuple[int, ...]) -> Any:
 
 
 def iota(*, length: int, dtype: Any) -> Any:
-    return xp.arange(length, dtype=strict_dtype(dtype), device=DEVICE)
+    return xp.arange(length, dtype=strict_dtype(dtype), device=device())
 
 
 KERNELS: dict[str, Any] = {
