@@ -152,23 +152,19 @@ def find_device(place: str, location: str | None = None) -> Device:
     try:
         backend = backends.get(name)
     except BackendError as error:
-        raise DeviceError(error.message, op="device", got=repr(place), location=location) from error
+        raise DeviceError(
+            error.message, op="device", got=repr(place), remedy="run `python -m gradloom doctor`", location=location
+        ) from error
     reason = backend.unavailable()
-    if reason is not None:
-        raise DeviceError(
-            f"no device {place!r}: backend {name!r} cannot run here: {reason}",
-            op="device",
-            expected=f"a device that there is: {', '.join(present_devices())}",
-            got=repr(place),
-            location=location,
-        )
-    count = backend.devices()
+    count = backend.devices() if reason is None else 0
     if int(number) >= count:
+        what = f"backend {name!r} has {count} device{'' if count == 1 else 's'} here"
         raise DeviceError(
-            f"backend {name!r} has {count} device{'' if count == 1 else 's'}",
+            what if reason is None else f"no device {place!r}: backend {name!r} cannot run here: {reason}",
             op="device",
             expected=f"a device that there is: {', '.join(present_devices())}",
             got=repr(place),
+            remedy="name one of these in gl.device, or see `python -m gradloom doctor`",
             location=location,
         )
     return Device(backend, int(number))
@@ -196,6 +192,7 @@ def place_name(names: Sequence[str | None]) -> str | None:
             argument="names",
             expected="a device or a resource, or several devices to share the work",
             got=", ".join(map(repr, names)) or "nothing",
+            remedy="name a device, or gl.device(None) for where the run itself takes place",
         )
     return places[0] if len(places) == 1 else "|".join(dict.fromkeys(map(str, places)))
 
@@ -232,6 +229,7 @@ def _no_place(name: object, why: str) -> DeviceError:
         expected=f"'backend' or 'backend:index', with one of {sorted(backends.entries())}, "
         "or a resource of workers such as 'GPU' or 'GPU=1'",
         got=repr(name),
+        remedy="see what is installed with gl.backends()",
     )
 
 

@@ -67,6 +67,11 @@ def broken_rewrite() -> None:
     rebuild(gl.make_graph(lambda x: x + np.sin(x))(X), CheckingBuilder(rule_table([Rule(sum_to_first, "add")])))
 
 
+def on_missing_device(x: Any) -> Any:
+    with gl.device("numpy:1"):
+        return np.sin(x)
+
+
 #: What raises each class, and which of its fields are filled.
 RAISED: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "ShapeError": (lambda: gl.grad(lambda x: np.sum(x + np.ones(4)))(X), ("op", "location")),
@@ -83,6 +88,7 @@ RAISED: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "TraceEndedError": (lambda: leak() + 1.0, ("expected", "remedy", "location")),
     "AliasError": (lambda: gl.grad(in_place_on_a_view)(X), ("remedy", "location")),
     "BackendError": (lambda: gl.jit(np.sin, backend="nope"), ("expected", "got", "remedy", "location")),
+    "DeviceError": (lambda: gl.grad(on_missing_device)(1.0), ("op", "expected", "got", "remedy", "location")),
     "RewriteError": (broken_rewrite, ("op", "expected", "got", "remedy", "location")),
     "SchedulerError": (
         executors.get("serial").start,

@@ -355,9 +355,9 @@ def test_what_is_no_place(names: tuple[Any, ...], why: str) -> None:
 @pytest.mark.parametrize(
     ("place", "why"),
     [
-        ("boards:3", "backend 'boards' has 3 devices(.|\n)*expected: .*boards:2, numpy:0"),
-        ("numpy:1", "backend 'numpy' has 1 device\n"),
-        ("dask", "backend 'dask' has 0 devices"),
+        ("boards:3", "backend 'boards' has 3 devices here(.|\n)*expected: .*boards:2, numpy:0"),
+        ("numpy:1", "backend 'numpy' has 1 device here"),
+        ("dask", "backend 'dask' has 0 devices here"),
         ("cupy:1", r"no device 'cupy:1': backend 'cupy' cannot run here: (.|\n)*expected: .*numpy:0"),
         ("GPU", "no worker has GPU=1: the scheduler 'serial' has no workers"),
     ],
