@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -28,6 +28,8 @@ SMALL = 2.0
 #: Sizes of tasks that are tried, in units of what a task costs, and what a finer cut must gain.
 COARSENESS = (64.0, 16.0, 4.0, 1.0)
 GAIN = 0.97
+#: How many of the tasks that end before another are known one by one.
+MAX_KNOWN = 64
 #: Plans with more steps are not cut.
 MAX_STEPS = 20_000
 #: A plan is cut where that is estimated to take at most this part of the time of running it step by step.
@@ -135,35 +137,60 @@ def cut(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS
         before -= views
     small = SMALL * task_seconds
     steps: list[list[int]] = []
-    known: list[int] = []  # for each task, itself and all that end before it starts, as a bit set
+    earlier: list[_Earlier] = []
     task_of: dict[int, int] = {}
     for k, before in enumerate(needed):
         if k in views:
             continue
-        found = sorted({task_of[j] for j in before}, reverse=True)
-        needs = 0
-        for t in found:
-            needs |= known[t]
-        chosen = None
-        for t in found:
-            last = steps[t][-1]
-            if resources[last] != resources[k]:
-                continue
-            if needs & ~known[t] == 0 and (last in before or seconds[k] < small):
-                chosen = t
-                break
-        if chosen is None:
+        found = {task_of[j] for j in before}
+        # A task waits only for such as began before it, so no other than the last can wait for the rest.
+        chosen = max(found, default=None)
+        joins = False
+        if chosen is not None:
+            last = steps[chosen][-1]
+            joins = resources[last] == resources[k] and (last in before or seconds[k] < small)
+        if chosen is None or not joins or not all([t == chosen or t in earlier[chosen] for t in found]):
             chosen = len(steps)
             steps.append([])
-            known.append(needs | 1 << chosen)
+            earlier.append(_Earlier.of(found, earlier))
         steps[chosen].append(k)
         task_of[k] = chosen
+    del earlier
     waits: list[set[int]] = [set() for _ in steps]
     for k, t in task_of.items():
         waits[t].update([task_of[j] for j in needed[k]])
     for t, wait in enumerate(waits):
         wait.discard(t)
     return _with_views(plan, views, _merged(steps, waits, seconds, small, resources))
+
+
+@final
+class _Earlier:
+    """Tasks that end before some task starts: all up to a number, and some of those above it.
+
+    The latest few of those are known, so that this takes linear time and memory. It may miss some,
+    but never holds one too many.
+    """
+
+    __slots__ = ("_above", "_floor")
+
+    def __init__(self, floor: int, above: set[int]) -> None:
+        while floor + 1 in above:
+            floor += 1
+        self._floor = floor
+        left = [t for t in above if t > floor]
+        self._above = frozenset(left if len(left) <= MAX_KNOWN else sorted(left)[-MAX_KNOWN:])
+
+    def __contains__(self, t: int) -> bool:
+        return t <= self._floor or t in self._above
+
+    @staticmethod
+    def of(waits: Collection[int], earlier: Sequence[_Earlier]) -> _Earlier:
+        """Return what ends before a task that waits for some others."""
+        above = set(waits)
+        for t in sorted(waits)[-MAX_KNOWN:]:
+            above |= earlier[t]._above
+        return _Earlier(max([earlier[t]._floor for t in waits], default=-1), above)
 
 
 def _with_views(plan: Plan, views: frozenset[int], tasks: list[Task]) -> list[Task]:
@@ -207,6 +234,8 @@ def _merged(
         # The one with fewer neighbours goes into the other, so that each neighbour moves a few times only.
         if len(waits[t]) + len(followers[t]) > len(waits[into]) + len(followers[into]):
             t, into = into, t
+        if len(steps[t]) > len(steps[into]):
+            steps[t], steps[into] = steps[into], steps[t]
         steps[into] += steps[t]
         weight[into] += weight[t]
         steps[t] = []
@@ -261,11 +290,8 @@ def best_cut(plan: Plan, seconds: Sequence[float], workers: int, task_seconds: f
 
 def makespan(tasks: Sequence[Task], workers: int, task_seconds: float = TASK_SECONDS) -> float:
     """Return the estimated time of tasks on some workers, started as soon as they can be."""
-    followers: list[list[int]] = [[] for _ in tasks]
+    followers = _followers(tasks)
     waiting = [len(task.after) for task in tasks]
-    for t, task in enumerate(tasks):
-        for other in task.after:
-            followers[other].append(t)
     ready = [(0.0, t) for t, n in enumerate(waiting) if n == 0]
     heapq.heapify(ready)
     free = [0.0] * workers
@@ -284,6 +310,15 @@ def makespan(tasks: Sequence[Task], workers: int, task_seconds: float = TASK_SEC
     return end
 
 
+def _followers(tasks: Sequence[Task]) -> list[list[int]]:
+    """Return, for each task, those that wait for it."""
+    followers: list[list[int]] = [[] for _ in tasks]
+    for t, task in enumerate(tasks):
+        for other in task.after:
+            followers[other].append(t)
+    return followers
+
+
 @final
 class Schedule:
     """The tasks of a plan, and which values pass from one to another.
@@ -296,6 +331,8 @@ class Schedule:
         gives to other tasks or out of the plan.
     readers : dict
         For each value that passes between tasks, how many tasks take it.
+    followers : list of list of int
+        For each task, those that wait for it.
     """
 
     def __init__(self, plan: Plan, tasks: Sequence[Task]) -> None:
@@ -312,6 +349,7 @@ class Schedule:
                 self.readers[i] = self.readers.get(i, 0) + 1
         for own in made:
             self.exports.append(tuple(sorted(i for i in own if i in self.readers or i in kept)))
+        self.followers = _followers(tasks)
         self._drops = [self._local_drops(plan, t) for t in range(len(tasks))]
 
     def _local_drops(self, plan: Plan, t: int) -> list[tuple[int, ...]]:

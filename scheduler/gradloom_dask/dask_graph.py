@@ -3,24 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
-import dask.threaded
 from dask._task_spec import List, Task, TaskRef
-
-
-def run_in_threads(work: Callable[[int], None], after: Sequence[Sequence[int]], pool: Executor) -> None:
-    """Call ``work(t)`` for each task ``t`` once the tasks in ``after[t]`` have ended, in a pool."""
-
-    def task(t: int, ended: Any) -> None:
-        work(t)
-
-    keys = [f"task-{t}" for t in range(len(after))]
-    graph: dict[str, Any] = {
-        key: Task(key, task, t, List(*[TaskRef(keys[other]) for other in after[t]])) for t, key in enumerate(keys)
-    }
-    dask.threaded.get(graph, keys, pool=pool)
 
 
 class Call(NamedTuple):

@@ -1,7 +1,8 @@
-"""ThreadsExecutor: independent branches of a plan side by side, on dask's threaded scheduler."""
+"""ThreadsExecutor: independent branches of a plan side by side, in threads."""
 
 from __future__ import annotations
 
+import heapq
 import os
 import sys
 import threading
@@ -76,7 +77,7 @@ class ThreadsExecutor(AbstractExecutor):
             # Inside a task all threads are taken already.
             if schedule is None or _INSIDE.get() or inside_worker():
                 return plan.run(inputs, sources)
-            return _Run(schedule, plan, inputs, sources).finish(self._pool())
+            return _Run(schedule, plan, inputs, sources).finish(*self._pool())
 
     def _always(self, plan: Plan) -> Schedule:
         """Return the tasks of a plan whatever they cost; found once."""
@@ -86,26 +87,29 @@ class ThreadsExecutor(AbstractExecutor):
                 self._schedules[plan] = Schedule(plan, cut(plan, seconds))
             return self._schedules[plan]
 
-    def _pool(self) -> ThreadPoolExecutor:
-        """Return dask's configured pool or an own one, made anew in a forked process."""
-        import dask  # optional, and takes as long to import as all of gradloom
+    def _pool(self) -> tuple[ThreadPoolExecutor, int]:
+        """Return dask's configured pool or an own one, made anew in a forked process; and how many threads to take."""
+        import dask.config  # optional
 
         configured = dask.config.get("pool", None)
-        if isinstance(configured, ThreadPoolExecutor):
-            return configured
         workers = self.workers or dask.config.get("num_workers", None) or cores()
+        if isinstance(configured, ThreadPoolExecutor):
+            return configured, dask.config.get("num_workers", None) or configured._max_workers
         with self._lock:
             key = os.getpid(), workers
             if self._own is None or self._own[0] != key:
                 if self._own is not None and self._own[0][0] == os.getpid():
                     self._own[1].shutdown(wait=False)
                 self._own = key, ThreadPoolExecutor(workers, thread_name_prefix="gradloom")
-            return self._own[1]
+            return self._own[1], workers
 
 
 @final
 class _Run:
-    """One run of a plan's tasks."""
+    """One run of a plan's tasks.
+
+    The calling thread takes tasks as the helpers in the pool do; so a run ends also where all of those have other work.
+    """
 
     def __init__(
         self, schedule: Schedule, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None]
@@ -117,45 +121,75 @@ class _Run:
         self._values: dict[int, Any] = dict(plan.constants)
         self._values.update(zip(plan.graph.inputs, inputs, strict=True))
         self._readers = dict(schedule.readers)
-        self._active = 0
+        self._waiting = [len(task.after) for task in schedule.tasks]
+        #: Tasks that can start; the first in the program goes first.
+        self._ready = [t for t, count in enumerate(self._waiting) if not count]
+        self._running = 0
+        self._stopped = False
         self._changed = threading.Condition()
 
-    def finish(self, pool: ThreadPoolExecutor) -> list[Any]:
-        """Run all tasks in a pool and return the plan's outputs."""
-        from gradloom_dask.dask_graph import run_in_threads
-
-        context = copy_context()
-
-        def work(t: int) -> None:
-            context.copy().run(self._work, t)
-
+    def finish(self, pool: ThreadPoolExecutor, threads: int) -> list[Any]:
+        """Run all tasks in this thread and some of a pool, and return the plan's outputs."""
+        helpers = []
         try:
-            run_in_threads(work, [task.after for task in self.schedule.tasks], pool)
+            for _ in range(min(threads, len(self.schedule.tasks)) - 1):
+                helpers.append(pool.submit(copy_context().run, self._work))
+            copy_context().run(self._work)
         except BaseException:
-            self.failures.stop()  # an interrupt: no further kernel starts, and those that run are waited for
+            self._stop()  # an interrupt: no further kernel starts, and those that run are waited for
             raise
         finally:
-            with self._changed:
-                self._changed.wait_for(lambda: not self._active)
+            for helper in helpers:
+                # One that has not begun, because all threads are busy, is not waited for.
+                if not helper.cancel():
+                    helper.result()
         if self.failures.error is not None:
             raise self.failures.error
         return [self._values[i] for i in self.plan.outputs]
 
-    def _work(self, t: int) -> None:
+    def _work(self) -> None:
+        """Run tasks until none is left."""
         _INSIDE.set(True)
         kernel_threads.set(1)
+        t = self._next()
+        while t is not None:
+            try:
+                exports = self.schedule.run_task(self.plan, t, self._values, self.failures, self.sources)
+            except BaseException:
+                self._stop()
+                raise
+            self._end(t, exports)
+            t = self._next()
+
+    def _next(self) -> int | None:
+        """Return a task that can start, when there is one; None when all have ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or not self._running or self._stopped)
+            if self._stopped or not self._ready:
+                return None
+            self._running += 1
+            return heapq.heappop(self._ready)
+
+    def _end(self, t: int, exports: dict[int, Any]) -> None:
+        """Note that a task has ended: others may start, and values that nobody needs any more go."""
         schedule = self.schedule
         with self._changed:
-            self._active += 1
-        try:
-            exports = schedule.run_task(self.plan, t, self._values, self.failures, self.sources)
             self._values.update(exports)
-        finally:
-            with self._changed:
-                self._active -= 1
-                for i in schedule.imports[t]:
-                    if i in self._readers:
-                        self._readers[i] -= 1
-                        if not self._readers[i]:
-                            self._values.pop(i, None)
-                self._changed.notify_all()
+            for i in schedule.imports[t]:
+                if i in self._readers:
+                    self._readers[i] -= 1
+                    if not self._readers[i]:
+                        self._values.pop(i, None)
+            for other in schedule.followers[t]:
+                self._waiting[other] -= 1
+                if not self._waiting[other]:
+                    heapq.heappush(self._ready, other)
+            self._running -= 1
+            self._changed.notify_all()
+
+    def _stop(self) -> None:
+        """Let no further kernel start."""
+        self.failures.stop()
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
