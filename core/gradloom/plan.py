@@ -243,13 +243,13 @@ class _Lowering:
 
     def _own_outputs(self) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
         """Return output ids and the copies (source, target) that keep outputs from aliasing."""
-        outputs: list[int] = []
+        outputs: dict[int, None] = {}
         copies: list[tuple[int, int]] = []
         for i in self.graph.outputs:
             if i in outputs or not self._owned[i]:
                 copies.append((i, len(self.graph.nodes) + len(copies)))
                 i = copies[-1][1]
-            outputs.append(i)
+            outputs[i] = None
         return tuple(outputs), copies
 
     def steps(self) -> Iterator[Step]:

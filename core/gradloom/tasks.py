@@ -124,8 +124,8 @@ def cut(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS
     Notes
     -----
     A step continues the task of a step it depends on, if that one came last there (a chain) or
-    if the step is small, but only where the task has not to wait for anything new: a task
-    starts when all it waits for has ended. So tasks never wait for each other in a circle. Views
+    if the step is small, but only where no branches part and where the task has not to wait for anything
+    new: a task starts when all it waits for has ended. So tasks never wait for each other in a circle. Views
     cost nothing: each task that needs one has its step. The steps of a task need the same resource.
     """
     views = view_steps(plan)
@@ -136,6 +136,7 @@ def cut(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS
             before |= needed[j]
         before -= views
     small = SMALL * task_seconds
+    forks = _forks(needed, views, seconds, small)
     steps: list[list[int]] = []
     earlier: list[_Earlier] = []
     task_of: dict[int, int] = {}
@@ -148,7 +149,7 @@ def cut(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS
         joins = False
         if chosen is not None:
             last = steps[chosen][-1]
-            joins = resources[last] == resources[k] and (last in before or seconds[k] < small)
+            joins = resources[last] == resources[k] and not forks[k] and (last in before or seconds[k] < small)
         if chosen is None or not joins or not all([t == chosen or t in earlier[chosen] for t in found]):
             chosen = len(steps)
             steps.append([])
@@ -162,6 +163,33 @@ def cut(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS
     for t, wait in enumerate(waits):
         wait.discard(t)
     return _with_views(plan, views, _merged(steps, waits, seconds, small, resources))
+
+
+def _forks(needed: Sequence[set[int]], views: frozenset[int], seconds: Sequence[float], small: float) -> list[bool]:
+    """Return which steps begin one of several branches.
+
+    A branch goes along the steps that wait longest: each follows that of its inputs which is there last, if all start
+    as soon as they can. Where more than one branch of some length leaves a step, they must not go on in its task, as
+    each of them would have to wait for the one that does.
+    """
+    ends = [0.0] * len(needed)
+    lengths = [0.0] * len(
+        needed
+    )  # of the branch so far; once it is not small, it counts as one step that others follow
+    origins = [-1] * len(needed)
+    branches: dict[int, int] = {}
+    for k, before in enumerate(needed):
+        if k in views:
+            continue
+        last = max(before, key=lambda j: (ends[j], j), default=-1)
+        if last >= 0:
+            ends[k] = ends[last]
+            origins[k], lengths[k] = (last, 0.0) if lengths[last] >= small else (origins[last], lengths[last])
+        ends[k] += seconds[k]
+        lengths[k] += seconds[k]
+        if lengths[k] >= small:
+            branches[origins[k]] = branches.get(origins[k], 0) + 1
+    return [lengths[k] >= small and branches[origins[k]] > 1 for k in range(len(needed))]
 
 
 @final

@@ -108,6 +108,23 @@ def test_large_branches_are_cut() -> None:
     assert 2 <= len(tasks_of(plan)) <= 6
 
 
+def test_branches_that_part_late_are_cut() -> None:
+    """After a common trunk, and backward from a common loss: neither waits for the other."""
+
+    def trunk(x: Any, w: Any) -> Any:
+        a = b = np.tanh(x @ w)
+        for _ in range(4):
+            a, b = np.tanh(a @ w), np.tanh(b @ w)
+        return np.sum(a * b)
+
+    graph = gl.make_graph(gl.value_and_grad(trunk, argnums=(0, 1)))(np.ones((900, 900)), np.ones((900, 900)))
+    plan = numpy_plan(graph)
+    tasks = tasks_of(plan)
+    work = sum([task.seconds for task in tasks])
+    # One product each of trunk, forward and backward, and the last one, cannot be shared.
+    assert makespan(tasks, 2) < 0.62 * work
+
+
 def test_makespan() -> None:
     """A fork of two equal tasks halves on two workers, a chain does not."""
     fork = [Task((0,), (), 1.0), Task((1,), (0,), 1.0), Task((2,), (0,), 1.0)]
