@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 #: For how many further runs an input, or an output that may become one, stays there.
 KEPT_RUNS = 4
 
 
+class Held(NamedTuple):
+    """What stands on the workers.
+
+    Attributes
+    ----------
+    future : distributed.Future
+    name : str or None
+        Which of several values under the future's key it is.
+    worker : str or None
+        Where it was made, if it was: then it is lost with that worker.
+    """
+
+    future: Any
+    name: str | None = None
+    worker: str | None = None
+
+
 @final
 class KeptInputs:
-    """Futures of inputs that stay on the workers, by content, while runs use them."""
+    """Inputs that stay on the workers, by content, while runs use them."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, tuple[Any, str | None, int]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[Held, int]] = OrderedDict()
         self._run = 0
         self._lock = threading.Lock()
 
@@ -23,22 +40,22 @@ class KeptInputs:
         """Forget what the last few runs have not used."""
         with self._lock:
             self._run += 1
-            while self._known and next(iter(self._known.values()))[2] < self._run - KEPT_RUNS:
+            while self._known and next(iter(self._known.values()))[1] < self._run - KEPT_RUNS:
                 self._known.popitem(last=False)
 
-    def get(self, content_hash: str) -> tuple[Any, str | None]:
-        """Return the future of an input, None if it is not there; and its name if it is one of several."""
+    def get(self, content_hash: str) -> Held | None:
+        """Return an input, None if it is not there."""
         with self._lock:
-            future, name, _ = self._known.pop(content_hash, (None, None, 0))
-            if future is None or future.status not in ("finished", "pending"):
-                return None, None
-            self._known[content_hash] = future, name, self._run
-            return future, name
+            held, _ = self._known.pop(content_hash, (None, 0))
+            if held is None or held.future.status not in ("finished", "pending"):
+                return None
+            self._known[content_hash] = held, self._run
+            return held
 
-    def add(self, content_hash: str, future: Any, name: str | None = None) -> None:
+    def add(self, content_hash: str, held: Held) -> None:
         """Keep an input."""
         with self._lock:
-            self._known[content_hash] = future, name, self._run
+            self._known[content_hash] = held, self._run
             self._known.move_to_end(content_hash)
 
     def clear(self) -> None:

@@ -24,7 +24,7 @@ from gradloom.plan import Plan
 from gradloom.source import RawSource, Source
 from gradloom.tasks import Schedule, Task
 from gradloom_dask.dask_graph import Call, Ref, task_graph
-from gradloom_dask.kept import KeptInputs
+from gradloom_dask.kept import Held, KeptInputs
 from gradloom_dask.packing import Packed, content, pack, unpack, writable
 from gradloom_dask.worker import (
     LARGE,
@@ -242,7 +242,7 @@ class Connection:
         keys = [f"{prefix}-{suffix}" for suffix in shipped.results]
         futures = client.get(task_graph(calls), keys, sync=False)
         try:
-            results: list[Result] = self._wait(client.gather(futures, asynchronous=True))
+            results: list[Result] = self._wait(client.gather(futures, asynchronous=True), held)
         except KilledWorker as error:
             raise self._killed(error, shipped, plan) from error
         finally:
@@ -263,16 +263,16 @@ class Connection:
         graph = task_graph({key: Call(claim, (plan, kept.task))})
         (future,) = client.get(graph, [key], workers=[kept.worker], allow_other_workers=True, sync=False)
         for content_hash in kept.names:
-            self._inputs.add(content_hash, future, content_hash)
+            self._inputs.add(content_hash, Held(future, content_hash, kept.worker))
 
-    def _send(self, client: Client, given: dict[int, Any]) -> tuple[dict[int, Any], dict[int, str | None], Any]:
+    def _send(self, client: Client, given: dict[int, Any]) -> tuple[dict[int, Any], dict[int, str | None], list[Held]]:
         """Return what stands for each input in a graph: small ones themselves, large ones the key of their content.
 
-        With it come the names of those that are one of several under their key, and the futures of all.
+        With it come the names of those that are one of several under their key, and all that stays on the workers.
         """
         values = {i: pack(value) for i, value in given.items()}
         names: dict[int, str | None] = {}
-        held = []
+        kept = []
         self._inputs.begin_run()
         missing = {}
         inprocess = client.scheduler.address.startswith("inproc")
@@ -280,23 +280,23 @@ class Connection:
             if type(value) is np.ndarray and value.nbytes > LARGE:
                 packed = values[i]
                 content_hash = content(packed)
-                future, names[i] = self._inputs.get(content_hash)
-                if future is None:
+                held = self._inputs.get(content_hash)
+                if held is None:
                     key = f"gradloom-input-{content_hash}"
                     missing[key] = _copied(packed) if inprocess else packed
                 else:
-                    key = future.key
-                    held.append(future)
+                    key, names[i] = held.future.key, held.name
+                    kept.append(held)
                 values[i] = Ref(key)
         if missing:
             sent = self._wait(client.scatter(missing, hash=False, asynchronous=True))
             for key, future in sent.items():
-                held.append(future)
-                self._inputs.add(key.rpartition("-")[2], future)
-        return values, names, held
+                kept.append(Held(future))
+                self._inputs.add(key.rpartition("-")[2], kept[-1])
+        return values, names, kept
 
-    def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Wait for what a client does, while there are a scheduler and workers."""
+    def _wait(self, coroutine: Coroutine[Any, Any, Any], held: Sequence[Held] = ()) -> Any:
+        """Wait for what a client does, while there are a scheduler and workers, and those that made what it needs."""
         client = self.client
         future = asyncio.run_coroutine_threadsafe(_awaited(coroutine), client.loop.asyncio_loop)
         lonely: float | None = None
@@ -309,7 +309,10 @@ class Connection:
                         raise
                 if client.status != "running":
                     self._require_scheduler(None)
-                if client.scheduler_info(n_workers=-1)["workers"]:
+                workers = client.scheduler_info(n_workers=-1)["workers"]
+                if any([one.worker is not None and one.worker not in workers for one in held]):
+                    raise CancelledError("a worker is gone, and with it an output of an earlier run")
+                if workers:
                     lonely = None
                 elif lonely is None:
                     lonely = time.monotonic()
