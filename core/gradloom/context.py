@@ -170,7 +170,11 @@ def _executor(name: Any) -> AbstractExecutor:
 
 @contextmanager
 def cluster(
-    n_workers: int | None = None, threads_per_worker: int = 1, memory_limit: Any = "auto", **options: Any
+    n_workers: int | None = None,
+    threads_per_worker: int = 1,
+    memory_limit: Any = "auto",
+    resources: Any = None,
+    **options: Any,
 ) -> Iterator[AbstractExecutor]:
     """Start workers on this machine, run everything inside on them, and end them after.
 
@@ -182,6 +186,8 @@ def cluster(
         How many tasks each runs at once.
     memory_limit : int or str, default "auto"
         Bytes for each worker (``"1GiB"``), above which it keeps data on disk and in the end starts anew.
+    resources : mapping or list of mapping, optional
+        What each worker has for `gradloom.device` to ask for, ``{"GPU": 1}``; a list gives each worker its own.
     **options
         Further options of ``distributed.LocalCluster``.
 
@@ -209,13 +215,15 @@ def cluster(
     array([2., 2., 2.])
     """
     executor = _executor("distributed")
-    with (
-        executor.start(
-            n_workers=n_workers, threads_per_worker=threads_per_worker, memory_limit=memory_limit, **options
-        ) as started,
-        scheduler(started),
-    ):
-        yield started
+    started = executor.start(
+        n_workers=n_workers,
+        threads_per_worker=threads_per_worker,
+        memory_limit=memory_limit,
+        resources=resources,
+        **options,
+    )
+    with started as workers, scheduler(workers):
+        yield workers
 
 
 def current_backend() -> str | None:

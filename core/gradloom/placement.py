@@ -233,6 +233,21 @@ def _no_place(name: object, why: str) -> DeviceError:
     )
 
 
+def refuse_resources(graph: Graph, what: str) -> None:
+    """Raise for a graph whose ops need resources, where dask itself makes the tasks."""
+    missing = sorted(
+        {place for place in node_places(graph) or () if place is not None and resource_of(place) is not None}
+    )
+    if missing:
+        raise DeviceError(
+            f"{what} take no part in gl.device({missing[0]!r})",
+            op="device",
+            expected="devices of backends",
+            got=", ".join(missing),
+            remedy="compute them under dask.annotate(resources={...}), without gl.device",
+        )
+
+
 # -- while a trace records -------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from gradloom.backend import backends
 from gradloom.blas import one_thread_each
 from gradloom.graph import Graph
 from gradloom.labels import label_axes
+from gradloom.placement import refuse_resources
 from gradloom.plan import Plan
 from gradloom.program import choose_backend, prepare
 from gradloom.sharing import kernel_threads
@@ -41,7 +42,10 @@ def run_graph(graph: Graph, values: Sequence[Any]) -> list[Any]:
     ------
     SplitError
         If the graph needs an axis whole that has several chunks.
+    DeviceError
+        If ops need workers with a resource.
     """
+    refuse_resources(graph, "chunked arrays")
     chunked = {n: v for n, v in enumerate(values) if isinstance(v, dask.array.Array)}
     seeds, chunks = _chosen_axes(graph, chunked)
     name = f"gradloom-{uuid.uuid4().hex}"

@@ -11,7 +11,7 @@ from typing import Any, final
 
 from gradloom.blas import blas_threads
 from gradloom.calibration import rates
-from gradloom.errors import SchedulerError
+from gradloom.errors import ArgumentError, SchedulerError
 from gradloom.executor import AbstractExecutor, SerialExecutor
 from gradloom.plan import Plan
 from gradloom.source import RawSource
@@ -96,30 +96,47 @@ def local_client(
     threads_per_worker: int = 1,
     memory_limit: Any = "auto",
     processes: bool = True,
+    resources: Any = None,
     **options: Any,
 ) -> Iterator[Any]:
     """Start workers on this machine and yield a client; nothing listens beyond its loopback device."""
     from distributed import Client, LocalCluster
 
+    from gradloom_dask.place import LabelledCluster
     from gradloom_dask.worker import Prompt, PromptWorker
 
     loopback = {"dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0"}
     if processes:  # threads need no address
         loopback["host"] = "127.0.0.1"
-    cluster = LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=threads_per_worker,
-        memory_limit=memory_limit,
-        processes=processes,
-        **{**loopback, **options},
-    )
+    options = {**loopback, **options, "memory_limit": memory_limit, "processes": processes}
+    options["threads_per_worker"] = threads_per_worker
+    if isinstance(resources, (list, tuple)):
+        n_workers = _one_for_each(resources, n_workers)
+        cluster = LabelledCluster(resources, **options)
+    else:
+        cluster = LocalCluster(n_workers=n_workers, resources=resources, **options)
     try:
         with Client(cluster, set_as_default=False) as client:
+            if isinstance(resources, (list, tuple)):
+                client.wait_for_workers(n_workers)
             client.register_plugin(Prompt())
             client.register_plugin(PromptWorker())
             yield client
     finally:
         cluster.close()
+
+
+def _one_for_each(resources: Sequence[Any], n_workers: int | None) -> int:
+    """Return the number of workers that a list of resources is for."""
+    if not resources or n_workers not in (None, len(resources)):
+        raise ArgumentError(
+            "the resources are not those of each worker",
+            op="cluster",
+            argument="resources",
+            expected=f"one mapping for all workers, or a list of {n_workers or 'one for each'}",
+            got=f"a list of {len(resources)}",
+        )
+    return len(resources)
 
 
 @final
@@ -153,7 +170,8 @@ class ClientExecutor(AbstractExecutor):
         shipped = connection.shipped(plan)
         if shipped is None:
             shipped = self._ship(plan)
-        if (shipped.seconds < INLINE_SECONDS and not self.always) or not plan.steps or inside_worker():
+        small = shipped.seconds < INLINE_SECONDS and not self.always and not plan.resources
+        if small or not plan.steps or inside_worker():
             return _SERIAL.run(plan, inputs, sources)
         return connection.run(shipped, plan, inputs, sources, TRIES)
 

@@ -18,6 +18,7 @@ import numpy as np
 from gradloom.backend import backends
 from gradloom.executor import SerialExecutor
 from gradloom.graph import INPUT, LITERAL, Graph, literal_key
+from gradloom.placement import refuse_resources
 from gradloom.plan import Plan
 from gradloom.program import choose_backend
 from gradloom.sharing import cores
@@ -40,6 +41,7 @@ def token(graph: Graph, values: Sequence[Any]) -> str:
 
 def graph_of(graph: Graph, values: Sequence[Any], key: str) -> dict[str, Any]:
     """Return the dask graph of one tensor: its inputs by content, and one task."""
+    refuse_resources(graph, "dask collections")
     refs = [f"gradloom-{token(_IDENTITY, [value])}" for value in values]
     calls = {key: Call(run_alone, (graph,), [Ref(ref) for ref in refs])}
     return {**task_graph(calls), **dict(zip(refs, values, strict=True))}

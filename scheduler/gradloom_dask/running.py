@@ -26,6 +26,7 @@ from gradloom.tasks import Schedule, Task
 from gradloom_dask.dask_graph import Call, Ref, task_graph
 from gradloom_dask.kept import Held, KeptInputs
 from gradloom_dask.packing import Packed, content, pack, unpack, writable
+from gradloom_dask.place import Watch, demands
 from gradloom_dask.worker import (
     LARGE,
     Kept,
@@ -228,6 +229,8 @@ class Connection:
                 if not shipped.registered:
                     self._register(shipped, plan)
         client = self.client
+        watch = Watch(plan)
+        watch.begin(client)
         given = dict(zip(plan.graph.inputs, inputs, strict=True))
         # What is kept in `held` stays on the workers until the run has ended.
         values, names, held = self._send(client, {i: given[i] for own in shipped.inputs for i in own})
@@ -240,9 +243,9 @@ class Connection:
         for n, (t, ids) in enumerate(shipped.picks):
             calls[f"{prefix}-{t}-{n}"] = Call(pick, (ids,), (), [f"{prefix}-{t}"])
         keys = [f"{prefix}-{suffix}" for suffix in shipped.results]
-        futures = client.get(task_graph(calls), keys, sync=False)
+        futures = client.get(task_graph(calls), keys, resources=demands(prefix, shipped.tasks), sync=False)
         try:
-            results: list[Result] = self._wait(client.gather(futures, asynchronous=True), held)
+            results: list[Result] = self._wait(client.gather(futures, asynchronous=True), held, watch)
         except KilledWorker as error:
             raise self._killed(error, shipped, plan) from error
         finally:
@@ -295,8 +298,10 @@ class Connection:
                 self._inputs.add(key.rpartition("-")[2], kept[-1])
         return values, names, kept
 
-    def _wait(self, coroutine: Coroutine[Any, Any, Any], held: Sequence[Held] = ()) -> Any:
-        """Wait for what a client does, while there are a scheduler and workers, and those that made what it needs."""
+    def _wait(
+        self, coroutine: Coroutine[Any, Any, Any], held: Sequence[Held] = (), watch: Watch | None = None
+    ) -> Any:
+        """Wait for what a client does, while there are a scheduler and workers, and those that have what it needs."""
         client = self.client
         future = asyncio.run_coroutine_threadsafe(_awaited(coroutine), client.loop.asyncio_loop)
         lonely: float | None = None
@@ -312,6 +317,8 @@ class Connection:
                 workers = client.scheduler_info(n_workers=-1)["workers"]
                 if any([one.worker is not None and one.worker not in workers for one in held]):
                     raise CancelledError("a worker is gone, and with it an output of an earlier run")
+                if watch is not None:
+                    watch.look(workers)
                 if workers:
                     lonely = None
                 elif lonely is None:

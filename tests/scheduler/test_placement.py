@@ -1,0 +1,248 @@
+"""Placement on clusters of worker processes: labelled ones, ones that lack what is asked for, ones that go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+
+import gradloom as gl
+from gradloom.errors import ArgumentError, DeviceError
+from gradloom.plan import Plan
+from gradloom.testing.backends import assert_same_bits
+from gradloom_dask import place, running
+
+X = np.random.default_rng(0).normal(size=(60, 60)) / 8.0
+
+
+@pytest.fixture(scope="module")
+def labelled() -> Iterator[Any]:
+    """Three worker processes: two have a "GPU", the last has two of "BIG"."""
+    with gl.cluster(resources=[{"GPU": 1}, {"GPU": 1}, {"BIG": 2}]) as executor, gl.scheduler("serial"):
+        yield executor
+
+
+class Ran:
+    """Which tasks ran where, since one last looked."""
+
+    def __init__(self, executor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._client = executor._connection.client
+        self._needs: dict[str, str | None] = {}
+        monkeypatch.setattr(running, "demands", self._demands)
+        self.look()
+
+    def _demands(self, prefix: str, tasks: Any) -> Any:
+        self._needs.update({f"{prefix}-{t}": task.resource for t, task in enumerate(tasks)})
+        return place.demands(prefix, tasks)
+
+    def look(self) -> list[tuple[str, str | None, dict[str, float]]]:
+        """Return worker, needed resource and resources of the worker for each task."""
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        keys = self._client.run(_computed)
+        return [
+            (address, self._needs[key], workers[address]["resources"])
+            for address, own in keys.items()
+            for key in own
+            if key in self._needs
+        ]
+
+
+def _computed(dask_worker: Any) -> list[str]:
+    """Return the keys of the tasks that a worker ran, and forget them."""
+    keys = [event[0] for event in dask_worker.state.log if len(event) > 1 and event[1] == "compute-task"]
+    dask_worker.state.log.clear()
+    return keys
+
+
+def loss(x: Any, w: Any) -> Any:
+    """Two branches that need a GPU, one that needs two of BIG, and what needs nothing."""
+    with gl.device("GPU"):
+        a, b = x, x.T
+        for _ in range(3):
+            a = np.tanh(a @ w)
+        for _ in range(3):
+            b = np.tanh(b @ w.T)
+    with gl.device("BIG=2"):
+        c = np.linalg.inv(x + 20.0 * np.eye(len(x)))
+    return np.sum(a * b * c)
+
+
+def unplaced(x: Any, w: Any) -> Any:
+    a, b = x, x.T
+    for _ in range(3):
+        a, b = np.tanh(a @ w), np.tanh(b @ w.T)
+    return np.sum(a * b * np.linalg.inv(x + 20.0 * np.eye(len(x))))
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+def test_tasks_run_where_the_resources_are(labelled: Any, jitted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little work it is, forward and backward; each of the two workers with a GPU gets a branch."""
+    f = gl.value_and_grad(loss, argnums=(0, 1))
+    f = gl.jit(f) if jitted else f
+    value, gradients = gl.value_and_grad(unplaced, argnums=(0, 1))(X, X)
+    results = []
+    ran = Ran(labelled, monkeypatch)
+    with gl.scheduler(labelled):
+        for _ in range(3):
+            results.append(f(X, X))
+    for got, gots in results:
+        np.testing.assert_allclose(got, value, rtol=1e-12)
+        for one, other in zip(gots, gradients, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-14)
+        assert got == results[0][0]
+        assert_same_bits(gots[0], results[0][1][0])
+        assert_same_bits(gots[1], results[0][1][1])
+    tasks = ran.look()
+    for _, resource, offered in tasks:
+        if resource is not None:
+            name, amount = resource.split("=")
+            assert offered.get(name, 0) >= float(amount)
+    assert {resource for _, resource, _ in tasks} == {"GPU=1", "BIG=2", None}
+    if jitted:  # a plan that is not compiled is small: its branches are one task
+        assert len({address for address, resource, _ in tasks if resource == "GPU=1"}) == 2
+
+
+def test_a_client_whose_workers_have_resources() -> None:
+    """Workers of others, labelled alike."""
+    with (
+        LocalCluster(n_workers=1, resources={"GPU": 2}, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+        gl.scheduler(client),
+    ):
+
+        def f(x: Any) -> Any:
+            with gl.device("GPU=2"):
+                return np.sum(np.sin(x))
+
+        assert_same_bits(gl.grad(f)(np.zeros(3)), np.ones(3))
+        assert gl.compute(f(gl.tensor(np.zeros(3)))) == (0.0,)
+
+
+def ask_for(name: str) -> Any:
+    def f(x: Any) -> Any:
+        with gl.device(name):
+            return np.sum(np.sin(x))
+
+    return f
+
+
+@pytest.mark.parametrize("name", ["TPU", "GPU=2", "cupi"])
+def test_a_resource_that_no_worker_has(labelled: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """dask would wait for such a worker without end."""
+    monkeypatch.setattr(place, "RESOURCE_SECONDS", 0.5)
+    start = time.monotonic()
+    with gl.scheduler(labelled), pytest.raises(DeviceError, match="no worker has") as raised:
+        gl.grad(ask_for(name))(X)
+    assert time.monotonic() - start < 15
+    text = str(raised.value)
+    assert "expected: what one of the 3 workers has: BIG=2, GPU=1" in text
+    assert "test_placement.py" in text
+    assert "gl.cluster(resources={" in text
+    with gl.scheduler(labelled):
+        assert_same_bits(gl.grad(ask_for("GPU"))(np.zeros(2)), np.ones(2))
+
+
+def test_workers_without_any_resource(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place, "RESOURCE_SECONDS", 0.2)
+    with (
+        gl.cluster(n_workers=1, processes=False),
+        pytest.raises(DeviceError, match="workers with GPU; none of the 1 worker has any resource"),
+    ):
+        gl.grad(ask_for("GPU"))(X)
+
+
+def test_devices_that_the_backend_has_not(labelled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It raises before anything is sent."""
+    ran = Ran(labelled, monkeypatch)
+    for name, why in (("numpy:1", "has 1 device here"), ("cupy:1", "cannot run here")):
+        with gl.scheduler(labelled), pytest.raises(DeviceError, match=why):
+            gl.grad(ask_for(name))(X)
+    assert not ran.look()
+
+
+def slow(x: Any) -> Any:
+    """Return after about a second on a worker with a BIG."""
+    with gl.device("BIG"):
+        y = x
+        for _ in range(120):
+            y = np.tanh(y @ x)
+    return np.sum(y)
+
+
+LARGE = np.random.default_rng(1).normal(size=(500, 500)) / 22.0
+
+
+def run_in_thread(executor: Any) -> tuple[threading.Thread, list[Any]]:
+    """Run `slow` on a cluster, and wait until its task runs."""
+    got: list[Any] = []
+
+    def work() -> None:
+        try:
+            with gl.scheduler(executor):
+                got.append(gl.jit(slow)(LARGE))
+        except BaseException as error:
+            got.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while thread.is_alive() and not any(executor._connection.client.processing().values()):
+        time.sleep(0.01)
+    return thread, got
+
+
+@pytest.mark.slow
+def test_workers_with_the_resource_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed, the worker comes back with its resource and the run goes on; once it has gone for good, that is said."""
+    monkeypatch.setattr(place, "RESOURCE_SECONDS", 20.0)
+    with gl.cluster(resources=[{"BIG": 1}, {}]) as executor:
+        expected = gl.jit(slow)(LARGE)
+        client = executor._connection.client  # type: ignore[attr-defined]
+        thread, got = run_in_thread(executor)
+        (big,) = [a for a, w in client.scheduler_info(n_workers=-1)["workers"].items() if w["resources"].get("BIG")]
+        os.kill(client.run(os.getpid, workers=[big])[big], signal.SIGKILL)
+        thread.join(60)
+        assert got == [expected]
+        monkeypatch.setattr(place, "RESOURCE_SECONDS", 1.0)
+        thread, got = run_in_thread(executor)
+        (big,) = [a for a, w in client.scheduler_info(n_workers=-1)["workers"].items() if w["resources"].get("BIG")]
+        client.retire_workers([big], close_workers=True)
+        thread.join(60)
+        assert not thread.is_alive()
+        assert isinstance(got[0], DeviceError), got
+        assert "no worker has BIG=1" in str(got[0])
+
+
+def test_where_dask_makes_the_tasks() -> None:
+    """Chunked arrays and dask's own computing do not know of resources: that is refused, not ignored."""
+    chunked = da.ones((20, 3), chunks=(10, 3))
+    with pytest.raises(DeviceError, match=r"chunked arrays take no part(.|\n)*dask\.annotate"):
+        gl.grad(lambda w: ask_for("GPU")(chunked @ w))(np.ones(3))
+    with pytest.raises(DeviceError, match="dask collections take no part"):
+        dask.compute(ask_for("GPU")(gl.tensor(np.ones(3))))
+    gradient = gl.grad(lambda w: ask_for("numpy")(chunked @ w))(np.ones(3))
+    np.testing.assert_allclose(gradient, np.full(3, 20 * np.cos(3.0)), rtol=1e-14)
+
+
+def test_lists_of_resources() -> None:
+    for resources, n_workers in (([{"GPU": 1}], 2), ([], None)):
+        with (
+            pytest.raises(ArgumentError, match=r"one for each|list of 2"),
+            gl.cluster(n_workers, resources=resources),
+        ):
+            raise AssertionError
+
+
+def test_plans_know_their_resources() -> None:
+    from gradloom.backend import backends
+
+    graph = gl.make_graph(loss)(X, X)
+    assert Plan(graph, backends.get("numpy")).resources == {"GPU=1", "BIG=2"}
