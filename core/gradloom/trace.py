@@ -19,7 +19,7 @@ from gradloom.errors import ArgumentError, GradloomError, TraceEndedError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, literal_key
 from gradloom.handle import ENDED, Abstract, Handle, innermost, listed_array
 from gradloom.op import Op, get_op
-from gradloom.placement import NAMED, after, placed
+from gradloom.placement import NAMED, PLACE, after, placed
 from gradloom.refusals import abstract_value, not_an_array, trace_ended
 from gradloom.source import USER_FILES, RawSource, Source, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
@@ -115,7 +115,7 @@ class Trace:
 
     def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = ()) -> Any:
         """Record an op on arguments and return its output tensor (or tuple of tensors)."""
-        if NAMED and self.pins:
+        if NAMED and self.pins and (self.moves or PLACE.get() is not None):
             args = placed(self, op, args, attrs)
         handle = self.handle
         ids: Any
