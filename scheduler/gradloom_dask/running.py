@@ -298,9 +298,7 @@ class Connection:
                 self._inputs.add(key.rpartition("-")[2], kept[-1])
         return values, names, kept
 
-    def _wait(
-        self, coroutine: Coroutine[Any, Any, Any], held: Sequence[Held] = (), watch: Watch | None = None
-    ) -> Any:
+    def _wait(self, coroutine: Coroutine[Any, Any, Any], held: Sequence[Held] = (), watch: Watch | None = None) -> Any:
         """Wait for what a client does, while there are a scheduler and workers, and those that have what it needs."""
         client = self.client
         future = asyncio.run_coroutine_threadsafe(_awaited(coroutine), client.loop.asyncio_loop)
