@@ -66,6 +66,9 @@ def gather(*, index: Index, unique: bool) -> Kernel:
 def index_add(*, index: Index, unique: bool) -> Kernel:
     """Return the kernel that adds values to a part of an array."""
     fill = numpy_index(index)
+    #: Axes that stand as slices before an array on the last axis; 0 for any other index.
+    slices = [type(entry) is tuple and entry[0] == "slice" and entry[1] == 0 and entry[3] == 1 for entry in index]
+    last = len(index) - 1 if index[-1:] == ("array",) and all(slices[:-1]) else 0
 
     def kernel(x: Any, v: Any, *arrays: Any, donate: bool = False) -> Any:
         out = _writeable(x, donate)
@@ -74,6 +77,11 @@ def index_add(*, index: Index, unique: bool) -> Kernel:
             out[where] += v
         elif v.size * 8 < out.size or not out.flags.c_contiguous:
             np.add.at(out, where, v)
+        elif v.size and last == out.ndim - 1 > 0 and out.shape[:-1] == v.shape[:last] and arrays[0].size ** 2 >= v.size:
+            # The same elements of each row; a long index is worth a call a row.
+            at = np.ravel(arrays[0])
+            for row, values in zip(out.reshape(-1, out.shape[-1]), v.reshape(-1, at.size), strict=True):
+                np.add.at(row, at, values)
         else:
             # NumPy adds at one flat index many times faster than at several.
             flat = np.arange(out.size).reshape(out.shape)[where]

@@ -1,0 +1,45 @@
+"""Adding at an index with the NumPy kernels: each way they take gives what ``np.add.at`` gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradloom.testing.sample import rng
+from gradloom_numpy.kernels import indexing
+
+WHOLE_2, WHOLE_3 = ("slice", 0, 2, 1), ("slice", 0, 3, 1)
+CASES: list[tuple[tuple[int, ...], tuple[Any, ...], tuple[int, ...]]] = [
+    ((3, 7), (WHOLE_3, "array"), (4, 5)),  # a long index, the same for each row
+    ((3, 2, 7), (WHOLE_3, WHOLE_2, "array"), (40,)),
+    ((3, 2, 7), (WHOLE_3, WHOLE_2, "array"), (2,)),
+    ((3, 7), (("slice", 0, 2, 1), "array"), (4, 5)),  # not every row
+    ((3, 7), (("slice", 2, -1, -1), "array"), (4, 5)),
+    ((3, 2, 7), (WHOLE_3, "array"), (30,)),
+    ((3, 7), ("array",), (9,)),
+    ((0, 7), (("slice", 0, 0, 1), "array"), (9,)),
+    ((3, 7), (WHOLE_3, "array"), (0, 5)),
+]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(("shape", "index", "of_index"), CASES, ids=str)
+def test_adding_at_an_index(
+    shape: tuple[int, ...], index: tuple[Any, ...], of_index: tuple[int, ...], order: Any
+) -> None:
+    """Elements that are named several times, from the front or the end, get all values."""
+    entries = [e if e == "array" else slice(e[1], None if e[2] < 0 else e[2], e[3]) for e in index]
+    length = shape[index.index("array")]
+    at = rng(0).integers(-length, length, of_index)
+    where = tuple([at if e == "array" else e for e in entries])
+    x = np.asarray(rng(1).normal(size=shape), order=order)
+    v = np.asarray(rng(2).normal(size=x[where].shape), order=order)
+    want = x.copy()
+    np.add.at(want, where, v)
+    kept = x.copy()
+    kernel = indexing.index_add(index=index, unique=False)
+    np.testing.assert_array_equal(kernel(x, v, at), want)
+    np.testing.assert_array_equal(x, kept)
+    np.testing.assert_array_equal(kernel(x, v, at, donate=True), want)
