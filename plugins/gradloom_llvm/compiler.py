@@ -13,7 +13,7 @@ from gradloom.spec import Spec
 
 @final
 class LLVMCompiler(AbstractCompiler):
-    """Compiles regions of elementwise ops, reductions and matrix-vector products for NumPy arrays."""
+    """Compiles regions of elementwise ops, reductions and narrow products for NumPy arrays."""
 
     name = "llvm"
     backend = "numpy"

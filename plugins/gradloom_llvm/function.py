@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, final
 
 import numpy as np
@@ -145,6 +145,34 @@ class Function:
         memory = TYPES[self.loops.values[i].dtype.name][1]
         offset = self.emit(f"mul i64 {self.chunk}, {self.number('width', i)}")
         return self.emit(f"getelementptr {memory}, ptr {self.partials(i)}, i64 {offset}")
+
+    def address(self, i: int, index: Mapping[int, str], r0: str, partial: bool = False) -> str:
+        """Return the address of a value's element.
+
+        Parameters
+        ----------
+        i : int
+        index : mapping
+            By label, where the element is; at zero along others.
+        r0 : str
+            The first row of the block.
+        partial : bool, default False
+            Of the running chunk's partial result, rather than the value.
+        """
+        loops = self.loops
+        memory = TYPES[loops.values[i].dtype.name][1]
+        pointer = self.partial_of_chunk(i) if partial else self.pointer(i)
+        for label in loops.values[i].labels:
+            offset = index.get(label)
+            if loops.places[i] == "block" and label == loops.row:
+                offset = self.emit(f"sub i64 {offset or 0}, {r0}")
+            if offset is None:
+                continue
+            step = self.stride(i, label)
+            if step != "1":
+                offset = self.emit(f"mul i64 {offset}, {step}")
+            pointer = self.emit(f"getelementptr {memory}, ptr {pointer}, i64 {offset}")
+        return pointer
 
     def stride(self, i: int, label: int) -> str:
         """Return the step of a value along a label, in elements."""

@@ -13,11 +13,16 @@ from gradloom_llvm.loops import Loops
 
 #: What one block of rows may take of the cache, in bytes.
 BLOCK_BYTES = 64 * 1024
+#: The same where products of matrices read it several times: a part of the second cache.
+TILED_BLOCK_BYTES = 1024 * 1024
 #: Rows of a block, at most and at least.
 MAX_BLOCK = 2048
 MIN_BLOCK = 16
 #: Points of the loops that one chunk of rows has, roughly: a chunk is what a thread takes at once.
 CHUNK_POINTS = 32 * 1024
+#: For each element that a chunk reduces over its rows, points it has at least, as long as there are some chunks.
+WIDE = 64
+SOME_CHUNKS = 16
 
 
 class Layout(NamedTuple):
@@ -76,8 +81,12 @@ class _Layout:
             for nest in phase.nests:
                 for s in nest.statements:
                     touched |= {s.id, *s.inputs} & loops.values.keys()
+        budget = BLOCK_BYTES
+        if loops.tiles:
+            budget = TILED_BLOCK_BYTES
+            touched = {i for i in touched if loops.places[i] != "register"}
         row_bytes = sum([loops.values[i].dtype.itemsize * self._width(i) for i in touched if self._has_rows(i)])
-        rows = BLOCK_BYTES // max(row_bytes, 1) // MIN_BLOCK * MIN_BLOCK
+        rows = budget // max(row_bytes, 1) // MIN_BLOCK * MIN_BLOCK
         return max(MIN_BLOCK, min(rows, MAX_BLOCK))
 
     def _chunk_rows(self) -> int:
@@ -86,8 +95,10 @@ class _Layout:
             for phase in self._row_phases()
             for loops_points in [max([self.loops.points(nest.loop) for nest in phase.nests], default=1)]
         ]
-        blocks = CHUNK_POINTS // (max(points, default=1) * self.block)
-        return self.block * max(1, blocks)
+        points_of_row = max(points, default=1)
+        reduced = sum([self._width(i) for i in self.loops.places if self.loops.is_row_sum(i)])
+        wanted = max(CHUNK_POINTS, min(WIDE * reduced, points_of_row * self.rows // SOME_CHUNKS))
+        return self.block * max(1, wanted // (points_of_row * self.block))
 
     def _has_rows(self, i: int) -> bool:
         return self.loops.row in self.loops.values[i].labels

@@ -47,6 +47,20 @@ class Value(NamedTuple):
     labels: Labels
 
 
+class Tile(NamedTuple):
+    """How a product of matrices along the rows runs: tiles of its result are summed in registers.
+
+    Either the rows are those of the result; then ``first`` is an axis of the factor at position ``left``
+    and of the result, and ``second`` is summed over. Or the rows are summed over; then the two are the
+    axes of the result, ``second`` that of the other factor.
+    """
+
+    left: int
+    first: int
+    second: int
+    over_rows: bool
+
+
 def is_written(literal: Any) -> bool:
     """Return whether a literal stands in the code itself; others, such as 1 / n, are numbers that it reads."""
     return not np.isfinite(literal) or abs(literal) in (0, 0.5, 1, 2, 3, 4)
@@ -56,10 +70,12 @@ def is_written(literal: Any) -> bool:
 class Nest:
     """Statements that share a loop."""
 
-    __slots__ = ("labels", "loop", "statements")
+    __slots__ = ("labels", "loop", "statements", "tile")
 
-    def __init__(self, loop: frozenset[int], labels: Labels) -> None:
+    def __init__(self, loop: frozenset[int], labels: Labels, tile: Tile | None) -> None:
         self.loop = loop
+        #: Of a nest that is one product of matrices.
+        self.tile = tile
         #: The loop's labels, outermost first.
         self.labels = labels
         self.statements: list[Statement] = []
@@ -106,6 +122,9 @@ class Loops:
         if merge:
             self._merge_labels()
         self.row = self._row_label()
+        self.tiles = self._tiles()
+        if self.tiles:
+            self._put_rows_last()
         self._rank = self._order()
         self.phases = self._phases()
         self.places = self._places()
@@ -233,11 +252,58 @@ class Loops:
                     position += 1
         # Where a broadcast value is reduced, no value has the labels that the loop runs over.
         order = [label for label in self.lengths if label not in order] + order
+        if self.tiles:
+            order.sort(key=lambda label: label == self.row)
         return {label: k for k, label in enumerate(order)}
 
     def ordered(self, labels: Iterable[int]) -> Labels:
         """Return labels outermost first."""
         return tuple(sorted(labels, key=self._rank.__getitem__))
+
+    # -- products of matrices ------------------------------------------------------------
+
+    def _tiles(self) -> dict[int, Tile]:
+        """Return how the products of matrices along the rows run."""
+        tiles = {s.id: self._tile(s) for s in self.statements if s.op is not None and s.op.name in PRODUCTS}
+        return {i: tile for i, tile in tiles.items() if tile is not None}
+
+    def _tile(self, s: Statement) -> Tile | None:
+        if not self.values.keys() >= {*s.inputs}:
+            return None  # a broadcast literal
+        a, b = [frozenset(self.values[j].labels) for j in s.inputs]
+        summed = s.loop - frozenset(self.values[s.id].labels)
+        if len(summed) != 1:
+            return None
+        (over,) = summed
+        left = 0 if over == self.row or self.row in b else 1
+        own, others = [(a - b, b - a), (b - a, a - b)][left]
+        if over == self.row and len(own) == len(others) == 1:
+            return Tile(left, min(own), min(others), over_rows=True)
+        if over != self.row and self.row in others and len(own) == 1:
+            return Tile(left, min(own), over, over_rows=False)
+        return None
+
+    def _put_rows_last(self) -> None:
+        """Let rows stand side by side in memory, so that vectors run along them.
+
+        That is how values inside are kept; inputs that are read more than once are copied.
+        """
+        row = self.row
+        copies: dict[int, Statement] = {}
+        first = len(self.region.nodes) + len(self.region.outputs)
+        for s in self.statements:
+            for j in s.inputs:
+                labels = self.values[j].labels if j in self.values else ()
+                if j in self.region.inputs and row in labels[:-1] and s.loop > frozenset(labels) and j not in copies:
+                    copies[j] = Statement(first + j, None, (j,), (), frozenset(labels), None)
+                    self.values[first + j] = self.values[j]
+        new = [
+            s._replace(inputs=tuple([copies[j].id if j in copies else j for j in s.inputs])) for s in self.statements
+        ]
+        self.statements = [*copies.values(), *new]
+        for i, value in self.values.items():
+            if i not in self.region.inputs and i not in self.outputs:
+                self.values[i] = Value(value.dtype, tuple(sorted(value.labels, key=lambda label: label == row)))
 
     # -- phases and nests ----------------------------------------------------------------
 
@@ -260,7 +326,14 @@ class Loops:
         # Sums over the rows of the last phase are combined in a single phase after it.
         if last % 2 and any([self.row not in self.values[s.id].labels for s in by_time[last]]):
             last += 1
-        return [self._phase(t, by_time.get(t, [])) for t in range(last + 1)]
+        phases = [self._phase(t, by_time.get(t, [])) for t in range(last + 1)]
+        readers: dict[int, list[int]] = {}
+        for s in self.statements:
+            for j in s.inputs:
+                readers.setdefault(j, []).append(s.id)
+        for phase in phases:
+            self._sink(phase, readers)
+        return phases
 
     def _phase(self, time: int, statements: Sequence[Statement]) -> Phase:
         phase = Phase(bool(time % 2))
@@ -268,21 +341,44 @@ class Loops:
         reduced = set()
         for s in statements:
             earliest = 0
+            tile = self.tiles.get(s.id)
             for j in s.inputs:
                 if j in nest_of:
                     same = phase.nests[nest_of[j]].loop == s.loop and j not in reduced
                     earliest = max(earliest, nest_of[j] + (not same))
             for k in range(earliest, len(phase.nests)):
-                if phase.nests[k].loop == s.loop:
+                if phase.nests[k].loop == s.loop and phase.nests[k].tile is tile is None:
                     break
             else:
                 k = len(phase.nests)
-                phase.nests.append(Nest(s.loop, self.ordered(s.loop)))
+                phase.nests.append(Nest(s.loop, self.ordered(s.loop), tile))
             phase.nests[k].statements.append(s)
             nest_of[s.id] = k
             if s.combine:
                 reduced.add(s.id)
         return phase
+
+    def _sink(self, phase: Phase, readers: dict[int, list[int]]) -> None:
+        """Move what only one later nest reads into it, where what it is computed from is stored anyway."""
+        nests = phase.nests
+        nest_of = {s.id: k for k, nest in enumerate(nests) for s in nest.statements}
+        reduced = {s.id for nest in nests for s in nest.statements if s.combine}
+
+        def is_stored(j: int, k: int) -> bool:
+            return j not in nest_of or j in reduced or nest_of[j] != k or any([nest_of.get(u) != k for u in readers[j]])
+
+        for k in range(len(nests) - 1, -1, -1):
+            for s in reversed(list(nests[k].statements)):
+                goals = {nest_of.get(u, -1) for u in readers.get(s.id, ())}
+                if s.combine or s.id in self.outputs or len(goals) != 1:
+                    continue
+                goal = goals.pop()
+                fits = goal > k and nests[goal].loop == s.loop and nests[goal].tile is None
+                if fits and all([is_stored(j, k) for j in s.inputs]):
+                    nests[k].statements.remove(s)
+                    nests[goal].statements.insert(0, s)
+                    nest_of[s.id] = goal
+        phase.nests = [nest for nest in nests if nest.statements]
 
     def _places(self) -> dict[int, Place]:
         """Decide where each value is kept."""
@@ -340,7 +436,7 @@ class Loops:
         return (
             tuple([(i, v.dtype.name, v.labels) for i, v in self.values.items()]),
             tuple([(i, literal_key(v) if is_written(v) else None, d.name) for i, (v, d) in self.literals.items()]),
-            tuple([(p.row, tuple([(n.labels, tuple(n.statements)) for n in p.nests])) for p in self.phases]),
+            tuple([(p.row, tuple([(n.labels, n.tile, tuple(n.statements)) for n in p.nests])) for p in self.phases]),
             tuple(self.places.items()),
             tuple(self.overwritten.items()),
             (self.region.inputs, tuple(self.outputs), self.row),

@@ -11,6 +11,7 @@ from gradloom_llvm.elementwise import EMITTERS, TYPES, Body, annihilating, cast,
 from gradloom_llvm.function import Function
 from gradloom_llvm.loops import Nest, Statement, is_written
 from gradloom_llvm.memory import load, store
+from gradloom_llvm.tiles import emit_tiles
 
 DType = np.dtype[Any]
 #: Literal exponents whose powers are products.
@@ -19,6 +20,9 @@ POWERS = frozenset({-2.0, -1.0, 1.0, 2.0, 3.0, 4.0})
 
 def emit_nest(function: Function, nest: Nest, r0: str, r1: str) -> None:
     """Emit the loops of a nest; ``r0``, ``r1`` bound the block of rows."""
+    if nest.tile is not None:
+        emit_tiles(function, nest.statements[0], nest.tile, r0, r1)
+        return
     for s in nest.statements:
         if s.combine and not function.loops.is_row_sum(s.id) and not _at_once(function, nest, s):
             _emit_loops(function, nest, s, r0, r1)
@@ -82,29 +86,11 @@ class Innermost:
 
     def start(self, i: int) -> str:
         """Return the address of a value for the outer indices, at innermost index zero."""
-        if i in self.starts:
-            return self.starts[i]
-        function, loops = self.function, self.loops
-        value = loops.values[i]
-        memory = TYPES[value.dtype.name][1]
-        # Later phases read the total.
-        in_partials = loops.is_row_sum(i) and any([s.id == i for s in self.nest.statements])
-        pointer = function.partial_of_chunk(i) if in_partials else function.pointer(i)
-        for label in value.labels:
-            if label != self.inner:
-                offset = self.index[label]
-                if loops.places[i] == "block" and label == loops.row:
-                    offset = function.emit(f"sub i64 {offset}, {self.r0}")
-            elif loops.places[i] == "block" and label == loops.row:
-                offset = function.emit(f"sub i64 0, {self.r0}")
-            else:
-                continue
-            step = function.stride(i, label)
-            if step != "1":
-                offset = function.emit(f"mul i64 {offset}, {step}")
-            pointer = function.emit(f"getelementptr {memory}, ptr {pointer}, i64 {offset}")
-        self.starts[i] = pointer
-        return pointer
+        if i not in self.starts:
+            # Later phases read the total.
+            partial = self.loops.is_row_sum(i) and any([s.id == i for s in self.nest.statements])
+            self.starts[i] = self.function.address(i, self.index, self.r0, partial)
+        return self.starts[i]
 
     def splat(self, i: int) -> str:
         """Return a value that the innermost loop does not change, in every lane."""
@@ -133,7 +119,8 @@ class Innermost:
         function = self.function
         name = function.fresh("vector")
         sums = self._register_sums()
-        if function.masks:
+        # Blocks of rows are full vectors but for the last.
+        if function.masks and not (self.loops.tiles and self.inner == self.loops.row):
             ends = self._vectors(name, start, stop, sums, masked_to=stop)
         else:
             count = function.emit(f"sub i64 {stop}, {start}")

@@ -15,6 +15,9 @@ from gradloom_llvm.scalars import takes_apart
 
 #: Forms: loops over arrays, and instructions for small values.
 LOOPS, TAPE = 1, 2
+#: Products of matrices are written as loops where two of their three axes are at most `SHORT` and the
+#: third is at least `LONG`: there BLAS spends its time on other things than arithmetic.
+SHORT, LONG = 24, 128
 
 
 @lru_cache(maxsize=8192)
@@ -33,8 +36,12 @@ def _has_loops(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spe
     if name in REDUCTIONS:
         return can_cast(specs[0].dtype, out.dtype) and bool(specs[0].ndim)
     if name in PRODUCTS:
+        if out.dtype.kind != "f":
+            return False
         # Each element of the matrix is used once: memory is the limit, not arithmetic.
-        return min([s.ndim for s in specs]) == 1 and max([s.ndim for s in specs]) <= 2 and out.dtype.kind == "f"
+        if min([s.ndim for s in specs]) == 1:
+            return max([s.ndim for s in specs]) <= 2
+        return _is_narrow(specs, out)
     if name == "astype":
         return can_cast(specs[0].dtype, out.dtype)
     kinds = {s.dtype.kind for s in specs}
@@ -45,6 +52,12 @@ def _has_loops(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spe
     if name == "power" or name in vectormath.names():
         return kinds == {"f"} and out.dtype == specs[0].dtype and ("power" in vectormath.names() or name != "power")
     return False
+
+
+def _is_narrow(specs: tuple[Spec, ...], out: Spec) -> bool:
+    """Return whether a product of matrices has one long axis and two short ones."""
+    first, second, third = sorted([*specs[0].shape[-2:], out.shape[-1]])
+    return first > 1 and second <= SHORT and third >= LONG and specs[0].dtype == specs[1].dtype
 
 
 def _keeps_elements_apart(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> bool:

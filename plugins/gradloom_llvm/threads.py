@@ -40,7 +40,7 @@ def run_chunks(
         count = min(chunks, allowed() * _RANGES) if over_rows else 1
 
         def work(k: int, t: int = t, count: int = count) -> None:
-            block = np.empty(workspaces[1], np.uint8)
+            block = empty((workspaces[1],), _BYTE)
             kernel(*addresses, block.ctypes.data, t, t, chunks * k // count, chunks * (k + 1) // count)
 
         share(count, work)
