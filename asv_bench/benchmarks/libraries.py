@@ -51,6 +51,10 @@ class AbstractLibrary(ABC):
         It is ready when this returns: arrays converted, nothing traced or compiled.
         """
 
+    def cold_call(self, loss: Callable[..., Any], params: Arrays, data: Arrays, jit: bool) -> Call:
+        """Return the same on NumPy arrays, nothing of the library started yet but what importing it starts."""
+        return self.call(loss, params, data, jit)
+
 
 @final
 class Gradloom(AbstractLibrary):
@@ -102,12 +106,16 @@ class Jax(AbstractLibrary):
         return jax.scipy.special
 
     def call(self, loss: Callable[..., Any], params: Arrays, data: Arrays, jit: bool) -> Call:
+        as_jax = self.xp.array
+        return self.cold_call(loss, [as_jax(a) for a in params], [as_jax(a) for a in data], jit)
+
+    def cold_call(self, loss: Callable[..., Any], params: Arrays, data: Arrays, jit: bool) -> Call:
         import jax
 
         gradient = jax.value_and_grad(loss, argnums(params))
         if jit:
             gradient = jax.jit(gradient)
-        args = [self.xp.array(a) for a in (*params, *data)]
+        args = (*params, *data)
         return lambda: jax.block_until_ready(gradient(*args))
 
 

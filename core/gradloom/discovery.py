@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 from gradloom.backend import Kernel, Specialised, backend_of_type, backends, foreign_kernels
@@ -20,7 +20,7 @@ from gradloom.op import register as register_op
 from gradloom.op import unregister as unregister_op
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
 
     from pluggy import PluginManager
 
@@ -121,11 +121,9 @@ class PluginLoader:
         return self._manager
 
     def _load_all(self) -> None:
-        from importlib.metadata import entry_points
-
         wanted = wanted_plugins()
         owners: dict[str, str] = {}
-        for owner, entry in _in_order(entry_points(group=GROUP)):
+        for owner, entry in found_plugins():
             first = owners.setdefault(entry.name, owner)
             if first != owner:
                 self._keep_out(entry.name, owner, "broken", _taken(entry.name, first, owner))
@@ -222,16 +220,28 @@ def wanted_plugins() -> set[str] | None:
     return {name.strip() for name in text.split(",") if name.strip()} | {ALWAYS}
 
 
-def _in_order(found: Iterable[EntryPoint]) -> list[tuple[str, EntryPoint]]:
-    """Return entry points with their owners, in an order that no installation changes, gradloom's own first."""
-    names: dict[Any, str] = {None: "unknown distribution"}
-    owned = []
-    for entry in found:
-        dist = entry.dist
-        if dist is not None and dist not in names:
-            names[dist] = dist.name  # parses the distribution's metadata
-        owned.append((names[dist], entry))
-    return sorted(owned, key=lambda pair: (pair[0] != GROUP, pair[1].name, pair[0]))
+def found_plugins() -> list[tuple[str, EntryPoint]]:
+    """Return the entry points of the group with their owners, in an order that no installation changes.
+
+    Gradloom's own come first. `importlib.metadata.entry_points` would parse those of every
+    distribution that is installed, and the owners' whole metadata for their names.
+    """
+    from importlib.metadata import distribution, distributions
+
+    found: set[tuple[str, EntryPoint]] = set()
+    for dist in distributions():
+        if f"[{GROUP}]" in (dist.read_text("entry_points.txt") or ""):
+            owner = name_of(dist)
+            # By its name, because one that comes earlier on the path hides others of that name.
+            seen = distribution(owner) if owner else dist
+            found |= {(owner or "unknown distribution", entry) for entry in seen.entry_points.select(group=GROUP)}
+    return sorted(found, key=lambda pair: (pair[0] != GROUP, pair[1].name, pair[0]))
+
+
+def name_of(dist: Distribution) -> str:
+    """Return the name in a distribution's metadata, whose other fields cost a parser to read."""
+    text = dist.read_text("METADATA") or dist.read_text("PKG-INFO") or ""
+    return next((line[5:].strip() for line in text.splitlines() if line.startswith("Name:")), "")
 
 
 def _taken(name: str, first: str, second: str) -> str:

@@ -20,18 +20,9 @@ class LLVMCompiler(AbstractCompiler):
 
     def unavailable(self) -> str | None:
         """Return why the compiler cannot run here, or None if it can."""
-        from importlib import import_module
-        from importlib.util import find_spec
+        from gradloom_llvm import entry, native
 
-        if find_spec("llvmlite") is None:
-            return "llvmlite is not installed (pip install 'gradloom[cpu]')"
-        try:
-            import_module("llvmlite.binding")
-        except Exception as error:
-            return f"llvmlite cannot be imported ({error})"
-        from gradloom_llvm.entry import unavailable
-
-        return unavailable()
+        return native.unavailable() or entry.unavailable()
 
     def forms(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> int:
         """Return the forms in which a node can be compiled."""

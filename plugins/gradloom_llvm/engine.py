@@ -31,19 +31,22 @@ import re
 import sys
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from weakref import WeakValueDictionary
 
 import numpy as np
 
+from gradloom.sharing import share
+from gradloom_llvm import native
 from gradloom_llvm.cache import FORMAT, ObjectCache, user_folder
+from gradloom_llvm.native import CompileError, Host, Linker, host
 
-__all__ = ["CompileError", "Host", "Library", "assembly", "host", "host_vector_bytes", "load"]
+__all__ = ["CompileError", "Host", "Library", "assembly", "host", "host_vector_bytes", "load", "load_all"]
 
 #: Changes with anything below that changes the code made of the same IR.
 _PIPELINE: Final = "1"
@@ -57,20 +60,6 @@ _GENERATION: Final = 64
 _LONG: Final = 20_000
 
 _NAME = re.compile(r"@([\w.$-]+)")
-
-
-class CompileError(RuntimeError):
-    """LLVM does not accept the IR, or a symbol that it declares is not to be found."""
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What code is generated for; empty `cpu` and `features` mean any processor of that architecture."""
-
-    triple: str
-    cpu: str = ""
-    features: str = ""
-    vector_bytes: int = 16
 
 
 _forgotten: deque[int] = deque()  # serial numbers of libraries to unload
@@ -103,13 +92,13 @@ class Library:
         forgotten.append(self._serial)
 
 
-# One lock stands around all use of LLVM (llvmlite serialises its calls anyway). A fork waits for it, so that a child
-# never starts in the middle of a compilation. Finalisers run anywhere and must not lock: what they drop is unloaded by
-# the next compilation.
+# One lock stands around all use of LLVM; `load_all` holds it while threads compile for it. A fork waits for it, so that
+# a child never starts in the middle of a compilation. Finalisers run anywhere and must not lock: what they drop is
+# unloaded by the next compilation.
 _lock = threading.RLock()
 _loaded: WeakValueDictionary[str, Library] = WeakValueDictionary()
 _recent: OrderedDict[str, Library] = OrderedDict()
-_trackers: dict[int, Any] = {}
+_trackers: dict[int, int] = {}
 _serials = count()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
@@ -135,16 +124,22 @@ def load(ir: str, quick: bool = False) -> Library:
     CompileError
         LLVM does not accept `ir`, or a symbol that it declares is not to be found.
     """
-    key = _key(ir, quick)
+    return load_all([ir], quick)[0]
+
+
+def load_all(modules: Sequence[str], quick: bool = False) -> list[Library]:
+    """Return what `load` returns for several modules; they are compiled side by side."""
     with _lock:
-        library = _loaded.get(key)
-        if library is None:
-            library = _loaded[key] = _load(key, ir, quick)
-        _recent[key] = library
-        _recent.move_to_end(key)
-        if len(_recent) > _KEEP:
-            _recent.popitem(last=False)
-    return library
+        keys = [_key(ir, quick) for ir in modules]
+        found = {key: _loaded.get(key) for key in keys}
+        missing = {key: ir for key, ir in zip(keys, modules, strict=True) if found[key] is None}
+        libraries = {key: library for key, library in found.items() if library is not None} | _load(missing, quick)
+        for key, library in libraries.items():
+            _loaded[key] = _recent[key] = library
+            _recent.move_to_end(key)
+            if len(_recent) > _KEEP:
+                _recent.popitem(last=False)
+    return [libraries[key] for key in keys]
 
 
 def host_vector_bytes() -> int:
@@ -152,91 +147,70 @@ def host_vector_bytes() -> int:
     return host().vector_bytes
 
 
-@cache
-def host() -> Host:
-    """Return the description of this machine."""
-    with _lock:
-        llvm = _llvm()
-        features = llvm.get_host_cpu_features()
-        if all(features.get(name) for name in ("avx512f", "avx512vl", "avx512dq", "avx512bw")):
-            size = 64
-        else:
-            size = 32 if features.get("avx2") else 16
-        return Host(llvm.get_process_triple(), llvm.get_host_cpu_name(), features.flatten(), size)
-
-
 def assembly(ir: str, target: Host | None = None) -> str:
     """Return the assembly text of the module `ir` for `target`, by default this machine."""
     with _lock:
         if target is not None:
-            _llvm().initialize_all_targets()
-            _llvm().initialize_all_asmprinters()
-        machine = _machine(target or host(), _level(ir))
-        return str(machine.emit_assembly(_optimised(ir, machine)))
-
-
-@cache
-def _llvm() -> Any:
-    """Import llvmlite and prepare it for this machine."""
-    import llvmlite.binding as llvm
-
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    return llvm
-
-
-@cache
-def _machine(host: Host, level: int) -> Any:
-    # Position-independent code of the small model addresses its own data relative to itself and everything else through
-    # tables that the linker fills: objects hold no address and are good in every process.
-    target = _llvm().Target.from_triple(host.triple)
-    return target.create_target_machine(
-        cpu=host.cpu, features=host.features, opt=level, reloc="pic", codemodel="small", jit=True
-    )
+            native.prepare_all_targets()
+        return native.compiled(ir, target or host(), _level(ir), assembly=True).decode()
 
 
 @lru_cache(maxsize=1)
-def _jit(generation: int) -> Any:
+def _linker(generation: int) -> Linker:
     """Return the linker of a number of libraries; it leaves memory after the last of them.
 
     LLVM's linker remembers 9 KB of each library that it ever linked, so one for all would grow.
     """
-    # JITLink puts all sections of an object side by side, as the small model wants; llvmlite has it but on Windows.
-    return _llvm().create_lljit_compiler(_machine(host(), 1), use_jit_link=os.name != "nt", suppress_errors=True)
+    return Linker()
 
 
 @cache
 def _versions() -> bytes:
-    with _lock:  # around the import of llvmlite too: a child forked during it could never import
-        import llvmlite
-
-        llvm = _llvm()
-        this = host()
-        parts = (str(FORMAT), _PIPELINE, llvmlite.__version__, str(llvm.llvm_version_info), this.triple, this.cpu)
-        return "\0".join((*parts, this.features, "")).encode()
+    this = host()
+    parts = (str(FORMAT), _PIPELINE, *native.versions(), this.triple, this.cpu, this.features, "")
+    return "\0".join(parts).encode()
 
 
 def _key(ir: str, quick: bool) -> str:
     return hashlib.sha256(_versions() + (b"quick" if quick else b"") + ir.encode()).hexdigest()
 
 
-def _level(ir: str) -> int:
-    return 1 if ir.count("\n") < _LONG else 0
+def _level(ir: str, quick: bool = False) -> int:
+    return 0 if quick or ir.count("\n") >= _LONG else 1
 
 
-def _load(key: str, ir: str, quick: bool) -> Library:
+def _load(modules: Mapping[str, str], quick: bool) -> dict[str, Library]:
+    """Return the libraries of modules by their keys, from disk or compiled."""
+    if not modules:
+        return {}
     _unload()
+    found: dict[str, Library] = {}
     disk = _disk()
-    content = disk.read(key) if disk is not None else None
-    if content is not None:
-        with suppress(CompileError):
-            return _linked(key, ir, content)
-    machine = _machine(host(), 0 if quick else _level(ir))
-    content = machine.emit_object(_optimised(ir, machine))
-    library = _linked(key, ir, content)
     if disk is not None:
-        disk.write(key, content)
-    return library
+        for key, ir in modules.items():
+            content = disk.read(key)
+            if content is not None:
+                with suppress(CompileError):
+                    found[key] = _linked(key, ir, content)
+    missing = [key for key in modules if key not in found]
+    for key, content in zip(missing, _compiled([modules[key] for key in missing], quick), strict=True):
+        found[key] = _linked(key, modules[key], content)
+        if disk is not None:
+            disk.write(key, content)
+    return found
+
+
+def _compiled(modules: Sequence[str], quick: bool) -> list[bytes]:
+    """Return the objects of modules, which threads take one after the other, the longest first."""
+    objects = [b""] * len(modules)
+    order = sorted(range(len(modules)), key=lambda k: -len(modules[k]))
+
+    def work(k: int) -> None:
+        ir = modules[order[k]]
+        objects[order[k]] = native.compiled(ir, host(), _level(ir, quick))
+
+    share(len(modules), work)
+    return objects
 
 
 def _disk() -> ObjectCache | None:
@@ -247,22 +221,6 @@ def _disk() -> ObjectCache | None:
 @cache
 def _cache_in(folder: str) -> ObjectCache:
     return ObjectCache(Path(folder) / "llvm")
-
-
-def _optimised(ir: str, machine: Any) -> Any:
-    """Return the verified module with ``alwaysinline`` functions inlined."""
-    llvm = _llvm()
-    try:
-        module = llvm.parse_assembly(ir)
-        module.triple = machine.triple
-        module.data_layout = str(machine.target_data)
-        module.verify()
-    except RuntimeError as error:
-        raise CompileError(str(error)) from error
-    passes = llvm.create_new_module_pass_manager()
-    passes.add_always_inliner_pass()
-    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(1)))
-    return module
 
 
 def _symbols(ir: str) -> tuple[list[str], list[str]]:
@@ -280,21 +238,17 @@ def _symbols(ir: str) -> tuple[list[str], list[str]]:
 def _linked(key: str, ir: str, content: bytes) -> Library:
     defined, names = _symbols(ir)
     declared = {name: _resolve(name) for name in names}
-    builder = _llvm().JITLibraryBuilder().add_object_img(content)
-    builder.add_current_process()  # for calls that the code generator makes up, such as memcpy
-    for name, address in declared.items():
-        if address is not None:
-            builder.import_symbol(name, address)
-    for name in defined:
-        builder.export_symbol(name)
     serial = next(_serials)
+    given = {name: address for name, address in declared.items() if address is not None}
     try:
-        tracker = builder.link(_jit(serial // _GENERATION), f"{key}-{serial}")
-    except RuntimeError as error:
-        unknown = sorted(name for name, address in declared.items() if address is None)
-        raise CompileError(f"these symbols are not to be found: {unknown}" if unknown else str(error)) from error
-    _trackers[serial] = tracker
-    return Library(key, {name: tracker[name] for name in defined}, serial)
+        handle, addresses = _linker(serial // _GENERATION).link(f"{key}-{serial}", content, given, defined)
+    except CompileError:
+        unknown = sorted(declared.keys() - given.keys())
+        if unknown:
+            raise CompileError(f"these symbols are not to be found: {unknown}") from None
+        raise
+    _trackers[serial] = handle
+    return Library(key, dict(zip(defined, addresses, strict=True)), serial)
 
 
 @cache
@@ -320,4 +274,4 @@ def _libraries() -> tuple[ctypes.CDLL, ...]:
 def _unload() -> None:
     """Unload the libraries that were dropped since the last compilation."""
     while _forgotten:
-        _trackers.pop(_forgotten.popleft()).close()
+        native.unload(_trackers.pop(_forgotten.popleft()))

@@ -54,6 +54,11 @@ class Workload:
         way = LIBRARIES[library]
         return way.call(self.loss(way), *self.arrays(), self.jit)
 
+    def cold_call(self, library: str) -> Call:
+        """Return the same on NumPy arrays, with nothing started."""
+        way = LIBRARIES[library]
+        return way.cold_call(self.loss(way), *self.arrays(), self.jit)
+
     def libraries(self) -> list[str]:
         """Return gradloom and the peers that are installed."""
         return [name for name in ("gradloom", *self.peers) if LIBRARIES[name].installed()]

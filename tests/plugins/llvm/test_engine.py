@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradloom_llvm import engine
-from gradloom_llvm.engine import CompileError, Host, Library, assembly, host, host_vector_bytes, load
+from gradloom_llvm import engine, native
+from gradloom_llvm.engine import CompileError, Host, Library, assembly, host, host_vector_bytes, load, load_all
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -39,13 +39,13 @@ def call(library: Library, symbol: str, kind: Any, *arguments: Any) -> Any:
 def compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that grows with each compilation."""
     done: list[str] = []
-    optimised = engine._optimised
+    compiled = native.compiled
 
-    def counted(ir: str, machine: Any) -> Any:
+    def counted(ir: str, *others: Any) -> bytes:
         done.append(ir)
-        return optimised(ir, machine)
+        return compiled(ir, *others)
 
-    monkeypatch.setattr(engine, "_optimised", counted)
+    monkeypatch.setattr(native, "compiled", counted)
     return done
 
 
@@ -213,6 +213,21 @@ def test_the_same_text_is_compiled_once(compilations: list[str]) -> None:
     assert len(compilations) == 2
 
 
+def test_several_modules_at_once(compilations: list[str]) -> None:
+    """What there is is not compiled again, what is asked for twice is compiled once, and an error leaves nothing."""
+    held = load(adds(111))
+    texts = [adds(number) for number in (112, 111, 113, 112)]
+    libraries = load_all(texts)
+    assert libraries[1] is held
+    assert libraries[3] is libraries[0]
+    assert [call(library, "add", ctypes.c_int64, 1) for library in libraries] == [113, 112, 114, 113]
+    assert sorted(compilations) == sorted(texts[:3])
+    assert load_all([]) == []
+    with pytest.raises(CompileError, match="no_such"):
+        load_all([adds(114), BAD[r"not to be found: \['no_such'\]"], adds(115)])
+    assert [call(library, "add", ctypes.c_int64, 1) for library in load_all([adds(115), adds(114)])] == [116, 115]
+
+
 def test_another_process_finds_the_code_on_disk(compilations: list[str], own_cache: Path) -> None:
     """Code from another process, at other addresses, calls Python and the mathematical library."""
     ir = """
@@ -235,7 +250,7 @@ define ptr @fails() nounwind {
 """
     script = f"""
 import ctypes
-from gradloom_llvm import engine
+from gradloom_llvm import engine, native
 library = engine.load({ir!r})
 print(library.address("f"))
 print(ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double, ctypes.c_int64)(library.address("f"))(4.0, 1))
@@ -278,7 +293,7 @@ def test_another_target_or_version_is_another_entry(
             patch.setattr(engine, "host", lambda: here)
             here = Host(*[getattr(host(), name) for name in ("triple", "cpu")], host().features + ",", 16)
         elif part == "version":
-            patch.setattr("llvmlite.__version__", "0.0")
+            patch.setattr(native, "versions", lambda: ("0.0", "0"))
         else:
             patch.setattr(engine, "_PIPELINE", "0")
         load(adds(301))
@@ -364,7 +379,7 @@ def test_a_forked_child_compiles(tmp_path: Path) -> None:
     """Also one that is forked while other threads compile."""
     script = """
 import ctypes, os, threading, warnings
-from gradloom_llvm import engine
+from gradloom_llvm import engine, native
 warnings.simplefilter("ignore")
 ir = "define i64 @f() nounwind {{\\n  ret i64 {}\\n}}\\n"
 stop = threading.Event()
@@ -392,7 +407,7 @@ print("done")
 def test_processes_that_load_the_same_at_once(own_cache: Path) -> None:
     script = f"""
 import ctypes
-from gradloom_llvm import engine
+from gradloom_llvm import engine, native
 for i in range(30):
     ir = {adds(12345)!r}.replace("12345", str(i))
     library = engine.load(ir)
@@ -406,13 +421,41 @@ for i in range(30):
 def test_a_killed_writer_harms_nobody(own_cache: Path) -> None:
     script = f"""
 import os, signal
-from gradloom_llvm import engine
+from gradloom_llvm import engine, native
 os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 engine.load({adds(901)!r})
 """
     done = subprocess.run([sys.executable, "-c", script], timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
     assert call(load(adds(901)), "add", ctypes.c_int64, 1) == 902
+
+
+def test_the_c_functions_are_those_of_llvmlite() -> None:
+    """Types of results and arguments, by size and kind, as ``llvmlite.binding`` declares them."""
+    script = """
+import ctypes
+from llvmlite import binding
+from gradloom_llvm.native import FUNCTIONS
+
+def kind(declared):
+    if declared is None or declared is ctypes.c_int:
+        return "int"
+    if issubclass(declared, (ctypes._Pointer, ctypes.c_void_p, ctypes.c_char_p)):
+        pointed = getattr(declared, "_type_", None)
+        return "text" if pointed is ctypes.c_char_p else "pointer"
+    return declared.__name__
+
+for name, (result, *arguments) in FUNCTIONS.items():
+    theirs = getattr(binding.ffi.lib, "LLVMPY_" + name)
+    if theirs.argtypes is not None or not arguments:
+        assert [kind(t) for t in theirs.argtypes or ()] == [kind(t) for t in arguments], name
+        print(name)
+    assert kind(theirs.restype) == kind(result) or result is ctypes.c_int, name
+"""
+    from gradloom_llvm.native import FUNCTIONS
+
+    undeclared = {"DisposeString"}
+    assert set(python(script).split()) == set(FUNCTIONS) - undeclared
 
 
 def test_importing_the_engine_loads_no_llvm() -> None:
