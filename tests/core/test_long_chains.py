@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from work import steps_of
 
 import gradloom as gl
 from gradloom.graph import Graph
@@ -106,22 +107,6 @@ def test_at_a_recursion_limit_of_200(step: str) -> None:
     script = SCRIPT + textwrap.dedent(STEPS[step])
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
-
-
-def steps_of(run: Any) -> int:
-    """Return how many Python and C function calls a run makes: work, measured without a clock."""
-    calls = 0
-
-    def profile(frame: Any, event: str, argument: Any) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    sys.setprofile(profile)
-    try:
-        run()
-    finally:
-        sys.setprofile(None)
-    return calls
 
 
 OPERATIONS = {
