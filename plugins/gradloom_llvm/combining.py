@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -40,18 +41,32 @@ def combine_values(body: Body, combine: str, dtype: DType, a: str, b: str) -> st
 
 def combine_lanes(body: Body, combine: str, dtype: DType, a: str) -> str:
     """Combine the lanes of a vector, halves with halves, to a ``<1 x T>``."""
-    lanes = body.lanes
-    kind = TYPES[dtype.name][0]
-    while lanes > 1:
-        half = lanes // 2
-        parts = []
-        for start in (0, half):
-            mask = ", ".join(f"i32 {start + k}" for k in range(half))
-            vector = f"<{lanes} x {kind}>"
-            parts.append(body.emit(f"shufflevector {vector} {a}, {vector} poison, <{half} x i32> <{mask}>"))
-        a = combine_values(body.narrowed(half), combine, dtype, *parts)
-        lanes = half
-    return a
+    return combine_lanes_of_each(body, combine, dtype, [a])
+
+
+def combine_lanes_of_each(body: Body, combine: str, dtype: DType, vectors: Sequence[str]) -> str:
+    """Combine the lanes of each of some vectors to one vector of the results; of two, four, ..., up to the lanes."""
+    kind, lanes, groups = TYPES[dtype.name][0], body.lanes, 1
+    while lanes > len(vectors) * groups or len(vectors) > 1:
+        size = lanes // groups
+        lower = [group * size + k for group in range(groups) for k in range(size // 2)]
+        upper = [k + size // 2 for k in lower]
+        if len(vectors) > 1:  # halves of two vectors side by side
+            pairs = list(zip(vectors[::2], vectors[1::2], strict=True))
+            lower, upper = [part + [lanes + k for k in part] for part in (lower, upper)]
+            groups *= 2
+        else:
+            pairs = [(vectors[0], "poison")]
+        wide = f"<{lanes} x {kind}>"
+        joined = []
+        for a, b in pairs:
+            masks = [", ".join(f"i32 {k}" for k in part) for part in (lower, upper)]
+            parts = [
+                body.emit(f"shufflevector {wide} {a}, {wide} {b}, <{len(lower)} x i32> <{mask}>") for mask in masks
+            ]
+            joined.append(combine_values(body.narrowed(len(lower)), combine, dtype, *parts))
+        vectors, lanes = joined, len(lower)
+    return vectors[0]
 
 
 # -- partial results -------------------------------------------------------------------------

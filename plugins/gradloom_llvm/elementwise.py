@@ -169,11 +169,12 @@ def _annihilating_multiply(body: Body, out: DType, dtypes: list[DType], a: str, 
 
 def annihilating(body: Body, dtype: DType, product: str, zeros: list[str]) -> str:
     """Return a product, but zero where it is NaN and a factor is exactly zero."""
+    # Kept where no factor is zero, or it is a number: so, compares and select need no negated mask.
     zero = body.splat(0, dtype)
-    is_zero = [body.compare("oeq", dtype, factor, zero) for factor in zeros]
-    any_zero = is_zero[0] if len(is_zero) == 1 else body.logic("or", *is_zero)
-    is_nan = body.compare("uno", dtype, product, product)
-    return body.select(body.logic("and", is_nan, any_zero), dtype, zero, product)
+    nonzero = [body.compare("une", dtype, factor, zero) for factor in zeros]
+    kept = nonzero[0] if len(nonzero) == 1 else body.logic("and", *nonzero)
+    is_number = body.compare("ord", dtype, product, product)
+    return body.select(body.logic("or", kept, is_number), dtype, product, zero)
 
 
 def _extremum(of_float: str, of_int: str, nan_wins: bool) -> Emitter:

@@ -14,7 +14,7 @@ from typing import Any, final
 
 import numpy as np
 
-from gradloom_llvm.combining import combine_lanes, combine_values
+from gradloom_llvm.combining import combine_lanes_of_each, combine_values
 from gradloom_llvm.elementwise import TYPES, Body, annihilating, constant, in_every_lane
 from gradloom_llvm.function import Function
 from gradloom_llvm.loops import Statement, Tile
@@ -124,15 +124,10 @@ class _Tiles:
         body = Body(self.lanes, "x" + function.fresh("t"))
         one = body.narrowed(1)
         # All are read before one is written: at the edge some are the same.
+        before = [load(one, self.dtype, address, None) for address in addresses]
         totals = [
-            combine_values(
-                one,
-                "add",
-                self.dtype,
-                load(one, self.dtype, address, None),
-                combine_lanes(body, "add", self.dtype, total),
-            )
-            for address, total in zip(addresses, sums, strict=True)
+            combine_values(one, "add", self.dtype, a, b)
+            for a, b in zip(before, self._lanes_added(body, sums), strict=True)
         ]
         for address, total in zip(addresses, totals, strict=True):
             store(one, self.dtype, total, address, None)
@@ -188,6 +183,19 @@ class _Tiles:
     def _append(self, body: Body) -> None:
         self.function.lines += body.lines
         self.function.declares |= body.declares
+
+    def _lanes_added(self, body: Body, sums: list[str]) -> list[str]:
+        """Return the sum of each vector's lanes, as vectors of one lane."""
+        kind, count = TYPES[self.dtype.name][0], min(SIDE, self.lanes)
+        totals = []
+        for k in range(0, len(sums), count):
+            together = combine_lanes_of_each(body, "add", self.dtype, sums[k : k + count])
+            vector = f"<{count} x {kind}>"
+            totals += [
+                body.emit(f"shufflevector {vector} {together}, {vector} poison, <1 x i32> <i32 {n}>")
+                for n in range(count)
+            ]
+        return totals
 
     # -- sums ----------------------------------------------------------------------------------
 

@@ -97,6 +97,18 @@ def test_products(name: str, dtype: str, chunks: str) -> None:
         np.testing.assert_allclose(a, b, rtol=rounding, atol=rounding)
 
 
+@pytest.mark.parametrize("vector_bytes", [16, 32])
+@pytest.mark.parametrize("name", ["rows of each matrix", "there and back"])
+def test_narrow_vectors(name: str, vector_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other machines have shorter vectors, and no masks."""
+    monkeypatch.setattr(kernel_module, "host_vector_bytes", lambda: vector_bytes)
+    f = PROGRAMS[name]
+    args = [rng(k).normal(size=shape) for k, shape in enumerate([(N, D), (N, E), (K, D, E)])]
+    want = f(*args)
+    for a, b in zip(compiled(f, *args), want if isinstance(want, tuple) else (want,), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize("zeros", [None, 0, 1])
 @pytest.mark.parametrize("along", ["rows", "sums over rows"])
 def test_special_values(along: str, zeros: int | None, chunks: str) -> None:
