@@ -23,6 +23,9 @@ RELEASE_SECONDS = 50e-6
 THREAD_SECONDS = 300e-6
 
 
+#: Elements up to which an array that is not C-contiguous is copied, which is less than code for its strides costs.
+COPIED = 4096
+
 #: Of one core, roughly: seconds a vector instruction, and bytes read or written a second.
 INSTRUCTION_SECONDS = 0.5e-9
 BYTES = 10e9
@@ -33,7 +36,7 @@ class Kernel:
     """A region's compiled form for arrays of its shapes.
 
     C-contiguous arrays go straight to the native function. Others are taken as they are, by code
-    made for their strides, or copied where no such code can be.
+    made for their strides, or copied where they are small or no such code can be.
     """
 
     def __init__(self, region: Graph) -> None:
@@ -92,11 +95,12 @@ def estimated_seconds(loops: Loops) -> float:
 
 
 def _as_array(value: Any, dtype: np.dtype[Any]) -> Any:
-    """Return an aligned array of a dtype, of whole elements a step."""
+    """Return an aligned array of a dtype, of whole elements a step; C-contiguous where it is small."""
     array = np.asarray(value, dtype)
     if type(array) is not np.ndarray:
         array = array.view(np.ndarray)
     fits = array.flags.aligned and not any([step % dtype.itemsize for step in array.strides])
+    fits = fits and (array.size > COPIED or array.flags.c_contiguous)
     return array if fits else np.array(array, order="C")
 
 

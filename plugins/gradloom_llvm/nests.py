@@ -119,8 +119,7 @@ class Innermost:
         function = self.function
         name = function.fresh("vector")
         sums = self._register_sums()
-        # Blocks of rows are full vectors but for the last.
-        if function.masks and not (self.loops.tiles and self.inner == self.loops.row):
+        if function.masks:
             ends = self._vectors(name, start, stop, sums, masked_to=stop)
         else:
             count = function.emit(f"sub i64 {stop}, {start}")

@@ -147,8 +147,10 @@ class _Tiles:
         return places, close
 
     def _pieces(self, step: int) -> list[tuple[str, str, bool]]:
-        """Return the block's rows in pieces: whole steps, then the rest under a mask."""
+        """Return the block's rows in pieces: whole steps, then the rest under a mask; all under one where masks cost little."""
         function = self.function
+        if function.masks:
+            return [(self.r0, self.r1, False)]
         count = function.emit(f"sub i64 {self.r1}, {self.r0}")
         full = function.emit(f"and i64 {count}, -{step}")
         end = function.emit(f"add i64 {self.r0}, {full}")

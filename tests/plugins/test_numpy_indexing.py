@@ -33,7 +33,7 @@ def test_adding_at_an_index(
     entries = [e if e == "array" else slice(e[1], None if e[2] < 0 else e[2], e[3]) for e in index]
     length = shape[index.index("array")]
     at = rng(0).integers(-length, length, of_index)
-    where = tuple([at if e == "array" else e for e in entries])
+    where: Any = tuple([at if e == "array" else e for e in entries])
     x = np.asarray(rng(1).normal(size=shape), order=order)
     v = np.asarray(rng(2).normal(size=x[where].shape), order=order)
     want = x.copy()

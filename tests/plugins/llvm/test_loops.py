@@ -145,6 +145,19 @@ def test_new_shapes_need_little_new_code(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(texts) <= 2
 
 
+def test_small_arrays_need_no_code_for_their_strides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are copied; large ones are not."""
+    monkeypatch.setattr(kernel_module, "COPIED", 100)
+    original, loaded = engine.load, []
+    monkeypatch.setattr(kernel_module, "load", lambda *args: loaded.append(args) or original(*args))
+    for shape, count in [((9, 11), 1), ((10, 11), 2)]:
+        x = rng(1).normal(size=shape).T
+        loaded.clear()
+        got = Kernel(gl.make_graph(lambda x: np.sum(np.tanh(x), axis=0))(x)).function()(x)
+        np.testing.assert_allclose(got, np.sum(np.tanh(x), axis=0), rtol=1e-14)
+        assert len(loaded) == count
+
+
 def test_adding_at_an_index_of_a_transposed_small_value() -> None:
     """On the tape a transposed value is another order of the same positions."""
     x, v = rng(1).normal(size=(2, 3)), rng(2).normal(size=2)
