@@ -147,7 +147,7 @@ class _Tiles:
         return places, close
 
     def _pieces(self, step: int) -> list[tuple[str, str, bool]]:
-        """Return the block's rows in pieces: whole steps, then the rest under a mask; all under one where masks cost little."""
+        """Return the rows in pieces: whole steps, then the rest under a mask; all under one where masks cost little."""
         function = self.function
         if function.masks:
             return [(self.r0, self.r1, False)]
