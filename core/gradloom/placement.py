@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from gradloom.backend import AbstractBackend, Kernel, backends
 from gradloom.errors import BackendError, DeviceError
-from gradloom.graph import INPUT, Graph
+from gradloom.graph import INPUT, ITEM, Graph
 from gradloom.op import Op, define
 from gradloom.spec import Spec
 
@@ -131,13 +131,33 @@ def after(op: Op, attrs: tuple[Any, ...], given: Sequence[str | None]) -> str | 
 
 
 def node_places(graph: Graph) -> list[str | None] | None:
-    """Return the place of each node, None if all are at home."""
-    if not any([op in MOVES for op, _, _ in graph.nodes]):
+    """Return the place of each node, None if all are at home.
+
+    What holds a graph (a loop, say) runs where there is the resource that its graph needs.
+    """
+    held = {i: held_resources(attrs) for i, (_, _, attrs) in enumerate(graph.nodes) if attrs and _holds_graph(attrs)}
+    if not any(held.values()) and not any([op in MOVES for op, _, _ in graph.nodes]):
         return None
     places: list[str | None] = []
-    for op, inputs, attrs in graph.nodes:
-        places.append(after(op, attrs, [places[j] for j in inputs]))
+    given: list[str | None] = []  # what holds a graph gives its outputs at home
+    for i, (op, inputs, attrs) in enumerate(graph.nodes):
+        given.append(after(op, attrs, [given[j] for j in inputs]))
+        own = held.get(i)
+        places.append(own[0] if own else places[inputs[0]] if op is ITEM else given[i])
     return places
+
+
+def _holds_graph(attrs: tuple[Any, ...]) -> bool:
+    return any([type(a) is Graph for a in attrs])
+
+
+def held_resources(attrs: tuple[Any, ...]) -> list[str]:
+    """Return the resources that the graphs among some attrs need."""
+    found: set[str] = set()
+    for a in attrs:
+        if type(a) is Graph:
+            found.update([p for p in node_places(a) or () if p is not None and resource_of(p) is not None])
+    return sorted(found)
 
 
 def find_device(place: str, location: str | None = None) -> Device:
@@ -256,7 +276,7 @@ def placed(trace: Any, op: Op, args: Any, attrs: tuple[Any, ...]) -> Any:
     if op in MOVES:
         return args
     # What holds a graph runs at home, and its graph says what runs elsewhere.
-    place = None if any([isinstance(a, Graph) for a in attrs]) else PLACE.get()
+    place = None if _holds_graph(attrs) else PLACE.get()
     found = list(args)
     for k, arg in enumerate(args):
         if type(arg) not in (float, int, complex, bool):

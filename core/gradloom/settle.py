@@ -10,8 +10,9 @@ from typing import Any, final
 
 from gradloom.backend import backends
 from gradloom.cost import node_cost
+from gradloom.errors import DeviceError
 from gradloom.graph import Graph, RawNode
-from gradloom.placement import ANYWHERE, MOVES, is_device, move, node_places
+from gradloom.placement import ANYWHERE, MOVES, held_resources, is_device, move, node_places
 
 #: What a copy from one device to another takes: seconds to begin with, and bytes a second.
 COPY_SECONDS = 20e-6
@@ -26,8 +27,24 @@ def settle(graph: Graph, backend: str) -> Graph:
     graph : Graph
     backend : str
         Name of the backend of the graph's inputs and outputs.
+
+    Raises
+    ------
+    DeviceError
+        If an op holds a graph that needs several resources.
     """
     places = node_places(graph)
+    for i, (op, _, attrs) in enumerate(graph.nodes if places is not None else ()):
+        if len(held_resources(attrs)) > 1:
+            source = graph.source(i)
+            raise DeviceError(
+                "one op cannot need several resources",
+                op=op.name,
+                expected="a function of which all parts need the same",
+                got=", ".join(held_resources(attrs)),
+                remedy="use one gl.device block in it",
+                location=None if source is None else str(source),
+            )
     return graph if places is None else _Settler(graph, places, backend).graph()
 
 

@@ -17,6 +17,7 @@ from gradloom.errors import BackendError, DeviceError
 from gradloom.graph import Graph
 from gradloom.placement import TO_DEVICE, node_places
 from gradloom.plan import Plan
+from gradloom.settle import settle
 from gradloom.testing.backends import BackendConformance, assert_same_bits
 
 
@@ -173,6 +174,30 @@ def test_own_pullbacks() -> None:
     for transformed in (gl.grad(f), gl.jit(gl.grad(f))):
         np.testing.assert_allclose(transformed(x), 2 * np.exp(np.sin(x)) * np.cos(x), rtol=1e-14)
     assert boards_of("exp", "sin") == {"exp": {1}, "sin": {1}}
+
+
+def test_what_holds_a_graph_runs_where_its_graph_needs() -> None:
+    """Here a function with an own pullback, before it is inlined; a loop stays as it is."""
+
+    def within(*names: str) -> Graph:
+        @gl.custom_gradient
+        def inner(x: Any) -> Any:
+            y = x
+            for name in names:
+                with gl.device(name):
+                    y = np.exp(y)
+            return y, lambda g: g
+
+        found: Graph = gl.make_graph(lambda x: np.sin(inner(np.cos(x))))(X)
+        return found
+
+    settled = settle(within("GPU"), "numpy")
+    places = node_places(settled)
+    assert places is not None
+    by_op = {node[0].name: place for node, place in zip(settled.nodes, places, strict=True)}
+    assert (by_op["cos"], by_op["call"], by_op["sin"]) == (None, "GPU=1", None)
+    with pytest.raises(DeviceError, match=r"call: one op cannot need several resources(.|\n)*got: BIG=1, GPU=1"):
+        settle(within("GPU", "BIG"), "numpy")
 
 
 def test_lazy_tensors() -> None:
