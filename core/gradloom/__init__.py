@@ -3,7 +3,7 @@
 from gradloom import discovery, functions, ops, special  # noqa: F401  (these register what they define)
 from gradloom.api import elementwise_grad, grad, value_and_grad
 from gradloom.check import check_grads
-from gradloom.context import backend, cluster, device, scheduler
+from gradloom.context import backend, cluster, device, progress, scheduler
 from gradloom.custom import custom_gradient, stop_gradient
 from gradloom.doctor import backends
 from gradloom.explain import explain
@@ -37,6 +37,7 @@ __all__ = [
     "jvp",
     "linearize",
     "make_graph",
+    "progress",
     "scheduler",
     "special",
     "stop_gradient",

@@ -7,14 +7,16 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, final
 
 import numpy as np
 
 from gradloom.blas import one_thread_each
+from gradloom.errors import ArgumentError
 
 #: Environment variable: the file to keep rates in; empty for the defaults, without measuring.
 FILE = "GRADLOOM_CALIBRATION"
@@ -34,29 +36,94 @@ class Rates(NamedTuple):
         Floating-point operations a second in matrix products.
     bytes : float
         Bytes read and written a second.
+    corrections : mapping of str to float
+        By op, by how much longer it takes than the other rates say; found by `gradloom.explain`.
     """
 
     call: float = 1e-6
     flops: float = 1e9
     blas: float = 2e10
     bytes: float = 8e9
+    corrections: Mapping[str, float] = MappingProxyType({})
 
 
 @cache
 def rates() -> Rates:
     """Return the rates of this machine: from the file, or measured now (40 ms) and kept there."""
+    path = _file()
+    if path is None:
+        return Rates()
+    known = _read(path)
+    found = _checked(known.get(_machine()))
+    if found is None:
+        found = measure()
+        _write(path, {**known, _machine(): _plain(found)})
+    return found
+
+
+def correct(factors: Mapping[str, float]) -> None:
+    """Multiply the corrections of some ops by factors, and keep them: plans made from now on are estimated by them.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no file to keep them in, or a factor is not a positive number.
+    """
+    path = _file()
+    if path is None:
+        raise ArgumentError(
+            f"nothing is kept, as {FILE} is empty",
+            op="explain",
+            argument="keep",
+            remedy=f"name a file in {FILE}, or leave it unset",
+        )
+    for op, factor in factors.items():
+        if not _positive(factor):
+            raise ArgumentError(
+                f"op {op!r} cannot be corrected",
+                op="explain",
+                argument="factors",
+                expected="positive numbers",
+                got=factor,
+            )
+    now = rates()
+    corrections = dict(now.corrections)
+    for op, factor in factors.items():
+        corrections[op] = corrections.get(op, 1.0) * factor
+    _write(path, {**_read(path), _machine(): _plain(now._replace(corrections=corrections))})
+    rates.cache_clear()
+
+
+def _file() -> Path | None:
+    """Return where rates are kept; None if nowhere."""
     named = os.environ.get(FILE)
     if named == "":
-        return Rates()
-    path = Path(named) if named else default_file()
-    key = f"{platform.node()} {platform.machine()} {os.cpu_count()} numpy-{np.__version__}"
-    known = _read(path)
-    try:
-        return Rates(**known[key])
-    except (KeyError, TypeError):
-        found = measure()
-        _write(path, {**known, key: found._asdict()})
-        return found
+        return None
+    return Path(named) if named else default_file()
+
+
+def _machine() -> str:
+    return f"{platform.node()} {platform.machine()} {os.cpu_count()} numpy-{np.__version__}"
+
+
+def _plain(known: Rates) -> dict[str, Any]:
+    return {**known._asdict(), "corrections": dict(known.corrections)}
+
+
+def _checked(found: Any) -> Rates | None:
+    """Return rates as they were read from a file; None if they are no such."""
+    if not isinstance(found, dict):
+        return None
+    corrections = found.get("corrections", {})
+    speeds = [found.get(name) for name in ("call", "flops", "blas", "bytes")]
+    if not isinstance(corrections, dict) or not all(map(_positive, [*speeds, *corrections.values()])):
+        return None
+    call, flops, blas, moved = map(float, speeds)  # type: ignore[arg-type]
+    return Rates(call, flops, blas, moved, MappingProxyType(corrections))
+
+
+def _positive(number: Any) -> bool:
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and 0.0 < number < float("inf")
 
 
 def default_file() -> Path:
@@ -98,6 +165,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     """Replace the file in one step; a place that cannot be written to is no error."""
+    name = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent)
@@ -105,4 +173,5 @@ def _write(path: Path, content: dict[str, Any]) -> None:
             json.dump(content, file, indent=1)
         os.replace(name, path)
     except OSError:
-        return
+        if name is not None:
+            Path(name).unlink(missing_ok=True)

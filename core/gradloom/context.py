@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from importlib.util import find_spec
 from typing import Any
 
 from gradloom.backend import backends
-from gradloom.errors import ArgumentError, BackendError
+from gradloom.errors import ArgumentError, BackendError, MissingPackageError
 from gradloom.executor import AbstractExecutor, AutoExecutor, executors
 from gradloom.placement import NAMED, PLACE, place_name
+from gradloom.plan import Plan
+from gradloom.progress import DISPLAY, asked
 from gradloom.refusals import describe
 from gradloom.registry import Registry
+from gradloom.source import RawSource
 
 #: The backend that was chosen, if any.
 BACKEND: ContextVar[str | None] = ContextVar("gradloom_backend", default=None)
@@ -224,6 +228,71 @@ def cluster(
     )
     with started as workers, scheduler(workers):
         yield workers
+
+
+@contextmanager
+def progress(minimum: float = 1.0) -> Iterator[None]:
+    """Show how far runs are that take long, while they do.
+
+    Parameters
+    ----------
+    minimum : float, default 1.0
+        Seconds after which something is shown.
+
+    Raises
+    ------
+    MissingPackageError
+        If rich is not installed.
+    ArgumentError
+        If ``minimum`` is negative.
+
+    Notes
+    -----
+    Bars stand on the standard error output, if that is a terminal, or in the notebook, and vanish when what they show
+    has ended. Tracing and compiling are shown too, and whatever dask computes in this process. In worker processes
+    nothing is shown. Runs that are followed are run kernel by kernel, which takes about a microsecond each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradloom as gl
+    >>> with gl.progress():
+    ...     gl.grad(np.sin)(0.0)
+    np.float64(1.0)
+    """
+    if find_spec("rich") is None:
+        raise MissingPackageError(
+            "a package is missing",
+            op="progress",
+            argument="package",
+            expected="rich, which draws the bars",
+            got="not installed",
+            remedy="pip install 'gradloom[progress]'",
+        )
+    if not minimum >= 0.0:
+        raise ArgumentError(
+            "minimum is out of range", op="progress", argument="minimum", expected="0 seconds or more", got=minimum
+        )
+    with ExitStack() as stack:
+        stack.enter_context(asked(minimum))
+        for executor in executors:
+            if executor.unavailable() is None:
+                stack.enter_context(executor.shown())
+        # Fast calls (`fastcall.py`) tell nobody what they run; where an executor is chosen there are none.
+        token = EXECUTOR.set(EXECUTOR.get() or _AUTO)
+        try:
+            yield
+        finally:
+            EXECUTOR.reset(token)
+
+
+def execute(plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
+    """Run a plan by the chosen executor, and show how far it is where that is asked for."""
+    executor, display = current_executor(), DISPLAY.get()
+    if display is None:
+        return executor.run(plan, inputs, sources)
+    with display.run(plan, executor.name):
+        return executor.run(plan, inputs, sources)
 
 
 def current_backend() -> str | None:

@@ -20,30 +20,56 @@ _TRANSCENDENTAL = frozenset(
 #: Ops that move elements: those along a whole axis do not meet each other.
 _INDEXING = frozenset({"gather", "index_add", "index_set"})
 
-
-#: Ops that BLAS and LAPACK do: products that several threads share well, and decompositions.
+#: Products that BLAS does, and those whose kernels share large ones out over cores.
 PRODUCTS = frozenset({"matmul", "annihilating_matmul", "einsum"})
-DECOMPOSITIONS = frozenset("inv det cofactors slogdet cholesky eigh qr svd pinv".split())
+_SHARED_PRODUCTS = frozenset({"matmul", "annihilating_matmul"})
+#: Decompositions, by how many operations at the speed of products they take for n**3, measured at n = 250.
+DECOMPOSITIONS = {
+    "cholesky": 2.0, "slogdet": 3.0, "det": 3.0, "inv": 14.0, "qr": 14.0, "eigh": 24.0, "svd": 50.0, "pinv": 55.0,
+    "cofactors": 60.0, "eig": 100.0, "solve": 5.0, "annihilating_solve": 5.0,
+}  # fmt: skip
+_SOLVES = frozenset({"solve", "annihilating_solve"})
+_REGION = "region"
 #: Products of fewer operations take one thread, whatever BLAS is allowed.
 SMALL_PRODUCT = 2.0 * 64**3
+#: Operations of products, and estimated seconds of compiled regions, from which on their kernels share the
+#: work out over cores themselves, and operations of one piece of a product; roughly as the kernels have it.
+SHARED_PRODUCT = 16e6
+SHARED_SECONDS = 300e-6
+PIECE = 100e6
+#: What each further core adds to the speed of a kernel that is shared out.
+SHARING_EFFICIENCY = 0.9
 
 
 @final
 class Cost(NamedTuple):
-    """Floating-point operations, bytes read and written, and whether BLAS does it."""
+    """Floating-point operations, bytes read and written, whether BLAS does it, and the name of the op."""
 
     flops: float
     bytes: float
     blas: bool = False
+    op: str = ""
 
     def seconds(self, rates: Rates = Rates()) -> float:  # noqa: B008  (immutable)
         """Return a rough time on one core: a kernel call, then arithmetic or memory, whichever is longer."""
-        return rates.call + max(self.flops / (rates.blas if self.blas else rates.flops), self.bytes / rates.bytes)
+        work = max(self.flops / (rates.blas if self.blas else rates.flops), self.bytes / rates.bytes)
+        return (rates.call + work) * rates.corrections.get(self.op, 1.0)
+
+    def shared_seconds(self, rates: Rates, cores: int) -> float:
+        """Return a rough time where the kernel may share its work out over some cores."""
+        alone = self.seconds(rates)
+        pieces = 1
+        if self.op == _REGION and alone >= SHARED_SECONDS:
+            pieces = cores
+        elif self.op in _SHARED_PRODUCTS and self.flops >= SHARED_PRODUCT:
+            pieces = max(2, min(16, int(self.flops / PIECE)))
+        gain = 1.0 + SHARING_EFFICIENCY * (min(pieces, cores) - 1)
+        return alone / gain
 
     @property
     def threaded(self) -> bool:
         """Whether BLAS uses several threads for it where it may."""
-        return self.blas and self.flops > SMALL_PRODUCT
+        return self.blas and self.flops / DECOMPOSITIONS.get(self.op, 1.0) > SMALL_PRODUCT
 
 
 _FREE = Cost(0.0, 0.0)
@@ -59,12 +85,12 @@ def node_cost(graph: Graph, i: int) -> Cost:
     moved = sum(s.nbytes for s in specs) + sum(s.nbytes for s in outs)
     if attrs and isinstance(attrs[0], Graph):  # a region: the work of its nodes, the traffic of its ends
         inner = attrs[0]
-        return Cost(sum([node_cost(inner, j).flops for j in range(len(inner))]), float(moved))
+        return Cost(sum([node_cost(inner, j).flops for j in range(len(inner))]), float(moved), op=op.name)
     if op.name == "gather":
         # Of the first input it reads no more than it returns.
         moved += outs[0].nbytes - specs[0].nbytes
     blas = op.name in PRODUCTS or op.name in DECOMPOSITIONS
-    return Cost(_flops(op, specs, op.attr_dict(attrs), outs), float(moved), blas)
+    return Cost(_flops(op, specs, op.attr_dict(attrs), outs), float(moved), blas, op.name)
 
 
 def _flops(op: Op, specs: tuple[Spec, ...], attrs: dict[str, object], outs: tuple[Spec, ...]) -> float:
@@ -72,6 +98,9 @@ def _flops(op: Op, specs: tuple[Spec, ...], attrs: dict[str, object], outs: tupl
     size = float(max([s.size for s in (*specs, *outs)]))
     if op.name in _INDEXING:
         return float(outs[0].size if op.name == "gather" else specs[1].size)
+    if op.name in _SOLVES:  # a decomposition, and two passes over its factors for each right-hand side
+        n = specs[0].shape[-1]
+        return n * (DECOMPOSITIONS[op.name] * specs[0].size + 4.0 * outs[0].size)
     axes = axes_of(op, specs, attrs)
     if axes is None:
         return size
@@ -89,8 +118,8 @@ def _flops(op: Op, specs: tuple[Spec, ...], attrs: dict[str, object], outs: tupl
     for n in lengths.values():
         points *= n
     if isinstance(op.axes, str) and any(letter.isupper() for letter in op.axes):
-        # Decompositions: as many passes over the whole axes as the longest of them is long.
-        return points * max([max(s.shape, default=1) for s in specs])
+        # Decompositions: as many passes over the whole axes as the longest of them is long, some times.
+        return DECOMPOSITIONS.get(op.name, 1.0) * points * max([max(s.shape, default=1) for s in specs])
     if op.name in _TRANSCENDENTAL:
         return 40.0 * points
     return 2.0 * points if points > size else points

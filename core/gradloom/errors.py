@@ -133,6 +133,10 @@ class PluginError(GradloomError, ImportError):
     """A plugin could not be loaded, or broke the rules of its door."""
 
 
+class MissingPackageError(GradloomError, ImportError):
+    """A package that a function needs is not installed."""
+
+
 class SchedulerError(GradloomError, RuntimeError):
     """A scheduler has lost its workers, or cannot use those that it has."""
 

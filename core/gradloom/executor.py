@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, final
 
 from gradloom.backend import backends
 from gradloom.blas import one_thread_each
 from gradloom.errors import DeviceError, SchedulerError
+from gradloom.observer import OBSERVER, run_observed
 from gradloom.plan import Plan
 from gradloom.registry import Registry
 from gradloom.source import RawSource
-from gradloom.tasks import decide
+from gradloom.tasks import Task, decide
 
 
 class AbstractExecutor(ABC):
@@ -50,6 +51,18 @@ class AbstractExecutor(ABC):
         """Return the module by which lazy tensors are collections of the executor's library, or None."""
         return None
 
+    def shown(self) -> AbstractContextManager[None]:
+        """Return a context in which `gradloom.progress` shows also what the executor's library computes on its own."""
+        return nullcontext()
+
+    def tasks(self, plan: Plan) -> Sequence[Task]:
+        """Return the tasks that a plan is run as; by default one."""
+        return [Task(tuple(range(len(plan.steps))), (), 0.0)]
+
+    def lanes(self) -> int:
+        """Return how many tasks run at once; by default one."""
+        return 1
+
     @abstractmethod
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan.
@@ -67,6 +80,10 @@ class AbstractExecutor(ABC):
         -------
         list of arrays
             One per output of the plan's graph.
+
+        Notes
+        -----
+        `gradloom.observer.OBSERVER` names whom to tell which steps ran where and when, if anybody.
         """
 
 
@@ -91,10 +108,11 @@ class SerialExecutor(AbstractExecutor):
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""
         require_no_resources(plan, self.name)
-        if decide(plan).one_thread:
-            with one_thread_each():
-                return plan.run(inputs, sources)
-        return plan.run(inputs, sources)
+        one_thread, observer = decide(plan).one_thread, OBSERVER.get()
+        if observer is None and not one_thread:
+            return plan.run(inputs, sources)
+        with one_thread_each() if one_thread else nullcontext():
+            return plan.run(inputs, sources) if observer is None else run_observed(plan, inputs, sources, observer)
 
 
 @final
@@ -110,11 +128,23 @@ class AutoExecutor(AbstractExecutor):
 
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""
-        decision = decide(plan)
-        if decision.schedule is None:
-            return _SERIAL.run(plan, inputs, sources)
+        return self._chosen(plan).run(plan, inputs, sources)
+
+    def tasks(self, plan: Plan) -> Sequence[Task]:
+        """Return the tasks that a plan is run as."""
+        return self._chosen(plan).tasks(plan)
+
+    def lanes(self) -> int:
+        """Return how many tasks run at once where that pays."""
+        threads = executors.get("threads") if "threads" in executors.entries() else _SERIAL
+        return (_SERIAL if threads.unavailable() else threads).lanes()
+
+    def _chosen(self, plan: Plan) -> AbstractExecutor:
+        """Return the executor of a plan."""
+        if decide(plan).schedule is None:
+            return _SERIAL
         threads = executors.get("threads")
-        return (_SERIAL if threads.unavailable() else threads).run(plan, inputs, sources)
+        return _SERIAL if threads.unavailable() else threads
 
 
 _SERIAL = SerialExecutor()

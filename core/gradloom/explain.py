@@ -1,98 +1,46 @@
-"""`explain`: into which tasks a function is cut, what they take, and what more workers would gain."""
+"""`explain`: into which tasks a function is cut, what they take and where, and what more workers would gain."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
-from gradloom.blas import limited_to
-from gradloom.calibration import rates
-from gradloom.executor import SerialExecutor, executors
+from gradloom.blas import one_thread_each
+from gradloom.calibration import correct, rates
+from gradloom.context import current_executor
+from gradloom.errors import ArgumentError
+from gradloom.executor import AbstractExecutor, SerialExecutor
+from gradloom.explanation import Explanation, OpReport, StepReport, TaskReport
 from gradloom.function import require_callable
 from gradloom.jit import leaf_specs, trace_abstractly
+from gradloom.observer import OBSERVER, Span, run_observed
+from gradloom.partition import REGION
 from gradloom.plan import Plan
 from gradloom.program import choose_backend, prepare
 from gradloom.pytree import flatten
-from gradloom.sharing import cores
+from gradloom.sharing import kernel_threads
+from gradloom.simulate import Cut, Link, choose_cuts, traffic, with_seconds
 from gradloom.source import Source
-from gradloom.tasks import TASK_SECONDS, Task, best_cut, decide, makespan, step_costs
+from gradloom.tasks import Task, best_cut, step_costs
 
-#: How often each step is measured; the best counts.
+#: How often each run is measured; the best counts.
 RUNS = 3
+#: Steps that take less, on average for an op, tell nothing about its speed.
+WORTH_CORRECTING = 20e-6
 
 
-@final
-@dataclass(frozen=True)
-class TaskReport:
-    """One task: its ops, the user's first line in it, and its times in seconds."""
-
-    ops: tuple[str, ...]
-    line: str
-    after: tuple[int, ...]
-    predicted: float
-    measured: float
-    critical: bool
-
-
-@final
-@dataclass(frozen=True)
-class Explanation:
-    """What `explain` found; it prints as a table.
-
-    Attributes
-    ----------
-    tasks : tuple of TaskReport
-    in_branches : bool
-        Whether the schedulers run the tasks side by side on this machine.
-    one_thread : bool
-        Whether BLAS takes one thread a call.
-    critical_path : float
-        Seconds of the longest chain of tasks: no number of workers takes less.
-    predicted, simulated : dict
-        By number of workers: the estimated time of all tasks from their predicted times, and from those measured.
-    serial, threads : float
-        Seconds of a run by these schedulers; ``threads`` is NaN where it is not installed.
-    """
-
-    tasks: tuple[TaskReport, ...]
-    in_branches: bool
-    one_thread: bool
-    critical_path: float
-    predicted: dict[int, float]
-    simulated: dict[int, float]
-    serial: float
-    threads: float
-
-    def __str__(self) -> str:
-        lines = ["task   predicted    measured  path  after     ops"]
-        for n, task in enumerate(self.tasks):
-            after = ",".join(map(str, task.after)) or "-"
-            ops = ", ".join(task.ops[:5]) + (", ..." if len(task.ops) > 5 else "")
-            mark = "*" if task.critical else ""
-            times = f"{_milliseconds(task.predicted)}  {_milliseconds(task.measured)}"
-            lines.append(f"{n:4}  {times}  {mark:4}  {after:8}  {ops}  {task.line}")
-        one = self.simulated[1]
-        lines.append(f"critical path (*): {_milliseconds(self.critical_path).strip()}")
-        lines.append("workers   predicted   simulated  speed-up")
-        for n, seconds in self.simulated.items():
-            first = f"{n:7}  {_milliseconds(self.predicted[n])}  {_milliseconds(seconds)}"
-            lines.append(f"{first}  {one / seconds if seconds else 1.0:7.2f}x")
-        how = "side by side" if self.in_branches else "step by step"
-        blas = ", with one thread of BLAS each" if self.one_thread else ""
-        lines.append(f"schedulers run this {how}{blas}")
-        lines.append(
-            f"measured: serial {_milliseconds(self.serial).strip()}, threads {_milliseconds(self.threads).strip()}, "
-            f"speed-up {self.serial / self.threads:.2f}x"
-        )
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-
-def explain(f: Callable[..., Any], *args: Any, workers: int | Iterable[int] = (1, 2, 4, 8, 16)) -> Explanation:
-    """Run a function and tell how it is cut into tasks, and what they take.
+def explain(
+    f: Callable[..., Any],
+    *args: Any,
+    workers: int | Iterable[int] = (1, 2, 4, 8, 16),
+    bandwidth: float = float("inf"),
+    latency: float = 0.0,
+    filename: str | os.PathLike[str] | None = None,
+    keep: bool = False,
+) -> Explanation:
+    """Run a function and tell how it is cut into tasks, what they take and where they run.
 
     Parameters
     ----------
@@ -102,16 +50,32 @@ def explain(f: Callable[..., Any], *args: Any, workers: int | Iterable[int] = (1
         What to call it with.
     workers : int or iterable of int, default (1, 2, 4, 8, 16)
         For how many workers to simulate the run; for an int, its powers of two and itself.
+    bandwidth : float, default infinity
+        Bytes a second between simulated workers.
+    latency : float, default 0.0
+        Seconds until a message between simulated workers arrives.
+    filename : path, optional
+        Where to save a picture of which task ran where, a name that ends in ``.svg``.
+    keep : bool, default False
+        Whether to keep in the calibration file how much longer each op took than predicted: estimates are
+        corrected by it from then on.
 
     Returns
     -------
     Explanation
-        Tasks, critical path, predicted and measured times; it prints as a table.
+        Tasks, critical path, predicted and measured times; it prints as tables.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is out of range, or there is no file to keep corrections in.
 
     Notes
     -----
-    Each step is run alone, and the best of a few runs counts; then the whole by ``serial`` and by
-    ``threads``. A simulated run hands each task to the first worker that is free, and takes no time for moving data.
+    Each step is run alone on one core, and the best of a few runs counts; then the whole on one core, by
+    ``serial``, and by the scheduler that `gradloom.scheduler` or `gradloom.cluster` chose. What ran where is noted
+    in a further run; on a cluster, with the times that its workers measured. `gradloom.simulate.simulate` says
+    what a simulated run counts.
 
     Examples
     --------
@@ -122,97 +86,159 @@ def explain(f: Callable[..., Any], *args: Any, workers: int | Iterable[int] = (1
     (1, False)
     """
     require_callable("explain", f)
+    counts = _powers(workers) if isinstance(workers, int) else sorted({1, *workers})
+    _require("workers", "at least 1", min(counts) >= 1, workers)
+    _require("bandwidth", "more than 0 bytes a second", bandwidth > 0.0, bandwidth)
+    _require("latency", "0 seconds or more", 0.0 <= latency < float("inf"), latency)
     leaves, structure = flatten((args, {}))
     compiled = trace_abstractly("explain", f, structure, leaf_specs("explain", structure, leaves), leaves)
     values = leaves + compiled.captured
     plan = compiled.program.plan(choose_backend(values))
     values = prepare(plan, values)
-    decision = decide(plan)
+    executor = current_executor()
+    cut, lanes = list(executor.tasks(plan)), executor.lanes()
     speed = rates()
-    predicted = [cost.seconds(speed) for cost in step_costs(plan)]
-    with limited_to(1 if decision.one_thread else None):
-        measured = _measured(plan, values)
-    tasks = best_cut(plan, predicted, cores())
-    real = [Task(task.steps, task.after, sum([measured[k] for k in task.steps])) for task in tasks]
+    costs = step_costs(plan)
+    predicted = [cost.seconds(speed) for cost in costs]
+    measured, one_core, serial, achieved = _measured(plan, values, executor)
+    tasks = cut if len(cut) > 1 else best_cut(plan, predicted, lanes)
+    steps = tuple([_step(plan, k, *times) for k, times in enumerate(zip(predicted, measured, strict=True))])
+    real = with_seconds(tasks, measured)
     path, critical = _critical_path(real)
-    counts = _powers(workers) if isinstance(workers, int) else sorted({1, *workers})
-    threads = executors.get("threads") if "threads" in executors.entries() else None
-    usable = threads is not None and threads.unavailable() is None
-    return Explanation(
-        tuple([_report(plan, task, own, n in critical) for n, (task, own) in enumerate(zip(tasks, real, strict=True))]),
-        decision.schedule is not None,
-        decision.one_thread,
+    link = Link(bandwidth, latency)
+    choices = choose_cuts(plan, predicted, sorted({*counts, lanes}), link)
+    found = Explanation(
+        executor.name,
+        lanes,
+        tuple([_task(steps, task, n in critical) for n, task in enumerate(tasks)]),
+        _ops(steps),
+        len(cut) > 1,
         path,
-        {n: makespan(tasks, n, _overhead(tasks)) for n in counts},
-        {n: makespan(real, n, _overhead(tasks)) for n in counts},
-        _best(lambda: SerialExecutor().run(plan, values)),
-        _best(lambda: threads.run(plan, values)) if usable and threads is not None else float("nan"),
+        {n: chosen.run(n, link).seconds for n, chosen in choices.items()},
+        {n: chosen.with_seconds(measured).run(n, link).seconds for n, chosen in choices.items()},
+        one_core,
+        serial,
+        achieved,
+        tuple(_observed(executor, plan, values)),
+        tuple(Cut(real, traffic(plan, real)).run(lanes, link).spans),
+        steps,
     )
+    if keep:
+        known = {cost.op for cost in costs}  # views cost nothing
+        worth = [r for r in found.ops if r.op in known and r.measured > WORTH_CORRECTING * r.steps]
+        correct({report.op: report.ratio for report in worth})
+    if filename is not None:
+        found.save(filename)
+    return found
 
 
-def _overhead(tasks: Sequence[Task]) -> float:
-    return TASK_SECONDS if len(tasks) > 1 else 0.0
+def _require(argument: str, expected: str, fits: bool, got: Any) -> None:
+    if not fits:
+        raise ArgumentError(f"{argument} is out of range", op="explain", argument=argument, expected=expected, got=got)
 
 
 def _powers(most: int) -> list[int]:
-    return sorted({1, most, *[2**k for k in range(most.bit_length()) if 2**k <= most]})
+    return sorted({1, most, *[2**k for k in range(max(0, most).bit_length()) if 2**k <= most]})
 
 
-def _measured(plan: Plan, inputs: Sequence[Any]) -> list[float]:
-    """Return the seconds that each step takes, alone."""
+def _measured(plan: Plan, values: Sequence[Any], executor: AbstractExecutor) -> tuple[list[float], float, float, float]:
+    """Return the seconds of each step, of all on one core, by ``serial`` and by an executor: the best of a few runs."""
     best = [float("inf")] * len(plan.steps)
+    whole = [float("inf")] * 3
+
+    def note(span: Span) -> None:
+        best[span.steps[0]] = min(best[span.steps[0]], span.end - span.start)
+
+    def on_one_core(run: Callable[[], Any]) -> None:
+        token = kernel_threads.set(1)
+        try:
+            with one_thread_each():
+                run()
+        finally:
+            kernel_threads.reset(token)
+
+    runs: list[Callable[[], Any]] = [
+        lambda: on_one_core(lambda: plan.run(values)),
+        # What needs a worker's resource does not run by "serial".
+        lambda: plan.run(values) if plan.resources else SerialExecutor().run(plan, values),
+        lambda: executor.run(plan, values),
+    ]
+    for run in runs:  # what is compiled, started or sent at the first run does not count
+        run()
     for _ in range(RUNS):
-        values = {**plan.constants, **dict(zip(plan.graph.inputs, inputs, strict=True))}
-        for k, step in enumerate(plan.steps):
+        on_one_core(lambda: run_observed(plan, values, (), note))
+        for n, run in enumerate(runs):
             start = time.perf_counter()
-            plan.run_step(k, values)
-            best[k] = min(best[k], time.perf_counter() - start)
-            for i in step.drop:
-                del values[i]
-    return best
+            run()
+            whole[n] = min(whole[n], time.perf_counter() - start)
+    return best, whole[0], whole[1], whole[2]
 
 
-def _best(action: Callable[[], Any]) -> float:
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def _observed(executor: AbstractExecutor, plan: Plan, values: Sequence[Any]) -> list[Span]:
+    """Return what ran where in one run."""
+    found: list[Span] = []
+    for _ in range(2):  # a cluster begins to take notes in the first
+        found.clear()
+        token = OBSERVER.set(found.append)
+        try:
+            executor.run(plan, values)
+        finally:
+            OBSERVER.reset(token)
+    return found
 
 
 def _critical_path(tasks: Sequence[Task]) -> tuple[float, set[int]]:
     """Return the time of the longest chain of tasks, and which tasks are in it."""
-    ends: dict[int, float] = {}
-    before: dict[int, int | None] = {}
-    waiting = list(range(len(tasks)))
-    while waiting:
-        later = []
-        for t in waiting:
-            if all(other in ends for other in tasks[t].after):
-                before[t] = max(tasks[t].after, key=lambda other: ends[other], default=None)
-                last = before[t]
-                ends[t] = tasks[t].seconds + (0.0 if last is None else ends[last])
-            else:
-                later.append(t)
-        waiting = later
-    if not ends:
-        return 0.0, set()
-    at: int | None = max(ends, key=lambda t: ends[t])
-    path, longest = set(), ends[at] if at is not None else 0.0
+    followers: list[list[int]] = [[] for _ in tasks]
+    for t, task in enumerate(tasks):
+        for other in task.after:
+            followers[other].append(t)
+    waiting = [len(task.after) for task in tasks]
+    ready = [t for t, n in enumerate(waiting) if not n]
+    ends = [0.0] * len(tasks)
+    before: list[int | None] = [None] * len(tasks)
+    for t in ready:  # which grows meanwhile
+        before[t] = max(tasks[t].after, key=lambda other: ends[other], default=None)
+        last = before[t]
+        ends[t] = tasks[t].seconds + (0.0 if last is None else ends[last])
+        for other in followers[t]:
+            waiting[other] -= 1
+            if not waiting[other]:
+                ready.append(other)
+    at = max(range(len(tasks)), key=lambda t: ends[t], default=None)
+    path, longest = set(), 0.0 if at is None else ends[at]
     while at is not None:
         path.add(at)
         at = before[at]
     return longest, path
 
 
-def _report(plan: Plan, task: Task, real: Task, critical: bool) -> TaskReport:
-    count = len(plan.graph.nodes)
-    nodes = [plan.steps[k].out for k in task.steps if plan.steps[k].out < count]
-    names = tuple(dict.fromkeys([plan.graph.nodes[i][0].name for i in nodes]))
-    lines = [str(Source(*raw)) for i in nodes if (raw := plan.graph.sources[i]) is not None]
-    return TaskReport(names, lines[0] if lines else "", task.after, task.seconds, real.seconds, critical)
+def _step(plan: Plan, k: int, predicted: float, measured: float) -> StepReport:
+    node = plan.steps[k].out
+    if node >= len(plan.graph.nodes):
+        return StepReport("copy", "", "", predicted, measured)
+    raw = plan.graph.sources[node]
+    op, _, attrs = plan.graph.nodes[node]
+    inner = ""
+    if op is REGION:
+        inner = f" of {', '.join(dict.fromkeys([op.name for op, inputs, _ in attrs[0].nodes if inputs]))}"
+    return StepReport(op.name, inner, "" if raw is None else str(Source(*raw)), predicted, measured)
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1e3:8.3f} ms"
+def _task(steps: Sequence[StepReport], task: Task, critical: bool) -> TaskReport:
+    own = [steps[k] for k in task.steps]
+    ops = tuple(dict.fromkeys([step.op for step in own]))
+    line = next((step.line for step in own if step.line), "")
+    seconds = sum([step.predicted for step in own]), sum([step.measured for step in own])
+    return TaskReport(task.steps, ops, line, task.after, *seconds, critical)
+
+
+def _ops(steps: Sequence[StepReport]) -> tuple[OpReport, ...]:
+    by_op: dict[str, list[StepReport]] = {}
+    for step in steps:
+        by_op.setdefault(step.op, []).append(step)
+    reports = [
+        OpReport(op, len(own), sum([s.predicted for s in own]), sum([s.measured for s in own]))
+        for op, own in by_op.items()
+    ]
+    return tuple(sorted(reports, key=lambda report: -report.measured))

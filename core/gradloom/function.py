@@ -13,6 +13,7 @@ from gradloom.follow import Latest
 from gradloom.graph import INPUT, LITERAL, Graph, live_nodes
 from gradloom.placement import ANYWHERE, NAMED, moved
 from gradloom.program import Program, choose_backend
+from gradloom.progress import DISPLAY, phase
 from gradloom.pytree import Structure, flatten, paths, unflatten
 from gradloom.refusals import abstract_value, describe
 from gradloom.spec import PYTHON_SCALARS, Spec
@@ -91,7 +92,10 @@ def _not_differentiable(transform: str, argument: str, value: Any, spec: Spec | 
 def call(f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
     """Call a user's function; an error of gradloom that NumPy replaced by its own comes out again."""
     try:
-        return f(*args, **kwargs)
+        if DISPLAY.get() is None:
+            return f(*args, **kwargs)
+        with phase(f"tracing {getattr(f, '__name__', type(f).__name__)}"):
+            return f(*args, **kwargs)
     except ValueError as error:
         if isinstance(error.__cause__, GradloomError):
             raise error.__cause__ from None

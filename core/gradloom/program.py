@@ -16,13 +16,14 @@ import numpy as np
 
 from gradloom.backend import backend_of_type, backends
 from gradloom.compiler import compiler_for
-from gradloom.context import current_backend, current_executor
+from gradloom.context import current_backend, execute
 from gradloom.errors import BackendError
 from gradloom.follow import Latest, Recording
 from gradloom.graph import INPUT, LITERAL, Graph
 from gradloom.optimism import optimistic_graph
 from gradloom.placement import NAMED, moved
 from gradloom.plan import Plan
+from gradloom.progress import phase
 from gradloom.replay import replay
 from gradloom.simplify import simplify
 from gradloom.source import RawSource
@@ -60,11 +61,12 @@ class Program:
         """Return the plan for a backend, made on first use."""
         plan = self._plans.get(backend)
         if plan is None:
-            graph = expand_calls(self.graph, Handle)
-            if self.eager or _elements(graph) >= COMPILE_ELEMENTS:
-                new = Plan(simplify(graph), backends.get(backend), compiler_for(backend))
-            else:
-                new = Plan(graph, backends.get(backend))
+            with phase("compiling"):
+                graph = expand_calls(self.graph, Handle)
+                if self.eager or _elements(graph) >= COMPILE_ELEMENTS:
+                    new = Plan(simplify(graph), backends.get(backend), compiler_for(backend))
+                else:
+                    new = Plan(graph, backends.get(backend))
             plan = self._plans.setdefault(backend, new)
         return plan
 
@@ -93,24 +95,23 @@ class Program:
 
     def run_plan(self, plan: Plan, values: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; one that is not compiled, from the second run on, optimistically while that gives no NaN."""
-        executor = current_executor()
         if plan.compiler is not None:
-            return executor.run(plan, values, sources)
+            return execute(plan, values, sources)
         if not plan.has_run:
-            results = executor.run(plan, values, sources)
+            results = execute(plan, values, sources)
             plan.has_run = True
             return results
         name = plan.backend.name
         quick = self._quick[name] if name in self._quick else self._find_quick(plan)
         if quick is not None:
             optimistic, checked = quick
-            results = executor.run(optimistic, values, sources)
+            results = execute(optimistic, values, sources)
             has_nan = plan.backend.has_nan
             if not any([has_nan(results[k]) for k in checked]):
                 return results
             # What gave a NaN once is likely to do so again.
             self._quick[name] = None
-        return executor.run(plan, values, sources)
+        return execute(plan, values, sources)
 
     def _find_quick(self, plan: Plan) -> tuple[Plan, tuple[int, ...]] | None:
         backend = plan.backend
@@ -288,7 +289,8 @@ class ProgramCache:
             program = family.programs.get(frozen)
         if program is None:
             graph = trace.graph(outputs)
-            program = build(lift_literals(graph, lifted) if lifted else graph)
+            with phase("differentiating"):
+                program = build(lift_literals(graph, lifted) if lifted else graph)
             with self._lock:
                 if family.lifted == lifted:
                     program = family.programs.setdefault(frozen, program)

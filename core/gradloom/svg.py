@@ -1,13 +1,61 @@
-"""SVG: the shapes that pictures of graphs are written in."""
+"""SVG: pictures, and the shapes that they are written in."""
 
 from __future__ import annotations
 
+import os
+from typing import final
+
+from gradloom.errors import ArgumentError
 from gradloom.layout import Point
+
+#: What words are set in; its letters are of one width.
+FONT = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 _ESCAPES = {38: "&amp;", 60: "&lt;", 62: "&gt;", 34: "&quot;"}
 # What XML cannot hold at all.
 _ESCAPES |= {code: " " for code in range(32) if code != 10}
 _ESCAPES |= dict.fromkeys([*range(0xD800, 0xE000), 0xFFFE, 0xFFFF], "")
+
+
+@final
+class Drawing:
+    """An SVG picture; notebooks show it.
+
+    Attributes
+    ----------
+    svg : str
+        The whole document: no scripts, no references to anything outside it.
+    """
+
+    __slots__ = ("svg",)
+
+    def __init__(self, svg: str) -> None:
+        self.svg = svg
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def __str__(self) -> str:
+        return self.svg
+
+    def __repr__(self) -> str:
+        return f"<Drawing: {len(self.svg)} characters of SVG>"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the picture to a file whose name ends in ``.svg``."""
+        from pathlib import Path  # costs a tenth of `import gradloom`
+
+        path = Path(path)
+        if path.suffix.lower() != ".svg":
+            raise ArgumentError(
+                "the drawing is SVG",
+                op="save",
+                argument="filename",
+                expected="a name that ends in .svg",
+                got=str(path),
+                remedy="save as .svg, and convert it with a program of your choice",
+            )
+        path.write_text(self.svg, encoding="utf-8")
 
 
 def rectangle(kind: str, x: float, y: float, width: float, height: float, radius: float) -> str:

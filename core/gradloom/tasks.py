@@ -8,14 +8,16 @@ from __future__ import annotations
 import heapq
 import sys
 import threading
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-from gradloom.blas import blas_threads, can_limit
-from gradloom.calibration import Rates, rates
+from gradloom.blas import can_limit
+from gradloom.calibration import rates
 from gradloom.cost import PRODUCTS, Cost, node_cost
 from gradloom.graph import ITEM
+from gradloom.observer import Observer, here
 from gradloom.placement import TO_DEVICE
 from gradloom.plan import Plan
 from gradloom.sharing import cores
@@ -36,8 +38,6 @@ MAX_STEPS = 20_000
 WORTHWHILE = 0.85
 #: Plans estimated to take less are not worth a closer look.
 TINY_SECONDS = 2 * TASK_SECONDS
-#: What each further thread adds to the speed of a matrix product.
-BLAS_EFFICIENCY = 0.8
 
 
 @dataclass(frozen=True)
@@ -302,14 +302,18 @@ def _merged(
     ]
 
 
+def cuts(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS) -> list[list[Task]]:
+    """Return cuts of a plan, from coarse to fine."""
+    return [cut(plan, seconds, coarseness * task_seconds) for coarseness in COARSENESS]
+
+
 def best_cut(plan: Plan, seconds: Sequence[float], workers: int, task_seconds: float = TASK_SECONDS) -> list[Task]:
     """Return the coarsest cut of a plan among those that end soonest, for some number of workers."""
     best = [Task(tuple(range(len(seconds))), (), sum(seconds))]
     shortest = sum(seconds) + task_seconds
     if plan.resources:  # one task cannot have several
         shortest = float("inf")
-    for coarseness in COARSENESS:
-        tasks = cut(plan, seconds, coarseness * task_seconds)
+    for tasks in cuts(plan, seconds, task_seconds):
         end = makespan(tasks, workers, task_seconds)
         if end < GAIN * shortest:
             best, shortest = tasks, end
@@ -398,6 +402,7 @@ class Schedule:
         failures: Failures,
         sources: Sequence[RawSource | None] = (),
         owned: bool = True,
+        observer: Observer | None = None,
     ) -> dict[int, Any]:
         """Run a task and return the values of its exports, as far as it got.
 
@@ -414,11 +419,14 @@ class Schedule:
             As for `Plan.run`.
         owned : bool, default True
             Whether kernels may overwrite imports as the plan says; if not, those are copied before.
+        observer : callable, optional
+            Who is told of each step.
         """
         local = {i: values[i] for i in self.imports[t] if i in values}
         for k, drop in zip(self.tasks[t].steps, self._drops[t], strict=True):
             if k >= failures.step:
                 break
+            start = time.perf_counter()
             try:
                 step = plan.steps[k]
                 if not owned and step.attrs.get("donate") and step.inputs[0] in self.imports[t]:
@@ -427,6 +435,8 @@ class Schedule:
             except Exception as error:
                 failures.add(k, error)
                 break
+            if observer is not None:
+                observer(here((k,), start))
             for i in drop:
                 del local[i]
         return {i: local[i] for i in self.exports[t] if i in local}
@@ -500,19 +510,7 @@ def _decide(plan: Plan) -> Decision:
     if sum([cost.seconds() for cost in costs]) < TINY_SECONDS:
         return step_by_step
     speed = rates()
-    seconds = [cost.seconds(speed) for cost in costs]
-    tasks = best_cut(plan, seconds, workers)
-    apart = makespan(tasks, workers)
-    if apart > WORTHWHILE * sum(seconds) or apart > WORTHWHILE * _with_threaded_blas(plan, costs, speed):
+    tasks = best_cut(plan, [cost.seconds(speed) for cost in costs], workers)
+    if makespan(tasks, workers) > WORTHWHILE * sum([cost.shared_seconds(speed, workers) for cost in costs]):
         return step_by_step
     return Decision(Schedule(plan, tasks), step_by_step.one_thread)
-
-
-def _with_threaded_blas(plan: Plan, costs: Sequence[Cost], speed: Rates) -> float:
-    """Return the estimated time step by step, with as many threads of BLAS as the process has set."""
-    gain = 1.0 + BLAS_EFFICIENCY * (blas_threads() - 1)
-    total = 0.0
-    for step, cost in zip(plan.steps, costs, strict=True):
-        shared = cost.threaded and plan.graph.nodes[step.out][0].name in PRODUCTS
-        total += cost.seconds(speed) / (gain if shared else 1.0)
-    return total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any
 
 from gradloom.errors import ArgumentError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph
@@ -13,7 +13,7 @@ from gradloom.layout import BOX_HEIGHT, Layout, Line, drawn_nodes
 from gradloom.placement import ANYWHERE, node_places
 from gradloom.pytree import flatten, paths
 from gradloom.refusals import describe
-from gradloom.svg import curve, escape, markers, rectangle, rounded, text
+from gradloom.svg import FONT, Drawing, curve, escape, markers, rectangle, rounded, text
 
 #: Drawings with more nodes than this are refused.
 MAX_NODES = 1_000
@@ -25,7 +25,7 @@ _HEADER = 58.0
 _LEGEND = 54.0
 
 _STYLE = """
-text { font-family: ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace; fill: #1f2937 }
+text { font-family: FONT; fill: #1f2937 }
 .title { font-size: 15px; font-weight: 600 } .note { font-size: 11px; fill: #6b7280 }
 .name { font-size: 12px; font-weight: 600; text-anchor: middle }
 .spec { font-size: 10px; fill: #4b5563; text-anchor: middle }
@@ -39,48 +39,7 @@ text { font-family: ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace
 .from-forward { stroke: #3b6fb6 } .from-backward { stroke: #c2621b }
 .from-higher { stroke: #8a3fa0 } .from-input { stroke: #3a8a4d }
 .line:hover { stroke-width: 3; opacity: 1 } .node:hover .box { filter: brightness(0.95) }
-"""
-
-
-@final
-class Drawing:
-    """An SVG picture; notebooks show it.
-
-    Attributes
-    ----------
-    svg : str
-        The whole document: no scripts, no references to anything outside it.
-    """
-
-    __slots__ = ("svg",)
-
-    def __init__(self, svg: str) -> None:
-        self.svg = svg
-
-    def _repr_svg_(self) -> str:
-        return self.svg
-
-    def __str__(self) -> str:
-        return self.svg
-
-    def __repr__(self) -> str:
-        return f"<Drawing: {len(self.svg)} characters of SVG>"
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture to a file whose name ends in ``.svg``."""
-        from pathlib import Path  # costs a tenth of `import gradloom`
-
-        path = Path(path)
-        if path.suffix.lower() != ".svg":
-            raise ArgumentError(
-                "the drawing is SVG",
-                op="visualize",
-                argument="filename",
-                expected="a name that ends in .svg",
-                got=str(path),
-                remedy="save as .svg, and convert it with a program of your choice",
-            )
-        path.write_text(self.svg, encoding="utf-8")
+""".replace("FONT", FONT)
 
 
 def visualize(

@@ -15,7 +15,7 @@ from gradloom.errors import ArgumentError, SchedulerError
 from gradloom.executor import AbstractExecutor, SerialExecutor
 from gradloom.plan import Plan
 from gradloom.source import RawSource
-from gradloom.tasks import best_cut, decide, step_costs
+from gradloom.tasks import Task, best_cut, decide, step_costs
 from gradloom_dask.threads import inside_worker
 
 #: Seconds that handing a task to a worker costs.
@@ -72,10 +72,20 @@ class DistributedExecutor(AbstractExecutor):
 
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""
+        return _SERIAL.run(plan, inputs, sources) if inside_worker() else self._current().run(plan, inputs, sources)
+
+    def tasks(self, plan: Plan) -> Sequence[Task]:
+        """Return the tasks that a plan is run as."""
+        return self._current().tasks(plan)
+
+    def lanes(self) -> int:
+        """Return how many tasks the workers run at once."""
+        return self._current().lanes()
+
+    def _current(self) -> AbstractExecutor:
+        """Return the executor of the current client."""
         from distributed import default_client
 
-        if inside_worker():
-            return _SERIAL.run(plan, inputs, sources)
         try:
             client = default_client()
         except ValueError:
@@ -87,7 +97,7 @@ class DistributedExecutor(AbstractExecutor):
             ) from None
         executor = self.adapt(client)
         assert executor is not None
-        return executor.run(plan, inputs, sources)
+        return executor
 
 
 @contextmanager
@@ -166,14 +176,29 @@ class ClientExecutor(AbstractExecutor):
 
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""
-        connection = self._connection
-        shipped = connection.shipped(plan)
-        if shipped is None:
-            shipped = self._ship(plan)
-        small = shipped.seconds < INLINE_SECONDS and not self.always and not plan.resources
-        if small or not plan.steps or inside_worker():
+        shipped = self._shipped(plan)
+        if self._inline(shipped, plan):
             return _SERIAL.run(plan, inputs, sources)
-        return connection.run(shipped, plan, inputs, sources, TRIES)
+        return self._connection.run(shipped, plan, inputs, sources, TRIES)
+
+    def tasks(self, plan: Plan) -> Sequence[Task]:
+        """Return the tasks that a plan is run as."""
+        shipped = self._shipped(plan)
+        tasks: Sequence[Task] = shipped.tasks
+        return _SERIAL.tasks(plan) if self._inline(shipped, plan) else tasks
+
+    def lanes(self) -> int:
+        """Return how many tasks the workers run at once."""
+        return self._connection.threads()
+
+    def _shipped(self, plan: Plan) -> Any:
+        found = self._connection.shipped(plan)
+        return self._ship(plan) if found is None else found
+
+    def _inline(self, shipped: Any, plan: Plan) -> bool:
+        """Return whether a plan runs in this process."""
+        small = shipped.seconds < INLINE_SECONDS and not self.always and not plan.resources
+        return small or not plan.steps or inside_worker()
 
     def _ship(self, plan: Plan) -> Any:
         """Cut a plan for workers, into one task where several would take longer."""

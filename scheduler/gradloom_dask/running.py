@@ -20,11 +20,14 @@ from distributed.scheduler import KilledWorker
 
 import gradloom
 from gradloom.errors import SchedulerError
+from gradloom.observer import OBSERVER
 from gradloom.plan import Plan
+from gradloom.simulate import value_bytes
 from gradloom.source import RawSource, Source
 from gradloom.tasks import Schedule, Task
 from gradloom_dask.dask_graph import Call, Ref, task_graph
 from gradloom_dask.kept import Held, KeptInputs
+from gradloom_dask.observing import TaskStream
 from gradloom_dask.packing import Packed, content, pack, unpack, writable
 from gradloom_dask.place import Watch, demands
 from gradloom_dask.worker import (
@@ -75,7 +78,7 @@ class Shipped:
         schedule = Schedule(plan, tasks)
         given = set(plan.graph.inputs)
         maker = {i: t for t, own in enumerate(schedule.exports) for i in own}
-        nbytes = _value_bytes(plan)
+        nbytes = value_bytes(plan)
         self.inputs = [tuple([i for i in own if i in given]) for own in schedule.imports]
         #: Parts of what a task exports that travel alone: (task, ids).
         self.picks: list[tuple[int, tuple[int, ...]]] = []
@@ -111,16 +114,6 @@ class Shipped:
         lines = [Source(*raw) for i in nodes if (raw := plan.graph.sources[i]) is not None]
         where = f", from {lines[0]} on" if lines else ""
         return f"the ops {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}{where}"
-
-
-def _value_bytes(plan: Plan) -> dict[int, int]:
-    """Return the size of each value that a step makes."""
-    count = len(plan.graph.nodes)
-    found = {}
-    for step in plan.steps:
-        spec = plan.graph.specs[step.out if step.out < count else step.inputs[0]]
-        found[step.out] = sum([s.nbytes for s in spec]) if type(spec) is tuple else spec.nbytes
-    return found
 
 
 @final
@@ -245,7 +238,10 @@ class Connection:
         keys = [f"{prefix}-{suffix}" for suffix in shipped.results]
         futures = client.get(task_graph(calls), keys, resources=demands(prefix, shipped.tasks), sync=False)
         try:
-            results: list[Result] = self._wait(client.gather(futures, asynchronous=True), held, watch)
+            gathered, observer = client.gather(futures, asynchronous=True), OBSERVER.get()
+            if observer is not None:
+                gathered = TaskStream(client, prefix, shipped.tasks, observer).during(gathered)
+            results: list[Result] = self._wait(gathered, held, watch)
         except KilledWorker as error:
             raise self._killed(error, shipped, plan) from error
         finally:

@@ -9,20 +9,22 @@ import threading
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, copy_context
 from importlib.util import find_spec
 from typing import Any, final
 
 from gradloom.blas import one_thread_each
-from gradloom.executor import AbstractExecutor, require_no_resources
+from gradloom.executor import AbstractExecutor, SerialExecutor, require_no_resources
+from gradloom.observer import OBSERVER
 from gradloom.plan import Plan
 from gradloom.sharing import cores, kernel_threads
 from gradloom.source import RawSource
-from gradloom.tasks import Failures, Schedule, cut, decide, step_costs
+from gradloom.tasks import Failures, Schedule, Task, cut, decide, step_costs
 
 #: Whether this thread runs a task.
 _INSIDE: ContextVar[bool] = ContextVar("gradloom_inside_task", default=False)
+_SERIAL = SerialExecutor()
 
 
 def inside_worker() -> bool:
@@ -68,6 +70,23 @@ class ThreadsExecutor(AbstractExecutor):
 
         return collection
 
+    def shown(self) -> AbstractContextManager[None]:
+        """Return a context in which dask's collections are shown too, if dask is in use."""
+        if "dask" not in sys.modules:
+            return nullcontext()
+        from gradloom_dask.local_progress import Collections
+
+        return Collections()
+
+    def tasks(self, plan: Plan) -> Sequence[Task]:
+        """Return the tasks that a plan is run as."""
+        schedule = self._always(plan) if self.always else decide(plan).schedule
+        return _SERIAL.tasks(plan) if schedule is None else schedule.tasks
+
+    def lanes(self) -> int:
+        """Return how many threads there are."""
+        return self._pool()[1]
+
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""
         require_no_resources(plan, self.name)
@@ -76,7 +95,7 @@ class ThreadsExecutor(AbstractExecutor):
         with one_thread_each() if decision.one_thread else nullcontext():
             # Inside a task all threads are taken already.
             if schedule is None or _INSIDE.get() or inside_worker():
-                return plan.run(inputs, sources)
+                return _SERIAL.run(plan, inputs, sources)
             return _Run(schedule, plan, inputs, sources).finish(*self._pool())
 
     def _always(self, plan: Plan) -> Schedule:
@@ -118,6 +137,7 @@ class _Run:
         self.plan = plan
         self.sources = sources
         self.failures = Failures()
+        self.observer = OBSERVER.get()
         self._values: dict[int, Any] = dict(plan.constants)
         self._values.update(zip(plan.graph.inputs, inputs, strict=True))
         self._readers = dict(schedule.readers)
@@ -150,11 +170,14 @@ class _Run:
     def _work(self) -> None:
         """Run tasks until none is left."""
         _INSIDE.set(True)
+        OBSERVER.set(None)
         kernel_threads.set(1)
         t = self._next()
         while t is not None:
             try:
-                exports = self.schedule.run_task(self.plan, t, self._values, self.failures, self.sources)
+                exports = self.schedule.run_task(
+                    self.plan, t, self._values, self.failures, self.sources, observer=self.observer
+                )
             except BaseException:
                 self._stop()
                 raise

@@ -1,0 +1,240 @@
+"""Simulate: how long the tasks of a plan take on some number of workers, and which runs where."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, final
+
+from gradloom.observer import Span
+from gradloom.plan import Plan
+from gradloom.tasks import GAIN, TASK_SECONDS, Schedule, Task, cuts
+
+
+@final
+@dataclass(frozen=True)
+class Traffic:
+    """What tasks hand to each other, in bytes.
+
+    Attributes
+    ----------
+    between : sequence of mapping
+        For each task, by other task, what it takes from that.
+    results : sequence of int
+        For each task, what of its values is an output of the plan.
+    """
+
+    between: Sequence[Mapping[int, int]]
+    results: Sequence[int]
+
+
+@final
+class Link(NamedTuple):
+    """What lies between workers; by default they share memory.
+
+    Attributes
+    ----------
+    bandwidth : float
+        Bytes a second that a worker takes from others, and the caller from all.
+    latency : float
+        Seconds until a message, or the first byte of a value, arrives.
+    """
+
+    bandwidth: float = float("inf")
+    latency: float = 0.0
+
+
+@final
+@dataclass(frozen=True)
+class Simulation:
+    """A simulated run: its time in seconds, and which steps ran on which worker."""
+
+    seconds: float
+    spans: list[Span]
+
+
+def traffic(plan: Plan, tasks: Sequence[Task]) -> Traffic:
+    """Return what the tasks of a plan hand to each other."""
+    schedule = Schedule(plan, tasks)
+    maker = {i: t for t, own in enumerate(schedule.exports) for i in own}
+    nbytes = value_bytes(plan)
+    between: list[dict[int, int]] = []
+    for own in schedule.imports:
+        taken: dict[int, int] = {}
+        for i in own:
+            if i in maker:
+                taken[maker[i]] = taken.get(maker[i], 0) + nbytes[i]
+        between.append(taken)
+    outputs = set(plan.outputs)
+    results = [sum([nbytes[i] for i in own if i in outputs]) for own in schedule.exports]
+    return Traffic(between, results)
+
+
+def value_bytes(plan: Plan) -> dict[int, int]:
+    """Return the size of each value that a step makes."""
+    count = len(plan.graph.nodes)
+    found = {}
+    for step in plan.steps:
+        spec = plan.graph.specs[step.out if step.out < count else step.inputs[0]]
+        found[step.out] = sum([s.nbytes for s in spec]) if type(spec) is tuple else spec.nbytes
+    return found
+
+
+@final
+@dataclass(frozen=True)
+class Cut:
+    """The tasks that a plan is cut into, and what they hand to each other."""
+
+    tasks: Sequence[Task]
+    moved: Traffic
+
+    def run(self, workers: int, link: Link) -> Simulation:
+        """Simulate a run; a single task runs where it is, and costs nothing besides."""
+        return simulate(self.tasks, workers, self.moved, link, TASK_SECONDS if len(self.tasks) > 1 else 0.0)
+
+    def with_seconds(self, seconds: Sequence[float]) -> Cut:
+        """Return the same tasks with other times of the steps."""
+        return Cut(with_seconds(self.tasks, seconds), self.moved)
+
+
+def with_seconds(tasks: Sequence[Task], seconds: Sequence[float]) -> list[Task]:
+    """Return tasks with the times that their steps have together."""
+    return [replace(task, seconds=sum([seconds[k] for k in task.steps])) for task in tasks]
+
+
+def choose_cuts(plan: Plan, seconds: Sequence[float], counts: Iterable[int], link: Link) -> dict[int, Cut]:
+    """Return, by number of workers, the coarsest cut of a plan among those that end soonest, as executors choose it."""
+    whole = [Task(tuple(range(len(seconds))), (), sum(seconds))]
+    found = [Cut(tasks, traffic(plan, tasks)) for tasks in [whole, *cuts(plan, seconds, TASK_SECONDS + link.latency)]]
+    chosen = {}
+    for n in counts:
+        best, shortest = found[0], found[0].run(n, link).seconds
+        for other in found[1:] if n > 1 else []:
+            end = other.run(n, link).seconds
+            if end < GAIN * shortest:
+                best, shortest = other, end
+        chosen[n] = best
+    return chosen
+
+
+def simulate(
+    tasks: Sequence[Task],
+    workers: int,
+    moved: Traffic | None = None,
+    link: Link = Link(),  # noqa: B008  (immutable)
+    task_seconds: float = TASK_SECONDS,
+) -> Simulation:
+    """Simulate a run of tasks.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    workers : int
+        How many there are; each runs one task at a time.
+    moved : Traffic, optional
+        What tasks hand to each other; by default nothing.
+    link : Link
+    task_seconds : float
+        What a worker spends on a task besides running it.
+
+    Notes
+    -----
+    A list schedule. Tasks are taken as they become ready, those of one moment in order, and each goes to the worker
+    where it can start first, of several to one that has most of its inputs: one that makes them, or is free
+    first. Whoever hands out tasks hears of an end, and tells of the next start, after one ``latency``. What a
+    task takes from other workers arrives one value after the other, each once for each worker, after a further
+    ``latency``. In the end the outputs go to the caller one after the other. Inputs of the plan are where they
+    are needed.
+    """
+    return _Run(tasks, workers, moved or Traffic([{}] * len(tasks), [0] * len(tasks)), link, task_seconds).result()
+
+
+@dataclass
+class _Worker:
+    """When a worker and its incoming link are free, and when it has the values of which tasks."""
+
+    free: float = 0.0
+    link_free: float = 0.0
+    has: dict[int, float] = field(default_factory=dict)
+
+
+class _Run:
+    """One simulated run."""
+
+    def __init__(self, tasks: Sequence[Task], count: int, moved: Traffic, link: Link, task_seconds: float) -> None:
+        self.tasks = tasks
+        self.workers = [_Worker() for _ in range(count)]
+        self.moved = moved
+        self.link = link
+        self.task_seconds = task_seconds
+        self.place = [0] * len(tasks)
+        self.ends = [0.0] * len(tasks)
+        self.spans: list[Span] = []
+        #: Workers by when they are free; entries that are out of date are passed over.
+        self._idle = [(0.0, w) for w in range(count)]
+
+    def result(self) -> Simulation:
+        followers: list[list[int]] = [[] for _ in self.tasks]
+        waiting = [len(task.after) for task in self.tasks]
+        for t, task in enumerate(self.tasks):
+            for other in task.after:
+                followers[other].append(t)
+        ready = [(self.link.latency, t) for t, n in enumerate(waiting) if n == 0]
+        heapq.heapify(ready)
+        while ready:
+            now, t = heapq.heappop(ready)
+            self._place(t, now)
+            for other in followers[t]:
+                waiting[other] -= 1
+                if waiting[other] == 0:
+                    last = max([self.ends[k] for k in self.tasks[other].after])
+                    heapq.heappush(ready, (last + self.link.latency, other))
+        end = max(self.ends, default=0.0)
+        if self.tasks:
+            end += self.link.latency + sum(self.moved.results) / self.link.bandwidth
+        return Simulation(end, self.spans)
+
+    def _place(self, t: int, now: float) -> None:
+        """Run a task that is ready where it can start first."""
+        while self.workers[self._idle[0][1]].free != self._idle[0][0]:
+            heapq.heappop(self._idle)
+        taken = self.moved.between[t]
+        candidates = {self._idle[0][1], *[self.place[other] for other in taken]}
+        # Sorted, so that the choice among equals is the same every time.
+        start, _, w = min([(*self._start(t, w, now), w) for w in sorted(candidates)])
+        worker = self.workers[w]
+        lane = f"worker {w + 1}"
+        missing = [other for other in taken if self.place[other] != w and other not in worker.has]
+        if missing:
+            self._fetch(worker, missing, t, now)
+            if self.link.latency or self.link.bandwidth < float("inf"):
+                self.spans.append(Span(self.tasks[t].steps, now, worker.link_free, lane, moving=True))
+        end = start + self.tasks[t].seconds + self.task_seconds
+        self.spans.append(Span(self.tasks[t].steps, start, end, lane))
+        worker.free = self.ends[t] = end
+        self.place[t] = w
+        heapq.heappush(self._idle, (end, w))
+
+    def _start(self, t: int, w: int, now: float) -> tuple[float, int]:
+        """Return when a worker could start a task, and how many bytes it would have to take for it."""
+        worker = self.workers[w]
+        start, nbytes = max(now, worker.free), 0
+        arrival = max(now, worker.link_free)
+        for other, size in self.moved.between[t].items():
+            if self.place[other] == w:
+                continue
+            if other in worker.has:
+                start = max(start, worker.has[other])
+                continue
+            arrival += size / self.link.bandwidth
+            start = max(start, arrival + self.link.latency)
+            nbytes += size
+        return start, nbytes
+
+    def _fetch(self, worker: _Worker, missing: Sequence[int], t: int, now: float) -> None:
+        """Let a worker take values from others."""
+        worker.link_free = max(now, worker.link_free)
+        for other in missing:
+            worker.link_free += self.moved.between[t][other] / self.link.bandwidth
+            worker.has[other] = worker.link_free + self.link.latency

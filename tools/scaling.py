@@ -1,0 +1,290 @@
+"""What more workers gain: the table and the plot of docs/scaling.md, and how simulated runs compare with real ones.
+
+``python tools/scaling.py`` prints the table and saves the plot, ``docs/scaling.svg`` (needs matplotlib). It runs
+nothing: times come from the cost model with fixed rates, so the result is the same on every machine.
+
+``python tools/scaling.py --validate threads`` (or ``processes``: a local cluster) measures each op once, then compares
+predicted and real runs on 1 and 2 workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import gradloom as gl
+from gradloom.backend import backends
+from gradloom.blas import one_thread_each
+from gradloom.calibration import FILE, Rates, rates
+from gradloom.executor import executors
+from gradloom.plan import Plan
+from gradloom.sharing import kernel_threads
+from gradloom.simplify import simplify
+from gradloom.simulate import Cut, Link, choose_cuts
+from gradloom.tasks import Decision, Schedule, step_costs
+
+COUNTS = [2**k for k in range(11)]
+#: One core of a server: seconds a call, operations a second elementwise and in products, bytes a second.
+RATES = Rates(1e-6, 1e10, 3e10, 1e10)
+LINKS = {"shared memory": Link(), "network, 10 Gbit/s and 1 ms": Link(1.25e9, 1e-3)}
+#: Of a local cluster: what its workers, which are processes on one machine, take to talk to each other.
+LOCAL = Link(5e8, 3e-3)
+COLOURS = ("#30638e", "#d1495b", "#2f8a4a", "#8a3fa0")
+
+Function = Callable[..., Any]
+
+
+def layers(y: Any, weights: list[Any]) -> Any:
+    """Return the loss of layers that follow each other."""
+    for w in weights:
+        y = np.tanh(y @ w)
+    return np.sum(y**2)
+
+
+def chain(y: Any, weights: list[Any]) -> Any:
+    """Return the loss of one network."""
+    return layers(y, weights)
+
+
+def two_branches(a: Any, b: Any, left: list[Any], right: list[Any]) -> Any:
+    """Return the loss of two networks that share nothing."""
+    return layers(a, left) + layers(b, right)
+
+
+def ensemble(models: list[list[Any]], x: Any) -> Any:
+    """Return the loss of many models, each with parameters of its own."""
+    return sum([layers(x, weights) for weights in models])
+
+
+def data_parallel(weights: list[Any], chunks: list[Any]) -> Any:
+    """Return the loss of one model over chunks of data."""
+    return sum([layers(x, weights) for x in chunks])
+
+
+def workloads(models: int, n: int, array: Callable[..., Any]) -> dict[str, tuple[Function, tuple[Any, ...]]]:
+    """Return functions and their arguments: so many models or chunks, and networks of so many units."""
+
+    def weights(size: int, depth: int) -> list[Any]:
+        return [array(size, size) for _ in range(depth)]
+
+    rows = array(2000, 128)
+    return {
+        "chain of 8 layers": (gl.value_and_grad(chain, argnums=1), (array(n, n), weights(n, 8))),
+        "two branches of 8 layers": (
+            gl.value_and_grad(two_branches, argnums=(2, 3)),
+            (array(n, n), array(n, n), weights(n, 8), weights(n, 8)),
+        ),
+        f"{models:,} models": (gl.value_and_grad(ensemble), ([weights(128, 2) for _ in range(models)], rows)),
+        f"one model, {models:,} chunks": (
+            gl.value_and_grad(data_parallel),
+            (weights(128, 2), [array(2000, 128) for _ in range(models)]),
+        ),
+    }
+
+
+def empty(*shape: int) -> Any:
+    """Return an array that takes no memory: nothing is computed of it."""
+    return np.broadcast_to(0.0, shape)
+
+
+def filled(*shape: int) -> Any:
+    """Return random numbers, small enough for layers that follow each other."""
+    return np.random.default_rng(sum(shape)).normal(size=shape) / np.sqrt(shape[-1])
+
+
+# -- simulated -----------------------------------------------------------------------------------
+
+
+def curves() -> dict[str, dict[str, list[float]]]:
+    """Return simulated seconds by link and workload, for each count of workers."""
+    found: dict[str, dict[str, list[float]]] = {link: {} for link in LINKS}
+    for name, (f, args) in workloads(1024, 600, empty).items():
+        plan = Plan(simplify(gl.make_graph(f)(*args)), backends.get("numpy"))
+        seconds = [cost.seconds(RATES) for cost in step_costs(plan)]
+        for key, link in LINKS.items():
+            cuts = choose_cuts(plan, seconds, COUNTS, link)
+            found[key][name] = [cuts[n].run(n, link).seconds for n in COUNTS]
+    return found
+
+
+def table(found: dict[str, dict[str, list[float]]]) -> str:
+    """Return a table of speed-ups in Markdown."""
+    shown = [n for n in COUNTS if n in (1, 2, 4, 16, 64, 256, 1024)]
+    lines = [f"| workload | link | one worker | {' | '.join([f'{n:,}' for n in shown[1:]])} |"]
+    lines.append("| --- " * (len(shown) + 2) + "|")
+    for name in found["shared memory"]:
+        for link, rows in found.items():
+            seconds = dict(zip(COUNTS, rows[name], strict=True))
+            gains = " | ".join([f"{seconds[1] / seconds[n]:.3g}x" for n in shown[1:]])
+            lines.append(f"| {name} | {link.split(',')[0]} | {seconds[1]:.3g} s | {gains} |")
+    return "\n".join(lines)
+
+
+def plot(found: dict[str, dict[str, list[float]]], path: Path) -> None:
+    """Save speed-up against workers, one panel for each link."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "gradloom", "font.family": "sans-serif"})
+    figure, panels = plt.subplots(1, len(found), figsize=(9.6, 4.4), sharey=True, layout="constrained")
+    for axes, (link, rows) in zip(panels, found.items(), strict=True):
+        axes.plot(COUNTS, COUNTS, color="0.7", linestyle="--", linewidth=1.0, label="ideal")
+        for (name, seconds), colour, marker in zip(rows.items(), COLOURS, "osD^", strict=True):
+            gains = [seconds[0] / s for s in seconds]
+            axes.plot(COUNTS, gains, color=colour, marker=marker, markersize=4.5, label=name)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        axes.set_xticks(COUNTS[::2], [f"{n:,}" for n in COUNTS[::2]])
+        axes.set_yticks(COUNTS[::2], [f"{n:,}x" for n in COUNTS[::2]])
+        axes.set_title(link, fontsize=11)
+        axes.set_xlabel("workers")
+        axes.grid(color="0.93")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("simulated speed-up over one worker")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+# -- validated -----------------------------------------------------------------------------------
+
+
+def validate(where: str, runs: int) -> None:
+    """Print predicted and real times on 1 and 2 workers."""
+    print(f"two threads of products do {gain_of_two_threads():.2f} times the work of one on this machine, now")
+    print("| workload | workers | predicted, ms | real, ms | predicted / real |")
+    print("| --- | --- | --- | --- | --- |")
+    cases = workloads(8, 400, filled)
+    cases["six decompositions"] = (decompositions, ([filled(250, 250 + k) for k in range(6)],))
+    with rates_of_their_own(), ExitStack() as stack:
+        clusters = [stack.enter_context(gl.cluster(n_workers=n)) for n in (1, 2)] if where == "processes" else []
+        for name, (f, args) in cases.items():
+            with gl.scheduler("serial"):
+                gl.explain(f, *args, keep=True)  # from now on the cost model knows these ops
+            compare(name, f, args, clusters, runs)
+
+
+def compare(name: str, f: Function, args: tuple[Any, ...], clusters: list[Any], runs: int) -> None:
+    """Print the rows of a workload: on clusters, or in threads where there are none."""
+    plan = Plan(simplify(gl.make_graph(f)(*args)), backends.get("numpy"))
+    values = list(leaves(args))
+    link = LOCAL if clusters else Link()
+    cuts = choose_cuts(plan, [cost.seconds(rates()) for cost in step_costs(plan)], [1, 2], link)
+    if clusters:
+        real = best([lambda cluster=cluster: cluster.run(plan, values) for cluster in clusters], runs)
+    else:
+        real = best([lambda cut=cut: in_threads(plan, cut, values) for cut in cuts.values()], runs)
+    for (n, cut), found in zip(cuts.items(), real, strict=True):
+        guess = cut.run(n, link).seconds
+        print(f"| {name} | {n} | {guess * 1e3:.1f} | {found * 1e3:.1f} | {guess / found:.2f} |", flush=True)
+
+
+def in_threads(plan: Plan, cut: Cut, values: list[Any]) -> None:
+    """Run a plan as it is cut, each task in one thread."""
+    if len(cut.tasks) > 1:
+        plan.schedule = Decision(Schedule(plan, cut.tasks), True)
+        executors.get("threads").run(plan, values)
+        return
+    token = kernel_threads.set(1)
+    try:
+        with one_thread_each():
+            plan.run(values)
+    finally:
+        kernel_threads.reset(token)
+
+
+def decompositions(matrices: list[Any]) -> Any:
+    """Return numbers of several matrices that do not depend on each other."""
+    total = 0.0
+    for m in matrices:
+        s = m @ m.T + np.eye(len(m))
+        total = total + np.sum(np.linalg.eigvalsh(s)) + np.linalg.slogdet(s)[1] + np.sum(np.linalg.inv(s))
+    return total
+
+
+def leaves(tree: Any) -> Iterator[Any]:
+    """Yield the arrays of nested containers."""
+    if isinstance(tree, (list, tuple)):
+        for part in tree:
+            yield from leaves(part)
+    else:
+        yield tree
+
+
+def best(actions: list[Callable[[], Any]], runs: int) -> list[float]:
+    """Return the least seconds of each action, run in turns."""
+    found = [float("inf")] * len(actions)
+    for _ in range(runs + 1):
+        for k, action in enumerate(actions):
+            start = time.perf_counter()
+            action()
+            found[k] = min(found[k], time.perf_counter() - start)
+    return found
+
+
+def gain_of_two_threads() -> float:
+    """Return how much more two threads do than one, of products that do not depend on each other."""
+    a = np.ones((500, 500))
+
+    def work() -> None:
+        for _ in range(10):
+            a @ a
+
+    def both() -> None:
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    with one_thread_each():
+        one, two = best([work, both], 5)
+    return 2 * one / two
+
+
+@contextmanager
+def rates_of_their_own() -> Iterator[None]:
+    """Measure the rates of this machine anew, and keep corrections out of the user's file."""
+    before = os.environ.get(FILE)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[FILE] = str(Path(folder) / "rates.json")
+        rates.cache_clear()
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[FILE]
+            else:
+                os.environ[FILE] = before
+            rates.cache_clear()
+
+
+def main() -> None:
+    """Print the table and save the plot, or validate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--validate", choices=("threads", "processes"), help="compare with real runs instead")
+    parser.add_argument("--runs", type=int, default=5, help="of each, when validating; the best counts")
+    parser.add_argument("--plot", type=Path, default=Path(__file__).parents[1] / "docs" / "scaling.svg")
+    options = parser.parse_args()
+    if options.validate:
+        validate(options.validate, options.runs)
+        return
+    found = curves()
+    print(table(found))
+    plot(found, options.plot)
+
+
+if __name__ == "__main__":
+    main()
