@@ -4,7 +4,8 @@
 nothing: times come from the cost model with fixed rates, so the result is the same on every machine.
 
 ``python tools/scaling.py --validate threads`` (or ``processes``: a local cluster) measures each op once, then compares
-predicted and real runs on 1 and 2 workers.
+predicted and real runs on 1 and 2 workers. ``--validate waiting`` compares them on 1 to 8 threads with kernels that
+only wait, so that cores and load do not count.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 
 import gradloom as gl
 from gradloom.backend import backends
 from gradloom.blas import one_thread_each
 from gradloom.calibration import FILE, Rates, rates
+from gradloom.compiler import compiler_for
 from gradloom.executor import executors
+from gradloom.observer import run_observed
 from gradloom.plan import Plan
 from gradloom.sharing import kernel_threads
 from gradloom.simplify import simplify
@@ -38,6 +42,12 @@ RATES = Rates(1e-6, 1e10, 3e10, 1e10)
 LINKS = {"shared memory": Link(), "network, 10 Gbit/s and 1 ms": Link(1.25e9, 1e-3)}
 #: Of a local cluster: what its workers, which are processes on one machine, take to talk to each other.
 LOCAL = Link(5e8, 3e-3)
+#: Seconds below which waiting is not worth the call.
+SLEEP = 200e-6
+#: How many units and rows arrays have where kernels only wait, for so many otherwise; and how much longer they wait
+#: than the kernels of a server take, so that the little that they do does not count.
+FEW = {400: 4, 128: 3, 2000: 5}
+SLOWER = 4.0
 COLOURS = ("#30638e", "#d1495b", "#2f8a4a", "#8a3fa0")
 
 Function = Callable[..., Any]
@@ -162,10 +172,15 @@ def plot(found: dict[str, dict[str, list[float]]], path: Path) -> None:
 
 
 def validate(where: str, runs: int) -> None:
-    """Print predicted and real times on 1 and 2 workers."""
+    """Print predicted and real times."""
     print(f"two threads of products do {gain_of_two_threads():.2f} times the work of one on this machine, now")
     print("| workload | workers | predicted, ms | real, ms | predicted / real |")
     print("| --- | --- | --- | --- | --- |")
+    if where == "waiting":
+        small = workloads(8, 400, lambda *shape: filled(*[FEW[n] for n in shape]))
+        for name, (f, args) in workloads(8, 400, empty).items():
+            wait_instead(name, f, args, small[name][1], runs)
+        return
     cases = workloads(8, 400, filled)
     cases["six decompositions"] = (decompositions, ([filled(250, 250 + k) for k in range(6)],))
     with rates_of_their_own(), ExitStack() as stack:
@@ -178,29 +193,63 @@ def validate(where: str, runs: int) -> None:
 
 def compare(name: str, f: Function, args: tuple[Any, ...], clusters: list[Any], runs: int) -> None:
     """Print the rows of a workload: on clusters, or in threads where there are none."""
-    plan = Plan(simplify(gl.make_graph(f)(*args)), backends.get("numpy"))
+    plan = Plan(simplify(gl.make_graph(f)(*args)), backends.get("numpy"), compiler_for("numpy"))
     values = list(leaves(args))
     link = LOCAL if clusters else Link()
     cuts = choose_cuts(plan, [cost.seconds(rates()) for cost in step_costs(plan)], [1, 2], link)
     if clusters:
         real = best([lambda cluster=cluster: cluster.run(plan, values) for cluster in clusters], runs)
     else:
-        real = best([lambda cut=cut: in_threads(plan, cut, values) for cut in cuts.values()], runs)
+        real = best([lambda n=n: in_threads(plan, cuts[n], values, n) for n in cuts], runs)
+    report(name, cuts, link, real)
+
+
+def wait_instead(name: str, f: Function, args: tuple[Any, ...], small: tuple[Any, ...], runs: int) -> None:
+    """Print the rows of a workload whose kernels only wait as long as they are predicted to take.
+
+    So neither the cores of this machine nor its load count, but all that schedulers do.
+    """
+    large = Plan(gl.make_graph(f)(*args), backends.get("numpy"))
+    plan = Plan(gl.make_graph(f)(*small), backends.get("numpy"))
+    seconds = [SLOWER * cost.seconds(RATES) for cost in step_costs(large)]
+    for k, step in enumerate(plan.steps):
+        plan.steps[k] = step._replace(kernel=waiting(step.kernel, seconds[k]))
+    cuts = choose_cuts(plan, seconds, [1, 2, 4, 8], Link())
+    values = list(leaves(small))
+    report(name, cuts, Link(), best([lambda n=n: in_threads(plan, cuts[n], values, n) for n in cuts], runs))
+
+
+def waiting(kernel: Function, seconds: float) -> Function:
+    """Return a kernel that takes some seconds, of which it works next to none."""
+
+    def wait(*values: Any, **attrs: Any) -> Any:
+        end = time.perf_counter() + seconds
+        found = kernel(*values, **attrs)
+        if seconds > SLEEP:
+            time.sleep(max(0.0, end - time.perf_counter()))
+        return found
+
+    return wait
+
+
+def report(name: str, cuts: dict[int, Cut], link: Link, real: list[float]) -> None:
+    """Print the rows of a workload."""
     for (n, cut), found in zip(cuts.items(), real, strict=True):
         guess = cut.run(n, link).seconds
         print(f"| {name} | {n} | {guess * 1e3:.1f} | {found * 1e3:.1f} | {guess / found:.2f} |", flush=True)
 
 
-def in_threads(plan: Plan, cut: Cut, values: list[Any]) -> None:
-    """Run a plan as it is cut, each task in one thread."""
+def in_threads(plan: Plan, cut: Cut, values: list[Any], workers: int) -> None:
+    """Run a plan as it is cut, each task in one of some threads."""
     if len(cut.tasks) > 1:
         plan.schedule = Decision(Schedule(plan, cut.tasks), True)
-        executors.get("threads").run(plan, values)
+        with dask.config.set(num_workers=workers):
+            executors.get("threads").run(plan, values)
         return
     token = kernel_threads.set(1)
     try:
         with one_thread_each():
-            plan.run(values)
+            run_observed(plan, values, (), lambda span: None)
     finally:
         kernel_threads.reset(token)
 
@@ -209,7 +258,7 @@ def decompositions(matrices: list[Any]) -> Any:
     """Return numbers of several matrices that do not depend on each other."""
     total = 0.0
     for m in matrices:
-        s = m @ m.T + np.eye(len(m))
+        s = m @ m.T
         total = total + np.sum(np.linalg.eigvalsh(s)) + np.linalg.slogdet(s)[1] + np.sum(np.linalg.inv(s))
     return total
 
@@ -274,7 +323,9 @@ def rates_of_their_own() -> Iterator[None]:
 def main() -> None:
     """Print the table and save the plot, or validate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--validate", choices=("threads", "processes"), help="compare with real runs instead")
+    parser.add_argument(
+        "--validate", choices=("threads", "processes", "waiting"), help="compare with real runs instead"
+    )
     parser.add_argument("--runs", type=int, default=5, help="of each, when validating; the best counts")
     parser.add_argument("--plot", type=Path, default=Path(__file__).parents[1] / "docs" / "scaling.svg")
     options = parser.parse_args()
