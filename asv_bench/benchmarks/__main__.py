@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks import executors
 from benchmarks.compare import Row, plot, steady_state, table
 from benchmarks.fresh import first_calls, peaks
 from benchmarks.limits import limits
@@ -33,6 +34,7 @@ def arguments() -> argparse.Namespace:
     what.add_argument("--memory", action="store_true", help="peak memory in fresh processes instead")
     what.add_argument("--sizes", action="store_true", help="cost against size: n/16, n/8, ... n samples")
     what.add_argument("--limits", action="store_true", help="bandwidth and flops of this machine instead")
+    what.add_argument("--executors", action="store_true", help="branches, tasks and clusters by scheduler instead")
     return parser.parse_args()
 
 
@@ -42,6 +44,9 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 130)
     if options.limits:
         console.print(limits_table())
+        return 0
+    if options.executors:
+        console.print(executors.table(options.seconds))
         return 0
     workloads = [WORKLOADS[name] for name in options.only]
     if options.sizes:

@@ -1,0 +1,189 @@
+"""Executors: what a task costs, what branches side by side gain, steps on a cluster, and ``auto`` beside ``serial``.
+
+Cluster benchmarks start worker processes of this machine.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+
+import gradloom as gl
+from benchmarks.branches import PROGRAMS
+from benchmarks.interleaved import least, samples
+from benchmarks.libraries import LIBRARIES, Call, argnums
+from benchmarks.workloads import WORKLOADS
+from gradloom.backend import backends
+from gradloom.executor import SerialExecutor
+from gradloom.plan import Plan
+from gradloom.tasks import Schedule, Task
+
+TASKS = 2_000
+#: Samples of a chunk of the data-parallel gradient, how many chunks, and the width of its layers.
+ROWS, CHUNKS, WIDTH = 8_192, 8, 96
+
+
+def seconds_per_task() -> float:
+    """Return what the threads executor adds to each of many tasks of one tiny kernel."""
+    from gradloom_dask.threads import ThreadsExecutor
+
+    x = np.ones(8)
+    graph = gl.make_graph(lambda x: tuple([np.sin(x) for _ in range(TASKS)]))(x)
+    plan = Plan(graph, backends.get("numpy"))
+    executor = ThreadsExecutor(always=True)
+    executor._schedules[plan] = Schedule(plan, [Task((k,), (), 1.0) for k in range(TASKS)])
+    serial = SerialExecutor()
+    serial.run(plan, [x])
+    return (least(lambda: executor.run(plan, [x]), 10) - least(lambda: serial.run(plan, [x]), 10)) / TASKS
+
+
+@contextmanager
+def always(workers: int) -> Iterator[Any]:
+    """Give an executor on some worker processes that sends them also what is small."""
+    with gl.cluster(n_workers=workers) as executor:
+        executor.always = True  # type: ignore[attr-defined]
+        yield executor
+
+
+def step_of_a_shipped_plan(executor: Any) -> Call:
+    """Return a step of a plan of two small branches, which the workers hold."""
+    gradient = gl.jit(gl.grad(lambda x, y: np.sum(np.sin(x)) * np.sum(np.cos(y)), argnums=(0, 1)), scheduler=executor)
+    x = np.ones(8)
+    return lambda: gradient(x, x)
+
+
+def data_parallel(client: Any) -> Call:
+    """Return a gradient of a network on chunks that the workers of a client hold."""
+    import dask.array as da
+
+    def loss(w: Any, v: Any, x: Any) -> Any:
+        z = x
+        for _ in range(4):
+            z = np.tanh(z @ w)
+        return np.mean((z @ v) ** 2)
+
+    x = da.random.default_rng(0).normal(size=(ROWS * CHUNKS, WIDTH), chunks=(ROWS, -1))
+    x = client.persist(x)
+    w, v = np.eye(WIDTH) + 0.01, np.ones((WIDTH, 1)) / WIDTH
+    gradients = gl.grad(loss, argnums=(0, 1))
+    return lambda: client.gather(client.compute(list(gradients(w, v, x))))
+
+
+def on_clusters(seconds: float) -> dict[str, list[float]]:
+    """Return the seconds of the data-parallel gradient on one worker and on two, in turns."""
+    with ExitStack() as stack:
+        calls = {}
+        for workers in (1, 2):
+            client = stack.enter_context(always(workers))._connection.client
+            calls[f"{workers} workers"] = data_parallel(client)
+        return samples(calls, seconds, warm_up=2)
+
+
+def auto_and_serial(workload: str, seconds: float) -> dict[str, list[float]]:
+    """Return the seconds of a workload of the CPU benchmark under ``serial`` and ``auto``, in turns."""
+    whole = WORKLOADS[workload]
+    params, data = whole.arrays()
+    args = (*params, *data)
+    gradient = gl.value_and_grad(whole.loss(LIBRARIES["gradloom"]), argnums(params))
+    if whole.jit:
+        gradient = gl.jit(gradient)
+
+    def under(scheduler: str) -> Call:
+        def call() -> Any:
+            with gl.scheduler(scheduler):
+                return gradient(*args)
+
+        return call
+
+    return samples({name: under(name) for name in ("serial", "threads", "auto")}, seconds)
+
+
+def table(seconds: float) -> Any:
+    """Return a rich table of all that is measured here."""
+    from rich.table import Table
+
+    result = Table("what", "measured", title="Executors")
+
+    def add(what: str, found: dict[str, list[float]]) -> None:
+        middle = {name: 1e3 * statistics.median(times) for name, times in found.items()}
+        best = {name: 1e3 * min(times) for name, times in found.items()}
+        cells = [f"{name} {value:.3g} ms (least {best[name]:.3g})" for name, value in middle.items()]
+        result.add_row(what, "\n".join(cells))
+
+    result.add_row("a task in threads", f"{1e6 * seconds_per_task():.1f} us")
+    for name, program in PROGRAMS.items():
+        add(name, samples(program.calls(), seconds))
+    for name in WORKLOADS:
+        add(name, auto_and_serial(name, seconds / 2))
+    with always(2) as executor:
+        add("step of a shipped plan, 2 workers", samples({"step": step_of_a_shipped_plan(executor)}, seconds / 2, 20))
+    add("data-parallel gradient", on_clusters(seconds))
+    return result
+
+
+class Overhead:
+    """What a task costs beside its kernels."""
+
+    def track_seconds_per_task_in_threads(self) -> float:
+        return seconds_per_task()
+
+    def track_step_of_a_shipped_plan(self) -> float:
+        with always(2) as executor:
+            return statistics.median(samples({"step": step_of_a_shipped_plan(executor)}, 2.0, 20)["step"])
+
+    track_seconds_per_task_in_threads.unit = "s"  # type: ignore[attr-defined]
+    track_step_of_a_shipped_plan.unit = "s"  # type: ignore[attr-defined]
+
+
+class Branches:
+    """Programs of independent branches: seconds over those of the best under another scheduler, or of a peer."""
+
+    params = list(PROGRAMS)
+    param_names = ["program"]
+    timeout = 300
+
+    def setup(self, program: str) -> None:
+        found = samples(PROGRAMS[program].calls(), 4.0)
+        self.seconds = {name: statistics.median(times) for name, times in found.items()}
+
+    def track_speed_up_over_one_core(self, program: str) -> float:
+        return self.seconds["serial, 1 core"] / self.seconds["threads"]
+
+    def track_threads_to_best_peer(self, program: str) -> float:
+        peers = [self.seconds[name] for name in PROGRAMS[program].peers if name in self.seconds]
+        if not peers:
+            raise NotImplementedError("no peer is installed")
+        return self.seconds["threads"] / min(peers)
+
+    track_speed_up_over_one_core.unit = "ratio"  # type: ignore[attr-defined]
+    track_threads_to_best_peer.unit = "ratio"  # type: ignore[attr-defined]
+
+
+class Auto:
+    """The default scheduler beside ``serial``."""
+
+    params = list(WORKLOADS)
+    param_names = ["workload"]
+    timeout = 300
+
+    def track_to_serial(self, workload: str) -> float:
+        found = auto_and_serial(workload, 2.0)
+        return statistics.median(found["auto"]) / statistics.median(found["serial"])
+
+    track_to_serial.unit = "ratio"  # type: ignore[attr-defined]
+
+
+class DataParallel:
+    """A gradient over chunks that worker processes hold."""
+
+    timeout = 300
+
+    def track_speed_up_of_two_workers(self) -> float:
+        found = on_clusters(6.0)
+        return statistics.median(found["1 workers"]) / statistics.median(found["2 workers"])
+
+    track_speed_up_of_two_workers.unit = "ratio"  # type: ignore[attr-defined]
