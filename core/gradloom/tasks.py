@@ -365,6 +365,8 @@ class Schedule:
         For each value that passes between tasks, how many tasks take it.
     followers : list of list of int
         For each task, those that wait for it.
+    drops : list of list of tuple of int
+        For each task, and each of its steps, the values that the task does not need any more.
     """
 
     def __init__(self, plan: Plan, tasks: Sequence[Task]) -> None:
@@ -382,7 +384,7 @@ class Schedule:
         for own in made:
             self.exports.append(tuple(sorted(i for i in own if i in self.readers or i in kept)))
         self.followers = _followers(tasks)
-        self._drops = [self._local_drops(plan, t) for t in range(len(tasks))]
+        self.drops = [self._local_drops(plan, t) for t in range(len(tasks))]
 
     def _local_drops(self, plan: Plan, t: int) -> list[tuple[int, ...]]:
         """Return, for each step of a task, the values that the task does not need after it."""
@@ -423,7 +425,7 @@ class Schedule:
             Who is told of each step.
         """
         local = {i: values[i] for i in self.imports[t] if i in values}
-        for k, drop in zip(self.tasks[t].steps, self._drops[t], strict=True):
+        for k, drop in zip(self.tasks[t].steps, self.drops[t], strict=True):
             if k >= failures.step:
                 break
             start = time.perf_counter()

@@ -14,6 +14,7 @@ from concurrent.futures import CancelledError, TimeoutError
 from typing import Any, final
 
 import numpy as np
+from dask.utils import format_bytes
 from distributed import Client
 from distributed.client import FuturesCancelledError
 from distributed.scheduler import KilledWorker
@@ -24,7 +25,7 @@ from gradloom.observer import OBSERVER
 from gradloom.plan import Plan
 from gradloom.simulate import value_bytes
 from gradloom.source import RawSource, Source
-from gradloom.tasks import Schedule, Task
+from gradloom.tasks import Schedule, Task, view_steps
 from gradloom_dask.dask_graph import Call, Ref, task_graph
 from gradloom_dask.kept import Held, KeptInputs
 from gradloom_dask.observing import TaskStream
@@ -115,6 +116,25 @@ class Shipped:
         where = f", from {lines[0]} on" if lines else ""
         return f"the ops {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}{where}"
 
+    def needs(self, t: int, plan: Plan) -> str:
+        """Return how much memory a task needs, in words."""
+        return f"the values of that task take {format_bytes(self.peak_bytes(t, plan))}"
+
+    def peak_bytes(self, t: int, plan: Plan) -> int:
+        """Return the bytes of the values that a task holds at once, at most."""
+        schedule = Schedule(plan, self.tasks)
+        sizes = {i: plan.graph.specs[i].nbytes for i in plan.graph.inputs} | _value_bytes(plan)
+        views = {plan.steps[k].out for k in view_steps(plan)}
+        held = {i: sizes.get(i, 0) for i in schedule.imports[t]}
+        now = most = int(sum(held.values()))
+        for k, drop in zip(self.tasks[t].steps, schedule.drops[t], strict=True):
+            out = plan.steps[k].out
+            held[out] = 0 if out in views else sizes[out]
+            now += held[out]
+            most = max(most, now)
+            now -= sum([held.pop(i, 0) for i in drop])
+        return most
+
 
 @final
 class Connection:
@@ -204,11 +224,14 @@ class Connection:
                 self._inputs.clear()
                 self._require_scheduler(error)
                 if attempt == tries - 1:
+                    t = max(range(len(shipped.tasks)), key=lambda t: shipped.peak_bytes(t, plan))
                     raise SchedulerError(
-                        f"the cluster lost the data of a run {tries} times",
+                        f"the cluster lost the data of a run {tries} times; its largest task runs "
+                        f"{shipped.describe(t, plan)}",
                         op="scheduler",
+                        expected=f"workers that stay alive; {shipped.needs(t, plan)}",
                         got=str(error),
-                        remedy="see the logs of the workers",
+                        remedy="raise memory_limit, or look for a crash in the logs of the workers",
                     ) from error
         raise SchedulerError(
             "workers did not keep what they were sent", op="scheduler", remedy="see the logs of the workers"
@@ -288,7 +311,8 @@ class Connection:
                     kept.append(held)
                 values[i] = Ref(key)
         if missing:
-            sent = self._wait(client.scatter(missing, hash=False, asynchronous=True))
+            sending = client.scatter(missing, hash=False, timeout=2 * WORKERS_SECONDS, asynchronous=True)
+            sent = self._wait(sending)
             for key, future in sent.items():
                 kept.append(Held(future))
                 self._inputs.add(key.rpartition("-")[2], kept[-1])
@@ -349,12 +373,14 @@ class Connection:
         """Return the error for a task that ended several workers."""
         suffix = str(error.task).rpartition(f"gradloom-{self._prefix}-")[2].split("-")
         what = "a task"
+        expected = "kernels that leave their process alive, within its memory limit"
         if len(suffix) > 1 and suffix[1].isdigit():
             what = f"a task that runs {shipped.describe(int(suffix[1]), plan)}"
+            expected += f"; {shipped.needs(int(suffix[1]), plan)}"
         return SchedulerError(
             f"{what} ended {error.allowed_failures + 1} workers one after the other",
             op="scheduler",
-            expected="kernels that leave their process alive, within its memory limit",
+            expected=expected,
             got=str(error),
             remedy="raise memory_limit, or look for a crash in the logs of the workers",
         )

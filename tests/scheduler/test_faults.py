@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from dask.utils import parse_bytes
 from distributed import Client
 
 import gradloom as gl
@@ -160,6 +162,29 @@ def test_a_task_that_kills_its_worker(pair: Any) -> None:
     client.unregister_worker_plugin("deadly")
     plan = numpy_plan(gl.make_graph(lambda x: np.sum(x))(np.ones(3)))
     assert pair.run(plan, [np.ones(3)])[0] == 3.0
+
+
+def test_memory_for_half_of_what_is_needed() -> None:
+    """An error names ops and bytes, in bounded time; the cluster can be used again."""
+    layers = 100
+
+    def deep(x: Any, w: Any) -> Any:
+        for _ in range(layers):
+            x = np.tanh(x @ w)
+        return np.sum(x)
+
+    x, w = np.ones((100_000, 10)), np.eye(10)
+    assert layers * x.nbytes > 2 * 350 * 2**20  # what the backward pass needs of the forward one
+    start = time.monotonic()
+    with gl.cluster(n_workers=1, memory_limit="400MiB"):
+        with pytest.raises(SchedulerError, match=r"task .*runs the ops .*matmul") as raised:
+            gl.jit(gl.grad(deep, argnums=1))(x, w)
+        needs = re.search(r"values of that task take ([\d.]+ [MG]iB)", str(raised.value))
+        assert needs is not None
+        # What the forward pass leaves, and at most as much again of cotangents.
+        assert layers * x.nbytes <= parse_bytes(needs[1]) < 2.2 * layers * x.nbytes
+        assert time.monotonic() - start < 120
+        assert gl.jit(lambda x: np.sum(x @ x.T))(X) == gl.jit(lambda x: np.sum(x @ x.T), scheduler="serial")(X)
 
 
 def test_the_scheduler_is_killed(expected: Any) -> None:
