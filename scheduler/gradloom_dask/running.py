@@ -123,7 +123,7 @@ class Shipped:
     def peak_bytes(self, t: int, plan: Plan) -> int:
         """Return the bytes of the values that a task holds at once, at most."""
         schedule = Schedule(plan, self.tasks)
-        sizes = {i: plan.graph.specs[i].nbytes for i in plan.graph.inputs} | _value_bytes(plan)
+        sizes = {i: plan.graph.specs[i].nbytes for i in plan.graph.inputs} | value_bytes(plan)
         views = {plan.steps[k].out for k in view_steps(plan)}
         held = {i: sizes.get(i, 0) for i in schedule.imports[t]}
         now = most = int(sum(held.values()))
