@@ -15,7 +15,7 @@ from typing import Any, final
 
 from gradloom.blas import can_limit
 from gradloom.calibration import rates
-from gradloom.cost import PRODUCTS, Cost, node_cost
+from gradloom.cost import DECOMPOSITIONS, PRODUCTS, Cost, node_cost
 from gradloom.graph import ITEM
 from gradloom.observer import Observer, here
 from gradloom.placement import TO_DEVICE
@@ -501,8 +501,10 @@ def _decide(plan: Plan) -> Decision:
     workers = max(cores(), len(plan.devices))
     if plan.backend.name != "numpy" and not plan.devices:  # the rates are of NumPy's kernels
         return _AS_IT_IS
-    if len(plan.graph.nodes) > MAX_STEPS or workers < 2 or not can_limit():
+    if not can_limit():
         return _AS_IT_IS
+    if len(plan.graph.nodes) > MAX_STEPS or workers < 2:
+        return Decision(None, _has_large_products(plan))
     nodes = plan.graph.nodes
     working = [nodes[s.out][0] for s in plan.steps if s.out < len(nodes) and nodes[s.out][0] is not ITEM]
     if len(working) < 2 and not any([op.name in PRODUCTS for op in working]):
@@ -516,3 +518,10 @@ def _decide(plan: Plan) -> Decision:
     if makespan(tasks, workers) > WORTHWHILE * sum([cost.shared_seconds(speed, workers) for cost in costs]):
         return step_by_step
     return Decision(Schedule(plan, tasks), step_by_step.one_thread)
+
+
+def _has_large_products(plan: Plan) -> bool:
+    """Return whether BLAS would share out one of a plan's steps."""
+    nodes = plan.graph.nodes
+    found = [s.out for s in plan.steps if s.out < len(nodes) and nodes[s.out][0].name in {*PRODUCTS, *DECOMPOSITIONS}]
+    return any([node_cost(plan.graph, i).threaded for i in found])

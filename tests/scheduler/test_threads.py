@@ -103,6 +103,17 @@ def test_small_plans_run_serially() -> None:
     assert decide(plan).schedule is None
 
 
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("most", [3, 20_000])
+def test_blas_threads_depend_on_the_graph_alone(monkeypatch: pytest.MonkeyPatch, cores: int, most: int) -> None:
+    """Not on the number of cores, nor on whether the plan is too large to be cut: bits depend on it."""
+    monkeypatch.setattr("gradloom.tasks.cores", lambda: cores)
+    monkeypatch.setattr("gradloom.tasks.MAX_STEPS", most)
+    x = np.ones((200, 200))
+    assert decide(numpy_plan(gl.make_graph(two_branches)(x, x))).one_thread
+    assert not decide(numpy_plan(gl.make_graph(two_branches)(x[:9, :9], x[:9, :9]))).one_thread
+
+
 def test_large_branches_are_cut() -> None:
     plan = numpy_plan(gl.make_graph(two_branches)(np.ones((900, 900)), np.ones((900, 900))))
     assert 2 <= len(tasks_of(plan)) <= 6
