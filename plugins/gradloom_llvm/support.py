@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -15,9 +16,10 @@ from gradloom_llvm.scalars import takes_apart
 
 #: Forms: loops over arrays, and instructions for small values.
 LOOPS, TAPE = 1, 2
-#: Products of matrices are written as loops where two of their three axes are at most `SHORT` and the
-#: third is at least `LONG`: there BLAS spends its time on other things than arithmetic.
-SHORT, LONG = 24, 128
+#: Stacks of at least `STACK` products of matrices are written as loops where two of the three axes are at most
+#: `SHORT` and the third is at least `LONG`: there BLAS spends its time on other things than arithmetic. For
+#: a single product it would cost more to turn the rows in memory.
+STACK, SHORT, LONG = 3, 24, 128
 
 
 @lru_cache(maxsize=8192)
@@ -55,9 +57,15 @@ def _has_loops(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spe
 
 
 def _is_narrow(specs: tuple[Spec, ...], out: Spec) -> bool:
-    """Return whether a product of matrices has one long axis and two short ones."""
+    """Return whether products of matrices in a stack have one long axis and two short ones."""
     first, second, third = sorted([*specs[0].shape[-2:], out.shape[-1]])
-    return first > 1 and second <= SHORT and third >= LONG and specs[0].dtype == specs[1].dtype
+    return (
+        math.prod(out.shape[:-2]) >= STACK
+        and first > 1
+        and second <= SHORT
+        and third >= LONG
+        and specs[0].dtype == specs[1].dtype
+    )
 
 
 def _keeps_elements_apart(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> bool:
