@@ -42,6 +42,13 @@ class AbstractCompiler(ABC):
         compiler's affair, but that form 1 is the general one; 0 means that it does not take the node.
         """
 
+    def kernel(self, op: Op, specs: tuple[Spec, ...], plain: Kernel) -> Kernel:
+        """Return the kernel of a node outside of regions, an op of inputs of some specs.
+
+        It is the backend's own, ``plain``, or one that takes the same arguments and is faster.
+        """
+        return plain
+
     @abstractmethod
     def compile(self, region: Graph) -> Kernel:
         """Return a kernel that takes the region's inputs and returns its output, a tuple if it has several.

@@ -18,6 +18,7 @@ from gradloom.partition import REGION, partition
 from gradloom.placement import MOVES, Device, find_device, is_device, node_places, resource_of, transfer
 from gradloom.settle import settle
 from gradloom.source import RawSource, Source
+from gradloom.spec import Spec
 from gradloom.straightline import Step, StraightLine
 
 #: Plans with more steps than this are interpreted; compiling straight-line Python costs about
@@ -203,18 +204,18 @@ class _Lowering:
                     continue
                 if op is LITERAL:
                     constants[i] = self.backend.from_host(attrs[0].dtype.type(self.graph.literals[attrs[1]]))
-                elif not inputs or inputs[0] not in constants or not self._fold(i, op, inputs, attrs):
-                    self._kernel(i, op, attrs)  # a missing one is found before anything runs
+                elif not inputs or inputs[0] not in constants or not self._fold(i, op, inputs):
+                    self._kernel(i)  # a missing one is found before anything runs
                     order.append(i)
         return order
 
-    def _fold(self, i: int, op: Op, inputs: tuple[int, ...], attrs: tuple[Any, ...]) -> bool:
+    def _fold(self, i: int, op: Op, inputs: tuple[int, ...]) -> bool:
         spec = self.graph.specs[i]
         if not all([j in self.constants for j in inputs]) or type(spec) is tuple:
             return False
         if spec.nbytes > FOLD_LIMIT and (not op.view or op in MOVES):
             return False
-        kernel, keywords = self._kernel(i, op, attrs)
+        kernel, keywords = self._kernel(i)
         try:
             self.constants[i] = kernel(*[self.constants[j] for j in inputs], **keywords)
         except Exception:
@@ -222,9 +223,12 @@ class _Lowering:
         self._owned[i] = 0
         return True
 
-    def _kernel(self, i: int, op: Op, attrs: tuple[Any, ...]) -> tuple[Kernel, dict[str, Any]]:
+    def _kernel(self, i: int) -> tuple[Kernel, dict[str, Any]]:
+        op, inputs, attrs = self.graph.nodes[i]
         place = self.places[i]
-        found = self._kernels.get((op, attrs, place))
+        specs = () if self.compiler is None else tuple([self.graph.specs[j] for j in inputs])
+        key = op, attrs, place, specs
+        found = self._kernels.get(key)
         if found is None:
             device = self.devices.get(place)
             if op is REGION and self.compiler is not None:
@@ -238,7 +242,9 @@ class _Lowering:
                 found = device.bound(kernel), keywords
             else:
                 found = self.backend.kernel(op, attrs)
-            self._kernels[op, attrs, place] = found
+                if self.compiler is not None:
+                    found = node_kernel(self.compiler, op, specs, found[0]), found[1]
+            self._kernels[key] = found
         return found
 
     def _own_outputs(self) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
@@ -258,8 +264,8 @@ class _Lowering:
         last = self._last_uses()
         quiet = False
         for i in self._order:
-            op, inputs, attrs = nodes[i]
-            kernel, keywords = self._kernel(i, op, attrs)
+            op, inputs, _ = nodes[i]
+            kernel, keywords = self._kernel(i)
             drop = tuple([j for j in set(inputs) if last.get(j) == i])
             if op.donates and inputs[0] in drop and self._owned[inputs[0]] and inputs[0] not in inputs[1:]:
                 keywords = {**keywords, "donate": True}
@@ -287,11 +293,7 @@ def region_kernel(compiler: AbstractCompiler, backend: AbstractBackend, region: 
         return compiler.compile(region)
     except Exception as error:
         names = ", ".join(dict.fromkeys([op.name for op, inputs, _ in region.nodes if inputs]))
-        warnings.warn(
-            f"compiler {compiler.name!r} failed on a region of {names}; it runs by kernels of single ops: {error}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        _warn_of_failure(compiler, f"a region of {names}", error)
     run = Plan(region, backend).run
     if len(region.outputs) == 1:
         return lambda *arrays: run(arrays)[0]
@@ -311,6 +313,23 @@ def _devices(graph: Graph, places: Sequence[str | None]) -> dict[str | None, Dev
 def _on_devices(graph: Graph) -> frozenset[int]:
     """Return the nodes that do not run at home."""
     return frozenset([i for i, place in enumerate(node_places(graph) or ()) if is_device(place)])
+
+
+def node_kernel(compiler: AbstractCompiler, op: Op, specs: tuple[Spec, ...], plain: Kernel) -> Kernel:
+    """Return a compiler's kernel of a single node; if that fails, the backend's, with a warning."""
+    try:
+        return compiler.kernel(op, specs, plain)
+    except Exception as error:
+        _warn_of_failure(compiler, op.name, error)
+        return plain
+
+
+def _warn_of_failure(compiler: AbstractCompiler, what: str, error: Exception) -> None:
+    warnings.warn(
+        f"compiler {compiler.name!r} failed on {what}; it runs by kernels of single ops: {error}",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def _owned_nodes(graph: Graph) -> bytearray:

@@ -10,10 +10,13 @@ from gradloom.graph import Graph
 from gradloom.op import Op
 from gradloom.spec import Spec
 
+#: The ops that multiply matrices.
+PRODUCTS = frozenset({"matmul", "annihilating_matmul"})
+
 
 @final
 class LLVMCompiler(AbstractCompiler):
-    """Compiles regions of elementwise ops, reductions and narrow products for NumPy arrays."""
+    """Compiles regions of elementwise ops, reductions and narrow products for NumPy arrays; and other products."""
 
     name = "llvm"
     backend = "numpy"
@@ -29,6 +32,14 @@ class LLVMCompiler(AbstractCompiler):
         from gradloom_llvm.support import forms
 
         return forms(op, specs, attrs, out)
+
+    def kernel(self, op: Op, specs: tuple[Spec, ...], plain: AnyKernel) -> AnyKernel:
+        """Return the kernel of a node outside of regions: native code for products of matrices."""
+        if op.name not in PRODUCTS:
+            return plain
+        from gradloom_llvm.products import product_kernel
+
+        return product_kernel(op.name, specs, plain)
 
     def compile(self, region: Graph) -> AnyKernel:
         """Return the kernel of a region: on the tape where all values are small, else as loops."""

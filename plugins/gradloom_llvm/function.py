@@ -1,21 +1,22 @@
-"""Function: a kernel as it is written: names, loops, and where values lie in memory."""
+"""Function: a kernel as it is written: the numbers it reads, and where values lie in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, final
 
 import numpy as np
 
 from gradloom_llvm.elementwise import TYPES, in_every_lane
 from gradloom_llvm.loops import Loops
+from gradloom_llvm.text import Text
 
 #: A number that depends on sizes: what it is, and of which value or label.
 Parameter = tuple[Any, ...]
 
 
 @final
-class Function:
+class Function(Text):
     """The text of a kernel's function, and the numbers it asks for.
 
     Parameters
@@ -28,6 +29,7 @@ class Function:
     """
 
     def __init__(self, loops: Loops, vector_bytes: int, strided: frozenset[tuple[int, int]]) -> None:
+        super().__init__()
         self.loops = loops
         self.vector_bytes = vector_bytes
         #: Whether loads and stores under a mask cost no more than others: then one loop does all.
@@ -36,60 +38,10 @@ class Function:
         self.requests: set[tuple[str, str, int]] = set()
         self.declares: set[str] = set()
         self.entry: list[str] = []
-        self.lines: list[str] = []
         #: While a row phase is written: the running chunk.
         self.chunk: str | None = None
         self._strided = strided
         self._known: dict[Any, str] = {}
-        self._counter = 0
-
-    # -- text ------------------------------------------------------------------------------
-
-    def fresh(self, word: str) -> str:
-        """Return a new name."""
-        self._counter += 1
-        return f"{word}.{self._counter}"
-
-    def emit(self, text: str) -> str:
-        """Append an instruction and return the name of its value."""
-        name = "%" + self.fresh("s")
-        self.lines.append(f"  {name} = {text}")
-        return name
-
-    def label(self, name: str) -> None:
-        """Begin a basic block."""
-        self.lines.append(f"{name}:")
-
-    def branch(self, target: str) -> None:
-        """End a basic block."""
-        self.lines.append(f"  br label %{target}")
-
-    def open(self, start: str, stop: str, step: str) -> tuple[str, Callable[[], None]]:
-        """Open a loop; return its index and what closes it."""
-        name = self.fresh("loop")
-        self.branch(f"{name}.start")
-        self.label(f"{name}.start")
-        self.branch(name)
-        self.label(name)
-        index, following = f"%{name}.i", f"%{name}.next"
-        self.lines.append(f"  {index} = phi i64 [ {start}, %{name}.start ], [ {following}, %{name}.latch ]")
-        inside = self.emit(f"icmp slt i64 {index}, {stop}")
-        self.lines.append(f"  br i1 {inside}, label %{name}.body, label %{name}.done")
-        self.label(f"{name}.body")
-
-        def close() -> None:
-            self.branch(f"{name}.latch")
-            self.label(f"{name}.latch")
-            self.lines.append(f"  {following} = add i64 {index}, {step}")
-            self.branch(name)
-            self.label(f"{name}.done")
-
-        return index, close
-
-    def minimum(self, a: str, b: str) -> str:
-        """Return the lesser of two numbers."""
-        less = self.emit(f"icmp ult i64 {a}, {b}")
-        return self.emit(f"select i1 {less}, i64 {a}, i64 {b}")
 
     def literal(self, i: int, lanes: int) -> str:
         """Return a literal that the code reads, in every lane."""

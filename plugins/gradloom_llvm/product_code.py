@@ -1,0 +1,218 @@
+"""Products of matrices: native code that multiplies, for the sizes and layouts that programs have.
+
+One call computes ``out = a @ b`` for matrices of float32 or float64. Each element of the result is one chain
+of multiply-adds along the summed axis, in order, so its bits depend on its row and its column alone: however
+a product is cut, and whatever the strides are, they stay the same.
+
+Columns are taken in panels of a few vectors. A panel of ``b`` is packed (copied so that the loads that follow
+are contiguous); rows of ``a`` are taken in tiles whose results stay in registers, and read as they stand. Where
+neighbours along the summed axis lie apart in memory, or rows whole pages apart, so that they compete for one place in
+the cache, ``a`` is packed too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+
+from gradloom_llvm.engine import load
+from gradloom_llvm.entry import builtin, opening, prelude
+from gradloom_llvm.product_tiles import Tiles, Writer, pack_columns, pack_rows, tile
+
+#: Up to so many rows panels are not packed, where the columns of ``b`` are contiguous.
+UNPACKED_ROWS: Final = 64
+#: Multiply-adds from which on other Python threads run meanwhile.
+RELEASE: Final = 1_000_000
+
+
+@cache
+def multiply(dtype: np.dtype[Any], tiles: Tiles) -> Callable[..., bool]:
+    """Return the builtin ``multiply(a, b, out, workspace)`` of a dtype.
+
+    It writes ``a @ b`` into ``out``, whose rows are contiguous, and returns whether the result holds a NaN.
+    ``workspace`` is a one-dimensional array of uint8. TypeError says that an argument does not fit.
+    """
+    library = load(prelude() + source(tiles, dtype.num))
+    return builtin(library, "multiply", doc="Multiply two matrices; return whether the product holds a NaN.")
+
+
+def source(tiles: Tiles, number: int) -> str:
+    """Return the IR of the builtin for a dtype of some number."""
+    parts = [_DECLARATIONS.replace("VECTOR", tiles.vector)]
+    parts[0] = parts[0].replace("NAME", f"v{tiles.lanes}f{8 * tiles.itemsize}").replace("LANES", str(tiles.lanes))
+    parts += [tile(tiles, height, width) for height in tiles.heights for width in (tiles.width, 1)]
+    parts += [pack_rows(tiles), pack_columns(tiles), _product(tiles), _entry(tiles, number)]
+    return "\n".join(parts)
+
+
+_DECLARATIONS = """
+declare VECTOR @llvm.fma.NAME(VECTOR, VECTOR, VECTOR)
+declare VECTOR @llvm.masked.load.NAME.p0(ptr, i32, <LANES x i1>, VECTOR)
+declare void @llvm.masked.store.NAME.p0(VECTOR, ptr, i32, <LANES x i1>)
+@_Py_TrueStruct = external global i8
+@_Py_FalseStruct = external global i8
+@gradloom.misfit = private constant [28 x i8] c"a matrix does not fit here.\\00"
+"""
+
+
+_PRODUCT_ARGUMENTS: Final = (
+    "ptr %a, i64 %ra, i64 %ka, ptr %b, i64 %kb, i64 %cb, ptr %c, i64 %rc, i64 %m, i64 %k, i64 %n, ptr %ws, i1 %packs"
+)
+
+
+def _product(tiles: Tiles) -> str:
+    """Write the function of a whole product; strides are in bytes, ``%ws`` is aligned to 64 of them."""
+    w = Writer(tiles)
+    size = tiles.itemsize
+    full_width = tiles.width * tiles.lanes
+    w.lines += ["  %nan = alloca i8", "  store i8 0, ptr %nan"]
+    few = w.emit(f"icmp sle i64 %m, {UNPACKED_ROWS}")
+    side_by_side = w.emit(f"icmp eq i64 %cb, {size}")
+    direct = w.emit(f"and i1 {few}, {side_by_side}")
+    packed_rows = w.at("%ws", w.emit(f"mul i64 {w.minimum('%k', str(tiles.stretch))}, {full_width * size}"))
+    ends = ["0"]
+    for height in tiles.heights:
+        left = w.emit(f"sub i64 %m, {ends[-1]}")
+        ends.append(w.emit(f"sub i64 %m, {w.emit(f'urem i64 {left}, {height}')}"))
+    k0, close = w.open("0", "%k", str(tiles.stretch))
+    k = w.minimum(w.emit(f"sub i64 %k, {k0}"), str(tiles.stretch))
+    more = w.emit(f"icmp ne i64 {k0}, 0")
+    a, b = w.at("%a", w.emit(f"mul i64 {k0}, %ka")), w.at("%b", w.emit(f"mul i64 {k0}, %kb"))
+    row_bytes = w.emit(f"mul i64 {k}, {size}")
+    w.lines.append("  br i1 %packs, label %pack, label %packed")
+    w.label("pack")
+    for height, start, stop in zip(tiles.heights, ends[:-1], ends[1:], strict=True):
+        i, close_rows = w.open(start, stop, str(height))
+        source, target = w.at(a, w.emit(f"mul i64 {i}, %ra")), w.at(packed_rows, w.emit(f"mul i64 {i}, {row_bytes}"))
+        arguments = f"i64 {k}, ptr {source}, i64 %ra, i64 %ka, ptr {target}, i64 {height}"
+        w.lines.append(f"  call void @pack.rows({arguments})")
+        close_rows()
+    w.branch("packed")
+    w.label("packed")
+    left_rows = w.emit(f"select i1 %packs, ptr {packed_rows}, ptr {a}")
+    left_step = w.emit(f"select i1 %packs, i64 {row_bytes}, i64 %ra")
+    full = w.emit(f"sub i64 %n, {w.emit(f'urem i64 %n, {full_width}')}")
+    for width, first, last in ((tiles.width, "0", full), (1, full, "%n")):
+        columns = width * tiles.lanes
+        j, close_panels = w.open(first, last, str(columns))
+        valid = w.minimum(w.emit(f"sub i64 %n, {j}"), str(tiles.lanes))
+        panel, right, right_step = w.at(b, w.emit(f"mul i64 {j}, %cb")), "%ws", str(columns * size)
+        name = w.fresh("panel")
+        w.lines.append(f"  br i1 {'false' if width == 1 else direct}, label %{name}.use, label %{name}.pack")
+        w.label(f"{name}.pack")
+        vector_bytes = tiles.lanes * size
+        for q in range(width):
+            source, target = w.at(panel, w.emit(f"mul i64 %cb, {q * tiles.lanes}")), w.at("%ws", str(q * vector_bytes))
+            arguments = f"i64 {k}, ptr {source}, i64 %kb, i64 %cb, ptr {target}, i64 {columns * size}, i64 {valid}"
+            w.lines.append(f"  call void @pack.columns({arguments})")
+        w.branch(f"{name}.use")
+        w.label(f"{name}.use")
+        if width > 1:
+            right = w.emit(f"select i1 {direct}, ptr {panel}, ptr %ws")
+            right_step = w.emit(f"select i1 {direct}, i64 %kb, i64 {right_step}")
+        out = w.at("%c", w.emit(f"mul i64 {j}, {size}"))
+        for height, start, stop in zip(tiles.heights, ends[:-1], ends[1:], strict=True):
+            i, close_rows = w.open(start, stop, str(height))
+            left = w.at(left_rows, w.emit(f"mul i64 {i}, {left_step}"))
+            across = w.emit(f"select i1 %packs, i64 {size}, i64 %ra")
+            along = w.emit(f"select i1 %packs, i64 {height * size}, i64 %ka")
+            target = w.at(out, w.emit(f"mul i64 {i}, %rc"))
+            found = w.emit(
+                f"call i1 @tile.{height}.{width}(i64 {k}, ptr {left}, i64 {across}, i64 {along}, "
+                f"ptr {right}, i64 {right_step}, ptr {target}, i64 %rc, i1 {more}, i64 {valid})"
+            )
+            known = w.emit("load i8, ptr %nan")
+            word = w.emit(f"or i8 {known}, {w.emit(f'zext i1 {found} to i8')}")
+            w.lines.append(f"  store i8 {word}, ptr %nan")
+            close_rows()
+        close_panels()
+    close()
+    last_word = w.emit("load i8, ptr %nan")
+    w.lines.append(f"  ret i1 {w.emit(f'trunc i8 {last_word} to i1')}")
+    return w.function(f"i1 @product({_PRODUCT_ARGUMENTS})")
+
+
+def _entry(tiles: Tiles, number: int) -> str:
+    """Write the builtin, which checks its arguments."""
+    words = {"NUMBER": number, "BYTE": np.dtype(np.uint8).num, "SIZE": tiles.itemsize, "STRETCH": tiles.stretch}
+    words |= {"PANEL": tiles.width * tiles.lanes, "RELEASE": RELEASE}
+    text = _ENTRY.replace("ARGUMENTS", _PRODUCT_ARGUMENTS)
+    for word, value in words.items():
+        text = text.replace(word, str(value))
+    return opening("multiply", 4) + text
+
+
+#: 256 asks for aligned arrays, 1024 for writeable ones, 1 for contiguous ones.
+_ENTRY = """
+  %fits.a = call i1 @is_array(ptr %arg0, i32 NUMBER, i32 2, i32 256)
+  %fits.b = call i1 @is_array(ptr %arg1, i32 NUMBER, i32 2, i32 256)
+  %fits.c = call i1 @is_array(ptr %arg2, i32 NUMBER, i32 2, i32 1280)
+  %fits.ws = call i1 @is_array(ptr %arg3, i32 BYTE, i32 1, i32 1281)
+  %fits.ab = and i1 %fits.a, %fits.b
+  %fits.cws = and i1 %fits.c, %fits.ws
+  %arrays = and i1 %fits.ab, %fits.cws
+  br i1 %arrays, label %sizes, label %misfit
+sizes:
+  %m = call i64 @array_size(ptr %arg0, i64 0)
+  %k = call i64 @array_size(ptr %arg0, i64 1)
+  %n = call i64 @array_size(ptr %arg1, i64 1)
+  %its.k = call i64 @array_size(ptr %arg1, i64 0)
+  %its.m = call i64 @array_size(ptr %arg2, i64 0)
+  %its.n = call i64 @array_size(ptr %arg2, i64 1)
+  %ra = call i64 @array_stride(ptr %arg0, i64 0)
+  %ka = call i64 @array_stride(ptr %arg0, i64 1)
+  %kb = call i64 @array_stride(ptr %arg1, i64 0)
+  %cb = call i64 @array_stride(ptr %arg1, i64 1)
+  %rc = call i64 @array_stride(ptr %arg2, i64 0)
+  %cc = call i64 @array_stride(ptr %arg2, i64 1)
+  %room = call i64 @array_size(ptr %arg3, i64 0)
+  %same.k = icmp eq i64 %k, %its.k
+  %same.m = icmp eq i64 %m, %its.m
+  %same.n = icmp eq i64 %n, %its.n
+  %rows.whole = icmp eq i64 %cc, SIZE
+  %mk = mul i64 %m, %k
+  %work = mul i64 %mk, %n
+  %any = icmp sgt i64 %work, 0
+  %long = icmp ugt i64 %k, STRETCH
+  %stretch = select i1 %long, i64 STRETCH, i64 %k
+  %length = mul i64 %stretch, SIZE
+  %columns = add i64 %m, PANEL
+  %bytes = mul i64 %length, %columns
+  %needed = add i64 %bytes, 64
+  %roomy = icmp uge i64 %room, %needed
+  %apart = icmp ne i64 %ka, SIZE
+  %rest = and i64 %ra, 4095
+  %pages = icmp eq i64 %rest, 0
+  %wide = icmp sgt i64 %n, PANEL
+  %compete = and i1 %pages, %wide
+  %packs = or i1 %apart, %compete
+  %same.km = and i1 %same.k, %same.m
+  %same.nw = and i1 %same.n, %rows.whole
+  %some = and i1 %any, %roomy
+  %same = and i1 %same.km, %same.nw
+  %fits = and i1 %same, %some
+  br i1 %fits, label %run, label %misfit
+run:
+  %a = call ptr @array_data(ptr %arg0)
+  %b = call ptr @array_data(ptr %arg1)
+  %c = call ptr @array_data(ptr %arg2)
+  %space = call ptr @array_data(ptr %arg3)
+  %space.word = ptrtoint ptr %space to i64
+  %space.up = add i64 %space.word, 63
+  %space.aligned = and i64 %space.up, -64
+  %ws = inttoptr i64 %space.aligned to ptr
+  %large = icmp uge i64 %work, RELEASE
+  %state = call ptr @release_gil(i1 %large)
+  %nan = call i1 @product(ARGUMENTS)
+  call void @take_gil(ptr %state)
+  %answer = select i1 %nan, ptr @_Py_TrueStruct, ptr @_Py_FalseStruct
+  call void @Py_IncRef(ptr %answer)
+  ret ptr %answer
+misfit:
+  %null = call ptr @raise_type_error(ptr @gradloom.misfit)
+  ret ptr %null
+}
+"""

@@ -1,0 +1,99 @@
+"""Products: kernels that multiply matrices by native code, where that is faster than BLAS.
+
+An element of the result has the same bits however the product is cut, so pieces are cut by the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+
+from gradloom.backend import Kernel
+from gradloom.memory import LEAST, empty
+from gradloom.sharing import allowed, share
+from gradloom.spec import Spec
+from gradloom_llvm.product_code import multiply
+from gradloom_llvm.product_tiles import Tiles, tiles
+
+#: Multiply-adds of float64 from which on several threads share a product: a few times what it takes to wake one.
+SHARED: Final = 4_000_000
+#: Bytes of the left matrix up to which this is faster than BLAS, which cuts it to fit the cache.
+LARGEST: Final = 2**24
+_BYTE: Final = np.dtype(np.uint8)
+
+
+def product_kernel(name: str, specs: tuple[Spec, ...], plain: Kernel) -> Kernel:
+    """Return the kernel of an op that multiplies matrices.
+
+    Parameters
+    ----------
+    name : str
+        Of the op.
+    specs : tuple of Spec
+        Of the operands.
+    plain : callable
+        The backend's kernel: for operands of other kinds, and where exact zeros must annihilate a NaN.
+    """
+    product = _product(*specs)
+    if product is None:
+        return plain
+    annihilates = name == "annihilating_matmul"
+
+    def kernel(a: Any, b: Any, **attrs: Any) -> Any:
+        try:
+            out, undefined = product(a, b)
+        except TypeError:  # unaligned, of the other byte order, or no arrays
+            return plain(a, b, **attrs)
+        return plain(a, b, **attrs) if annihilates and undefined else out
+
+    kernel.__name__ = name
+    return kernel
+
+
+@lru_cache(maxsize=1024)
+def _product(a: Spec, b: Spec) -> Callable[[Any, Any], tuple[Any, bool]] | None:
+    """Return what makes the product of two matrices, and tells whether it holds a NaN; None to leave it to BLAS."""
+    if a.ndim != 2 or b.ndim != 2 or a.dtype != b.dtype or not a.size or not b.size or a.nbytes > LARGEST:
+        return None
+    tiling = tiles(a.dtype)
+    if tiling is None:
+        return None
+    native, shape, dtype = multiply(a.dtype, tiling), (a.shape[0], b.shape[1]), a.dtype
+    room = (tiling.workspace(*a.shape),)
+
+    def whole(left: Any, right: Any) -> tuple[Any, bool]:
+        out = np.empty(shape, dtype)
+        return out, native(left, right, out, np.empty(room, _BYTE))
+
+    def large(left: Any, right: Any) -> tuple[Any, bool]:
+        out = empty(shape, dtype)
+        if not shares or allowed() < 2:
+            return out, native(left, right, out, empty(room, _BYTE))
+        return out, _in_pieces(native, tiling, left, right, out)
+
+    shares = a.size * shape[1] * dtype.itemsize >= 8 * SHARED
+    return large if max(room[0], shape[0] * shape[1] * dtype.itemsize) >= LEAST else whole
+
+
+def _in_pieces(native: Callable[..., bool], tiling: Tiles, a: Any, b: Any, out: Any) -> bool:
+    """Multiply in pieces that several threads take; return whether the product holds a NaN.
+
+    Pieces are rows where rows are packed, so that none is packed twice; columns otherwise.
+    """
+    by_rows = a.strides[1] != a.itemsize or b.shape[1] < 2 * tiling.width * tiling.lanes
+    unit, length = (tiling.heights[0], a.shape[0]) if by_rows else (tiling.width * tiling.lanes, b.shape[1])
+    units = -(-length // unit)
+    count = min(units, (2 if by_rows else 4) * allowed())
+    undefined = []
+
+    def work(p: int) -> None:
+        part = slice(units * p // count * unit, units * (p + 1) // count * unit)
+        left, right, piece = (a[part], b, out[part]) if by_rows else (a, b[:, part], out[:, part])
+        if native(left, right, piece, empty((tiling.workspace(*left.shape),), _BYTE)):
+            undefined.append(p)
+
+    share(count, work)
+    return bool(undefined)

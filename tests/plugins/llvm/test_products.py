@@ -1,0 +1,200 @@
+"""Native products of matrices: against exact sums, NumPy's special values, and themselves cut in pieces."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradloom as gl
+from gradloom.compiler import compilers
+from gradloom.op import ops
+from gradloom.spec import Spec
+from gradloom.testing.compilers import threads_of_kernels
+from gradloom.testing.sample import rng
+from gradloom_llvm import products
+from gradloom_llvm.engine import Host, assembly, host_vector_bytes
+from gradloom_llvm.entry import prelude
+from gradloom_llvm.product_code import multiply, source
+from gradloom_llvm.product_tiles import Tiles, tiles
+from gradloom_llvm.products import product_kernel
+
+#: Rows, summed, columns: tiles and panels, what they leave over, and more than one stretch.
+SIZES = [(1, 1, 1), (3, 5, 7), (13, 40, 70), (6, 64, 64), (70, 33, 130), (25, 1030, 33), (7, 2100, 15)]
+LAYOUTS = ["C", "F", "strided", "reversed"]
+
+
+def laid_out(x: Any, layout: str) -> Any:
+    """Return the same values in another layout."""
+    if layout == "F":
+        return np.asfortranarray(x)
+    if layout == "reversed":
+        return x[::-1, ::-1].copy()[::-1, ::-1]
+    if layout == "strided":
+        wide = np.zeros((2 * x.shape[0], 3 * x.shape[1]), x.dtype)
+        wide[::2, ::3] = x
+        return wide[::2, ::3]
+    return x
+
+
+def tilings(dtype: np.dtype[Any]) -> list[Tiles]:
+    """Return that of this machine and those of narrower registers, as far as it has them."""
+    own = tiles(dtype)
+    assert own is not None
+    narrower = [
+        Tiles(own.kind, own.itemsize, size // own.itemsize, *shape)
+        for size, *shape in ((16, 4, (6, 2, 1)), (32, 3, (4, 2, 1)))
+        if size <= host_vector_bytes()
+    ]
+    return list(dict.fromkeys([own, *narrower]))
+
+
+def never(*args: Any, **attrs: Any) -> Any:
+    raise AssertionError("this is left to BLAS")
+
+
+def kernel(a: Any, b: Any, name: str = "matmul", plain: Any = never) -> Any:
+    return product_kernel(name, (Spec(a.shape, a.dtype), Spec(b.shape, b.dtype)), plain)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_product(dtype: str, sizes: tuple[int, int, int]) -> None:
+    """Every layout and every width of registers gives the same bits, within the bound of a sum of k terms."""
+    m, k, n = sizes
+    a, b = rng(1).normal(size=(m, k)).astype(dtype), rng(2).normal(size=(k, n)).astype(dtype)
+    exact = a.astype(np.longdouble) @ b.astype(np.longdouble)
+    bound = (k + 1) * np.finfo(dtype).eps * (np.abs(a).astype(float) @ np.abs(b).astype(float))
+    found = []
+    for tiling, left, right in itertools.product(tilings(np.dtype(dtype)), LAYOUTS, LAYOUTS):
+        wide = np.full((m, n + 3), 7, dtype)
+        workspace = np.empty(tiling.workspace(m, k), np.uint8)
+        native = multiply(np.dtype(dtype), tiling)
+        assert native(laid_out(a, left), laid_out(b, right), wide[:, :n], workspace) is False
+        assert np.all(wide[:, n:] == 7)
+        found.append(wide[:, :n])
+    assert np.all(np.abs(found[0] - exact) <= bound)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layouts", [("C", "C"), ("F", "C"), ("C", "F")])
+def test_any_number_of_threads_gives_the_same_bits(
+    dtype: str, layouts: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradloom.sharing.cores", lambda: 4)
+    a, b = rng(1).normal(size=(250, 400)).astype(dtype), rng(2).normal(size=(400, 300)).astype(dtype)
+    a, b = laid_out(a, layouts[0]), laid_out(b, layouts[1])
+    assert a.size * 300 * a.itemsize >= 8 * products.SHARED
+    results = []
+    for threads in (1, 2, 4):
+        with threads_of_kernels(threads):
+            results.append(kernel(a, b)(a, b))
+    np.testing.assert_allclose(results[0], a @ b, rtol=0, atol=1e-3 if dtype == "float32" else 1e-11)
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.0])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_special_values_are_those_of_numpy(dtype: str, value: float) -> None:
+    """Also in what tiles and panels leave over, and where several threads take pieces."""
+    for m, k, n in [(3, 4, 5), (13, 9, 70), (400, 300, 330)]:
+        a, b = rng(3).normal(size=(m, k)).astype(dtype), rng(4).normal(size=(k, n)).astype(dtype)
+        a[[0, -1], [1, -1]] = value
+        b[[0, -1], [-2, -1]] = [0, value]
+        with np.errstate(all="ignore"):
+            got, want = kernel(a, b)(a, b), a @ b
+        for kind in (np.isnan, np.isposinf, np.isneginf, np.signbit):
+            known = np.ones(want.shape, bool) if kind is not np.signbit else ~np.isnan(want)
+            np.testing.assert_array_equal(kind(got)[known], kind(want)[known])
+    zeros = np.full((2, 1), -0.0, dtype), np.ones((1, 3), dtype)
+    np.testing.assert_array_equal(np.signbit(kernel(*zeros)(*zeros)), np.signbit(zeros[0] @ zeros[1]))
+
+
+@pytest.mark.parametrize("sizes", [(5, 8, 20), (400, 300, 330)])
+def test_a_zero_annihilates(sizes: tuple[int, int, int]) -> None:
+    """A NaN in the result sends the product to the careful kernel; without one it is not asked."""
+    m, k, n = sizes
+    a, b = rng(5).normal(size=(m, k)), rng(6).normal(size=(k, n))
+    np.testing.assert_allclose(kernel(a, b, "annihilating_matmul")(a, b, zeros=0), a @ b, atol=1e-11)
+    a[-1] = 0.0
+    b[0, -1] = np.inf
+    plan = gl.jit(lambda x, y: ops["annihilating_matmul"](x, y, zeros=0))
+    with np.errstate(all="ignore"):
+        found = plan(a, b)
+    assert np.all(found[-1] == 0.0)
+    assert np.all(np.isinf(found[:-1, -1]))
+
+
+def test_what_does_not_fit_is_left_to_blas() -> None:
+    a, b = np.ones((4, 6)), np.ones((6, 8))
+    unaligned = np.zeros(4 * 6 * 8 + 1, np.uint8)[1:].view(float).reshape(4, 6)
+    for left, right in [(unaligned, b), (a.astype(">f8"), b), (a[:2], b), (a, b.astype("f4")), (a, 2.0)]:
+        got = kernel(a, b, plain=lambda x, y: "plain")(left, right)
+        assert isinstance(got, str)
+    for left, right in [((4, 0), (0, 3)), ((4,), (4, 3)), ((2, 3, 4), (4, 3)), ((3000, 3000), (3000, 2))]:
+        specs = Spec(left, float), Spec(right, float)
+        assert product_kernel("matmul", specs, never) is never
+    integers = Spec((4, 4), int), Spec((4, 4), int)
+    assert product_kernel("matmul", integers, never) is never
+
+
+def test_builtin_refuses_what_it_would_overrun() -> None:
+    dtype = np.dtype(float)
+    tiling = tiles(dtype)
+    assert tiling is not None
+    native = multiply(dtype, tiling)
+    a, b, out = np.ones((9, 5)), np.ones((5, 4)), np.zeros((9, 4))
+    workspace = np.empty(tiling.workspace(9, 5), np.uint8)
+    assert native(a, b, out, workspace) is False
+    read_only = np.zeros((9, 4))
+    read_only.flags.writeable = False
+    for wrong in [
+        (a, b, out, workspace[:-1]),
+        (a, b, out[:8], workspace),
+        (a, b[:4], out, workspace),
+        (a, b, np.zeros((9, 5)), workspace),
+        (a, b, np.zeros((9, 8))[:, ::2], workspace),
+        (a, b, read_only, workspace),
+        (a, b, out),
+    ]:
+        with pytest.raises(TypeError):
+            native(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("target", "size", "instruction"),
+    [(Host("aarch64-linux-gnu", "generic"), 16, "fmla"), (Host("x86_64-linux-gnu", "haswell"), 32, "vfmadd231p")],
+)
+def test_other_machines(target: Host, size: int, instruction: str) -> None:
+    for kind, itemsize in (("float", 4), ("double", 8)):
+        width, heights = (4, (6, 2, 1)) if size == 16 else (3, (4, 2, 1))
+        text = prelude() + source(Tiles(kind, itemsize, size // itemsize, width, heights), 0)
+        assert instruction in assembly(text, target)
+
+
+def test_a_product_that_does_not_compile_runs_by_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> Any:
+        raise RuntimeError("no code today")
+
+    monkeypatch.setattr(products, "multiply", fail)
+    products._product.cache_clear()
+    a, b = np.ones((37, 5)), np.ones((5, 41))
+    with pytest.warns(RuntimeWarning, match="compiler 'llvm' failed on matmul.*no code today"):
+        np.testing.assert_array_equal(gl.jit(np.matmul)(a, b), np.full((37, 41), 5.0))
+    products._product.cache_clear()
+
+
+def test_plans_multiply_natively() -> None:
+    """Under `jit` no product of two matrices goes to BLAS."""
+    llvm = compilers.get("llvm")
+    a, b = np.ones((8, 4)), np.ones((4, 6))
+    specs = Spec(a.shape, float), Spec(b.shape, float)
+    found = llvm.kernel(ops["matmul"], specs, never)
+    assert found is not never
+    np.testing.assert_array_equal(found(a, b), a @ b)
+    assert llvm.kernel(ops["add"], specs, never) is never
