@@ -24,6 +24,8 @@ from gradloom_llvm.product_tiles import Tiles, Writer, pack_columns, pack_rows, 
 
 #: Up to so many rows panels are not packed, where the columns of ``b`` are contiguous.
 UNPACKED_ROWS: Final = 64
+#: Panels from which on packing rows pays.
+WIDE_PANELS: Final = 4
 #: Multiply-adds from which on other Python threads run meanwhile.
 RELEASE: Final = 1_000_000
 
@@ -138,7 +140,8 @@ def _product(tiles: Tiles) -> str:
 def _entry(tiles: Tiles, number: int) -> str:
     """Write the builtin, which checks its arguments."""
     words = {"NUMBER": number, "BYTE": np.dtype(np.uint8).num, "SIZE": tiles.itemsize, "STRETCH": tiles.stretch}
-    words |= {"PANEL": tiles.width * tiles.lanes, "RELEASE": RELEASE}
+    panel = tiles.width * tiles.lanes
+    words |= {"PANEL": panel, "WIDE": WIDE_PANELS * panel, "RELEASE": RELEASE}
     text = _ENTRY.replace("ARGUMENTS", _PRODUCT_ARGUMENTS)
     for word, value in words.items():
         text = text.replace(word, str(value))
@@ -186,9 +189,9 @@ sizes:
   %apart = icmp ne i64 %ka, SIZE
   %rest = and i64 %ra, 4095
   %pages = icmp eq i64 %rest, 0
-  %wide = icmp sgt i64 %n, PANEL
-  %compete = and i1 %pages, %wide
-  %packs = or i1 %apart, %compete
+  %wide = icmp sge i64 %n, WIDE
+  %far = or i1 %apart, %pages
+  %packs = and i1 %far, %wide
   %same.km = and i1 %same.k, %same.m
   %same.nw = and i1 %same.n, %rows.whole
   %some = and i1 %any, %roomy

@@ -74,6 +74,23 @@ def test_gradient_of_a_recurrent_network(dtype: Any) -> None:
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
+def test_a_sum_that_has_one_step_more() -> None:
+    """From a state of zeros the weights of the state have one term less: what both put together is there once."""
+    *weights, xs, h = rnn_arguments(12, 5, 7, 6)
+
+    def from_zeros(wx: Any, wh: Any, b: Any, xs: Any) -> Any:
+        return rnn(wx, wh, b, xs, np.zeros_like(xs[0] @ wx))
+
+    graph = gl.make_graph(gl.value_and_grad(from_zeros, (0, 1, 2)))(*weights, xs)
+    simpler = simplify(graph, check=True)
+    assert count(simpler)["concatenate"] == 2
+    assert products(simpler) == 1 + 12 + 11 + 4
+    for one, other in zip(
+        Program(simpler).run([*weights, xs]), rnn_gradients(*weights, xs, np.zeros_like(h)), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
+
+
 def test_gradient_to_the_data_too() -> None:
     """Cotangents times one matrix, none of which depends on another, are one product."""
     args = rnn_arguments(6, 2, 40, 40)

@@ -45,7 +45,7 @@ class MergedSum:
         self.rows: list[list[RowsTerm]] = []
 
     def collect(self, uses: list[int]) -> None:
-        """Group the terms that fit together and are used nowhere else."""
+        """Collect the groups of terms that fit together and are used nowhere else."""
         graph = self.graph
         specs = graph.specs
         matrices = product_ops()
@@ -65,8 +65,30 @@ class MergedSum:
                 matrix = specs[inputs[0]]
                 if matrix.ndim == 2 and matrix.dtype == specs[leaf].dtype:
                     rows.append(RowsTerm(leaf, inputs[0]))
-        self.products = [(key, block) for key, terms in products.items() for block in self._blocks(terms, "right")]
-        self.rows = self._blocks(rows, "rows")
+        self.products = list(products.items())
+        self.rows = [rows]
+
+    def runs(self) -> list[tuple[int, ...]]:
+        """Return what each group would put together."""
+        joined = [[t.right for t in terms] for _, terms in self.products]
+        return [
+            tuple(nodes) for nodes in (*joined, *[[t.rows for t in terms] for terms in self.rows]) if len(nodes) > 1
+        ]
+
+    def cut(self, runs: list[tuple[int, ...]]) -> None:
+        """Cut the groups into blocks; first where ``runs`` of other sums begin and end.
+
+        A sum that has one step more than another puts together what the other does, and adds that step apart.
+        """
+        self.products = [
+            (key, block)
+            for key, terms in self.products
+            for part in _parts(terms, "right", runs)
+            for block in self._blocks(part, "right")
+        ]
+        self.rows = [
+            block for terms in self.rows for part in _parts(terms, "rows", runs) for block in self._blocks(part, "rows")
+        ]
 
     def _blocks(self, terms: list[Any], name: str) -> list[list[Any]]:
         """Cut terms into blocks of at most `JOINED_BYTES`, the same for equal values."""
@@ -156,12 +178,27 @@ def merged_sums(graph: Graph) -> list[MergedSum]:
         merged = MergedSum(graph, root, leaves, inner)
         merged.collect(uses)
         found.append(merged)
+    runs = sorted({run for merged in found for run in merged.runs()}, key=len, reverse=True)
+    for merged in found:
+        merged.cut(runs)
     shared: set[tuple[int, ...]] = set()
     for merged in found:
         merged.keep_paying(shared)
     for merged in found:
         merged.keep_paying_rows(shared)
     return [merged for merged in found if merged]
+
+
+def _parts(terms: list[Any], name: str, runs: list[tuple[int, ...]]) -> list[list[Any]]:
+    """Cut terms before and after the longest run within them, if it has most of them."""
+    nodes = tuple([getattr(term, name) for term in terms])
+    for run in runs:
+        if run[0] in nodes and len(nodes) < 2 * len(run) < 2 * len(nodes):
+            start = nodes.index(run[0])
+            stop = start + len(run)
+            if nodes[start:stop] == run:
+                return [terms[:start], terms[start:stop], terms[stop:]]
+    return [terms]
 
 
 def _sums(graph: Graph, uses: list[int]) -> Iterator[tuple[int, list[int], list[int]]]:
