@@ -8,7 +8,7 @@ from typing import Any
 
 import array_api_strict as xp
 
-from gradloom_strict.arrays import annihilating_multiply, arange, device, full, kind
+from gradloom_strict.arrays import arange, device, full, kind
 
 
 def eye(n: int, m: int | None = None) -> Any:
@@ -20,10 +20,16 @@ def annihilating_matmul(a: Any, b: Any, *, zeros: int) -> Any:
     rows = xp.expand_dims(a, axis=0) if a.ndim == 1 else a
     columns = xp.expand_dims(b, axis=-1) if b.ndim == 1 else b
     left, right = xp.expand_dims(rows, axis=-1), xp.expand_dims(columns, axis=-3)
-    product = annihilating_multiply(left, right) if zeros == 0 else annihilating_multiply(right, left)
+    product = _terms(left, right) if zeros == 0 else _terms(right, left)
     result = xp.sum(product, axis=-2)
     result = xp.squeeze(result, axis=-1) if b.ndim == 1 else result
     return xp.squeeze(result, axis=-2 if b.ndim > 1 else -1) if a.ndim == 1 else result
+
+
+def _terms(zeros: Any, other: Any) -> Any:
+    """Multiply; exact zeros of the first make zero, whatever the other is."""
+    product = zeros * other
+    return xp.where(zeros == 0, full((), 0, product.dtype), product)
 
 
 def einsum(*operands: Any, subscripts: str, annihilates: int | None) -> Any:
@@ -35,7 +41,7 @@ def einsum(*operands: Any, subscripts: str, annihilates: int | None) -> Any:
         product = reduce(mul, factors)
     else:
         others = [f for k, f in enumerate(factors) if k != annihilates]
-        product = annihilating_multiply(factors[annihilates], reduce(mul, others)) if others else factors[0]
+        product = _terms(factors[annihilates], reduce(mul, others)) if others else factors[0]
     # The one-hot axes of repeated letters made the letters' own axes, so what is left is a sum.
     summed = tuple([k for k, letter in enumerate(letters) if letter not in output])
     dtype = product.dtype
