@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any, final
 
 from gradloom.backend import Kernel as AnyKernel
+from gradloom.backend import backends
 from gradloom.compiler import AbstractCompiler
 from gradloom.graph import Graph
 from gradloom.op import Op
+from gradloom.plan import Plan
 from gradloom.spec import Spec
 
 #: The ops that multiply matrices.
@@ -16,10 +18,19 @@ PRODUCTS = frozenset({"matmul", "annihilating_matmul"})
 
 @final
 class LLVMCompiler(AbstractCompiler):
-    """Compiles regions of elementwise ops, reductions and narrow products for NumPy arrays; and other products."""
+    """Compiles regions of elementwise ops, reductions and narrow products for NumPy arrays; and other products.
+
+    Parameters
+    ----------
+    stacks : bool, default True
+        Whether regions may hold stacks of products of matrices.
+    """
 
     name = "llvm"
     backend = "numpy"
+
+    def __init__(self, stacks: bool = True) -> None:
+        self._stacks = stacks
 
     def unavailable(self) -> str | None:
         """Return why the compiler cannot run here, or None if it can."""
@@ -29,9 +40,10 @@ class LLVMCompiler(AbstractCompiler):
 
     def forms(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> int:
         """Return the forms in which a node can be compiled."""
-        from gradloom_llvm.support import forms
+        from gradloom_llvm.support import LOOPS, forms, is_stack
 
-        return forms(op, specs, attrs, out)
+        found = forms(op, specs, attrs, out)
+        return found if self._stacks or not is_stack(op, out) else found & ~LOOPS
 
     def kernel(self, op: Op, specs: tuple[Spec, ...], plain: AnyKernel) -> AnyKernel:
         """Return the kernel of a node outside of regions: native code for products of matrices."""
@@ -44,11 +56,30 @@ class LLVMCompiler(AbstractCompiler):
     def compile(self, region: Graph) -> AnyKernel:
         """Return the kernel of a region: on the tape where all values are small, else as loops."""
         from gradloom_llvm.kernel import Kernel
-        from gradloom_llvm.support import TAPE
+        from gradloom_llvm.support import TAPE, is_stack
         from gradloom_llvm.tape_kernel import tape_kernel
 
         specs = region.specs
-        for i, (op, inputs, attrs) in enumerate(region.nodes):
-            if inputs and not self.forms(op, tuple([specs[j] for j in inputs]), attrs, specs[i]) & TAPE:
-                return Kernel(region).function()
-        return tape_kernel(region)
+        nodes = list(enumerate(region.nodes))
+        if all(
+            [
+                self.forms(op, tuple([specs[j] for j in args]), attrs, specs[i]) & TAPE
+                for i, (op, args, attrs) in nodes
+                if args
+            ]
+        ):
+            return tape_kernel(region)
+        if any([is_stack(op, specs[i]) for i, (op, _, _) in nodes]):
+            from gradloom_llvm.loops import Loops
+
+            if not Loops(region, merge=True).tiles_pay():
+                return _apart(region)
+        return Kernel(region).function()
+
+
+def _apart(region: Graph) -> AnyKernel:
+    """Return a region's kernel in which the products are those of BLAS."""
+    run = Plan(region, backends.get("numpy"), LLVMCompiler(stacks=False)).run
+    if len(region.outputs) == 1:
+        return lambda *arrays: run(arrays)[0]
+    return lambda *arrays: tuple(run(arrays))

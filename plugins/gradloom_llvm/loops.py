@@ -29,6 +29,10 @@ REDUCTIONS = frozenset("sum prod max min any all".split())
 PRODUCTS = frozenset("matmul annihilating_matmul".split())
 
 
+#: What reading and writing an element across the rows costs, in multiplications that a tile saves.
+READ, WRITTEN = 25, 120
+
+
 class Statement(NamedTuple):
     """One value to compute for every point of a loop, or to reduce over it."""
 
@@ -304,6 +308,16 @@ class Loops:
         for i, value in self.values.items():
             if i not in self.region.inputs and i not in self.outputs:
                 self.values[i] = Value(value.dtype, tuple(sorted(value.labels, key=lambda label: label == row)))
+
+    def tiles_pay(self) -> bool:
+        """Return whether products gain more than it costs to read and write arrays across their rows."""
+        products = [s for s in self.statements if s.op is not None and s.op.name in PRODUCTS and len(s.loop) > 2]
+        read, written = [
+            sum([self.points(self.values[i].labels) for i in ends if self.row in self.values[i].labels[:-1]])
+            for ends in (self.region.inputs, self.outputs)
+        ]
+        gain = sum([self.points(s.loop) for s in products])
+        return all([s.id in self.tiles for s in products]) and gain >= READ * read + WRITTEN * written
 
     # -- phases and nests ----------------------------------------------------------------
 

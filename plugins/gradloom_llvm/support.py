@@ -56,6 +56,11 @@ def _has_loops(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spe
     return False
 
 
+def is_stack(op: Op, out: Spec) -> bool:
+    """Return whether an op multiplies a stack of matrices."""
+    return op.name in PRODUCTS and out.ndim > 2
+
+
 def _is_narrow(specs: tuple[Spec, ...], out: Spec) -> bool:
     """Return whether products of matrices in a stack have one long axis and two short ones."""
     first, second, third = sorted([*specs[0].shape[-2:], out.shape[-1]])

@@ -175,6 +175,18 @@ def test_gradients_of_a_mixture(chunks: str) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
 
 
+def test_arrays_that_would_be_turned_in_memory_are_left_to_blas() -> None:
+    """Where a product reads given arrays once, and where it returns one, it has the bits of NumPy's."""
+    x, y, w = [rng(k).normal(size=shape) for k, shape in enumerate([(K, N, D), (K, N, E), (K, D, E)])]
+    for f, args in [(lambda x, w: -(x @ w), (x, w)), (lambda x, y: (2 * (x.mT @ y), np.abs(x)), (x, y))]:
+        graph = gl.make_graph(f)(*args)
+        (*_, last) = LLVM.compile(graph)(*args) if len(graph.outputs) > 1 else (LLVM.compile(graph)(*args),)
+        wanted = f(*args)
+        np.testing.assert_array_equal(last, wanted[-1] if isinstance(wanted, tuple) else wanted)
+        (first, *_) = Plan(graph, NUMPY, LLVM).run(args)
+        np.testing.assert_array_equal(first, wanted[0] if isinstance(wanted, tuple) else wanted)
+
+
 def test_what_blas_does_better_stays_outside() -> None:
     """Long sums, wide results, few rows, and single products."""
     sizes = [(9, 200, 64, 64), (9, 64, 8, 8), (9, 300, 300, 4), (9, 8, 200, 64), (1, 200, 8, 8), (9, 200, 8, 9)]
