@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import gradloom as gl
-from benchmarks.libraries import LIBRARIES, AbstractLibrary, Call, argnums
+from benchmarks.libraries import LIBRARIES, AbstractLibrary, Call, Torch, argnums
 from gradloom.blas import one_thread_each
 from gradloom.sharing import kernel_threads
 
@@ -56,6 +56,8 @@ class Program(NamedTuple):
             library = LIBRARIES[name]
             if library.installed():
                 found[name] = library.call(self.loss(library), self.params(), [], jit=True)
+                if isinstance(library, Torch):
+                    library.choose_threads(found[name])
         return found
 
 
