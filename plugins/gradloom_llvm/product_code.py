@@ -51,6 +51,7 @@ def source(tiles: Tiles, number: int) -> str:
 
 
 _DECLARATIONS = """
+declare i64 @llvm.smax.i64(i64, i64)
 declare VECTOR @llvm.fma.NAME(VECTOR, VECTOR, VECTOR)
 declare VECTOR @llvm.masked.load.NAME.p0(ptr, i32, <LANES x i1>, VECTOR)
 declare void @llvm.masked.store.NAME.p0(VECTOR, ptr, i32, <LANES x i1>)
@@ -100,16 +101,18 @@ def _product(tiles: Tiles) -> str:
     for width, first, last in ((tiles.width, "0", full), (1, full, "%n")):
         columns = width * tiles.lanes
         j, close_panels = w.open(first, last, str(columns))
-        valid = w.minimum(w.emit(f"sub i64 %n, {j}"), str(tiles.lanes))
+        valid = w.minimum(w.emit(f"sub i64 %n, {j}"), str(columns))
         panel, right, right_step = w.at(b, w.emit(f"mul i64 {j}, %cb")), "%ws", str(columns * size)
         name = w.fresh("panel")
         w.lines.append(f"  br i1 {'false' if width == 1 else direct}, label %{name}.use, label %{name}.pack")
         w.label(f"{name}.pack")
-        vector_bytes = tiles.lanes * size
-        for q in range(width):
-            source, target = w.at(panel, w.emit(f"mul i64 %cb, {q * tiles.lanes}")), w.at("%ws", str(q * vector_bytes))
-            arguments = f"i64 {k}, ptr {source}, i64 %kb, i64 %cb, ptr {target}, i64 {columns * size}, i64 {valid}"
-            w.lines.append(f"  call void @pack.columns({arguments})")
+        q, close_packing = w.open("0", str(columns), str(tiles.packed))
+        source, target = w.at(panel, w.emit(f"mul i64 %cb, {q}")), w.at("%ws", w.emit(f"mul i64 {q}, {size}"))
+        left = w.emit(f"call i64 @llvm.smax.i64(i64 {w.emit(f'sub i64 {valid}, {q}')}, i64 0)")
+        some = w.minimum(left, str(tiles.packed))
+        arguments = f"i64 {k}, ptr {source}, i64 %kb, i64 %cb, ptr {target}, i64 {columns * size}, i64 {some}"
+        w.lines.append(f"  call void @pack.columns({arguments})")
+        close_packing()
         w.branch(f"{name}.use")
         w.label(f"{name}.use")
         if width > 1:

@@ -44,6 +44,11 @@ class Tiles(NamedTuple):
         return f"<{self.lanes} x {self.kind}>"
 
     @property
+    def packed(self) -> int:
+        """Columns that are packed at a time; more would take LLVM long to compile."""
+        return min(self.lanes, 8)
+
+    @property
     def stretch(self) -> int:
         """Elements of the summed axis that are worked off at a time."""
         return STRETCH // self.itemsize
@@ -212,12 +217,12 @@ def pack_rows(tiles: Tiles) -> str:
 
 
 def pack_columns(tiles: Tiles) -> str:
-    """Write the function that packs one vector of columns, of which the first ``%valid`` are there.
+    """Write the function that packs some columns, of which the first ``%valid`` are there.
 
-    Vectors of the packed panel are ``%step`` bytes apart.
+    Steps of the packed panel are ``%step`` bytes apart.
     """
-    w = Writer(tiles)
-    lanes, size = tiles.lanes, tiles.itemsize
+    w = Writer(tiles._replace(lanes=tiles.packed))
+    lanes, size = tiles.packed, tiles.itemsize
     full = w.emit(f"icmp eq i64 %valid, {lanes}")
     columns_beside = w.emit(f"and i1 {full}, {w.emit(f'icmp eq i64 %cb, {size}')}")
     steps_beside = w.emit(f"and i1 {full}, {w.emit(f'icmp eq i64 %kb, {size}')}")
