@@ -28,13 +28,15 @@ from gradloom.backend import backends
 from gradloom.blas import one_thread_each
 from gradloom.calibration import FILE, Rates, rates
 from gradloom.compiler import compiler_for
+from gradloom.decision import Decision
 from gradloom.executor import executors
 from gradloom.observer import run_observed
 from gradloom.plan import Plan
+from gradloom.schedule import Schedule
 from gradloom.sharing import kernel_threads
 from gradloom.simplify import simplify
 from gradloom.simulate import Cut, Link, choose_cuts
-from gradloom.tasks import Decision, Schedule, step_costs
+from gradloom.tasks import step_costs
 
 COUNTS = [2**k for k in range(11)]
 #: One core of a server: seconds a call, operations a second elementwise and in products, bytes a second.

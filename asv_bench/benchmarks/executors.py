@@ -20,7 +20,8 @@ from benchmarks.workloads import WORKLOADS
 from gradloom.backend import backends
 from gradloom.executor import SerialExecutor
 from gradloom.plan import Plan
-from gradloom.tasks import Schedule, Task
+from gradloom.schedule import Schedule
+from gradloom.tasks import Task
 
 TASKS = 2_000
 #: Samples of a chunk of the data-parallel gradient, how many chunks, and the width of its layers.

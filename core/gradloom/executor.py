@@ -9,12 +9,13 @@ from typing import Any, final
 
 from gradloom.backend import backends
 from gradloom.blas import one_thread_each
+from gradloom.decision import decide
 from gradloom.errors import DeviceError, SchedulerError
 from gradloom.observer import OBSERVER, run_observed
 from gradloom.plan import Plan
 from gradloom.registry import Registry
 from gradloom.source import RawSource
-from gradloom.tasks import Task, decide
+from gradloom.tasks import Task
 
 
 class AbstractExecutor(ABC):
@@ -22,7 +23,7 @@ class AbstractExecutor(ABC):
 
     Law, checked by `gradloom.testing`: ``run`` returns the same bits as `SerialExecutor`, and
     raises the same exception where a kernel fails. The bits of matrix products depend on how
-    many threads BLAS takes, so that is decided for each plan, by `gradloom.tasks.decide`, and every
+    many threads BLAS takes, so that is decided for each plan, by `gradloom.decision.decide`, and every
     executor follows it.
     """
 

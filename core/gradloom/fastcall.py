@@ -13,11 +13,11 @@ from typing import Any, Final
 import numpy as np
 
 from gradloom.context import BACKEND, EXECUTOR
+from gradloom.decision import decide
 from gradloom.placement import NAMED, PLACE
 from gradloom.plan import Plan
 from gradloom.program import Program
 from gradloom.pytree import LEAF, Structure, unflatten
-from gradloom.tasks import decide
 
 #: What a fast call returns for arguments of another signature.
 MISS: Final = object()

@@ -66,7 +66,7 @@ class Plan:
         self.constants = self._lowering.constants
         self.outputs = self._lowering.outputs
         self.has_run = False
-        #: How executors cut the plan into tasks; found once, by `gradloom.tasks`.
+        #: How executors cut the plan into tasks; found once, by `gradloom.decision`.
         self.schedule: Any = None
         self._compiled: StraightLine | None = None
         self._lock = threading.Lock()

@@ -9,7 +9,8 @@ from typing import NamedTuple, final
 
 from gradloom.observer import Span
 from gradloom.plan import Plan
-from gradloom.tasks import GAIN, TASK_SECONDS, Schedule, Task, cuts
+from gradloom.schedule import Schedule
+from gradloom.tasks import GAIN, TASK_SECONDS, Task, cuts
 
 
 @final

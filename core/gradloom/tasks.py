@@ -1,27 +1,18 @@
 """Tasks: a plan cut into runs of kernels that can go on side by side.
 
-An executor takes the schedule of a plan, and hands its tasks to threads or workers.
+Several cuts, from coarse to fine, are compared by the time that a list schedule of them takes.
 """
 
 from __future__ import annotations
 
 import heapq
-import sys
-import threading
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import final
 
-from gradloom.blas import can_limit
-from gradloom.calibration import rates
-from gradloom.cost import DECOMPOSITIONS, PRODUCTS, Cost, node_cost
-from gradloom.graph import ITEM
-from gradloom.observer import Observer, here
+from gradloom.cost import Cost, node_cost
 from gradloom.placement import TO_DEVICE
 from gradloom.plan import Plan
-from gradloom.sharing import cores
-from gradloom.source import RawSource
 
 #: Seconds that handing a task to a thread costs.
 TASK_SECONDS = 100e-6
@@ -32,12 +23,6 @@ COARSENESS = (64.0, 16.0, 4.0, 1.0)
 GAIN = 0.97
 #: How many of the tasks that end before another are known one by one.
 MAX_KNOWN = 64
-#: Plans with more steps are not cut.
-MAX_STEPS = 20_000
-#: A plan is cut where that is estimated to take at most this part of the time of running it step by step.
-WORTHWHILE = 0.85
-#: Plans estimated to take less are not worth a closer look.
-TINY_SECONDS = 2 * TASK_SECONDS
 
 
 @dataclass(frozen=True)
@@ -173,9 +158,8 @@ def _forks(needed: Sequence[set[int]], views: frozenset[int], seconds: Sequence[
     each of them would have to wait for the one that does.
     """
     ends = [0.0] * len(needed)
-    lengths = [0.0] * len(
-        needed
-    )  # of the branch so far; once it is not small, it counts as one step that others follow
+    # Of the branch so far; once it is not small, it counts as one step that others follow.
+    lengths = [0.0] * len(needed)
     origins = [-1] * len(needed)
     branches: dict[int, int] = {}
     for k, before in enumerate(needed):
@@ -322,7 +306,7 @@ def best_cut(plan: Plan, seconds: Sequence[float], workers: int, task_seconds: f
 
 def makespan(tasks: Sequence[Task], workers: int, task_seconds: float = TASK_SECONDS) -> float:
     """Return the estimated time of tasks on some workers, started as soon as they can be."""
-    followers = _followers(tasks)
+    followers = followers_of(tasks)
     waiting = [len(task.after) for task in tasks]
     ready = [(0.0, t) for t, n in enumerate(waiting) if n == 0]
     heapq.heapify(ready)
@@ -342,186 +326,10 @@ def makespan(tasks: Sequence[Task], workers: int, task_seconds: float = TASK_SEC
     return end
 
 
-def _followers(tasks: Sequence[Task]) -> list[list[int]]:
+def followers_of(tasks: Sequence[Task]) -> list[list[int]]:
     """Return, for each task, those that wait for it."""
     followers: list[list[int]] = [[] for _ in tasks]
     for t, task in enumerate(tasks):
         for other in task.after:
             followers[other].append(t)
     return followers
-
-
-@final
-class Schedule:
-    """The tasks of a plan, and which values pass from one to another.
-
-    Attributes
-    ----------
-    tasks : sequence of Task
-    imports, exports : list of tuple of int
-        For each task, the values it takes from inputs, constants and other tasks, and those it
-        gives to other tasks or out of the plan.
-    readers : dict
-        For each value that passes between tasks, how many tasks take it.
-    followers : list of list of int
-        For each task, those that wait for it.
-    drops : list of list of tuple of int
-        For each task, and each of its steps, the values that the task does not need any more.
-    """
-
-    def __init__(self, plan: Plan, tasks: Sequence[Task]) -> None:
-        self.tasks = tasks
-        self.imports: list[tuple[int, ...]] = []
-        self.exports: list[tuple[int, ...]] = []
-        self.readers: dict[int, int] = {}
-        made = [{plan.steps[k].out for k in task.steps} for task in tasks]
-        used = [{i for k in task.steps for i in plan.steps[k].inputs} for task in tasks]
-        kept = {*plan.outputs, *plan.constants, *plan.graph.inputs}
-        for own, read in zip(made, used, strict=True):
-            self.imports.append(tuple(sorted(read - own)))
-            for i in read - own - kept:
-                self.readers[i] = self.readers.get(i, 0) + 1
-        for own in made:
-            self.exports.append(tuple(sorted(i for i in own if i in self.readers or i in kept)))
-        self.followers = _followers(tasks)
-        self.drops = [self._local_drops(plan, t) for t in range(len(tasks))]
-
-    def _local_drops(self, plan: Plan, t: int) -> list[tuple[int, ...]]:
-        """Return, for each step of a task, the values that the task does not need after it."""
-        steps = self.tasks[t].steps
-        last = {i: n for n, k in enumerate(steps) for i in plan.steps[k].inputs}
-        drops: list[list[int]] = [[] for _ in steps]
-        for i, n in last.items():
-            if i not in self.exports[t]:
-                drops[n].append(i)
-        return [tuple(drop) for drop in drops]
-
-    def run_task(
-        self,
-        plan: Plan,
-        t: int,
-        values: Mapping[int, Any],
-        failures: Failures,
-        sources: Sequence[RawSource | None] = (),
-        owned: bool = True,
-        observer: Observer | None = None,
-    ) -> dict[int, Any]:
-        """Run a task and return the values of its exports, as far as it got.
-
-        Parameters
-        ----------
-        plan : Plan
-        t : int
-            Which task.
-        values : mapping
-            At least the values of its imports, unless what makes them has failed.
-        failures : Failures
-            Where it is noted if a step fails. No step runs that comes after one that has failed.
-        sources : sequence, optional
-            As for `Plan.run`.
-        owned : bool, default True
-            Whether kernels may overwrite imports as the plan says; if not, those are copied before.
-        observer : callable, optional
-            Who is told of each step.
-        """
-        local = {i: values[i] for i in self.imports[t] if i in values}
-        for k, drop in zip(self.tasks[t].steps, self.drops[t], strict=True):
-            if k >= failures.step:
-                break
-            start = time.perf_counter()
-            try:
-                step = plan.steps[k]
-                if not owned and step.attrs.get("donate") and step.inputs[0] in self.imports[t]:
-                    local[step.inputs[0]] = plan.backend.copy(local[step.inputs[0]])
-                plan.run_step(k, local, sources)
-            except Exception as error:
-                failures.add(k, error)
-                break
-            if observer is not None:
-                observer(here((k,), start))
-            for i in drop:
-                del local[i]
-        return {i: local[i] for i in self.exports[t] if i in local}
-
-
-@final
-class Failures:
-    """The first step of a plan that failed, and its error.
-
-    Tasks go on until they come to a step after it, so that the error is the one that running the
-    steps in order gives, however the tasks happened to be timed.
-    """
-
-    def __init__(self) -> None:
-        self.step = sys.maxsize
-        self.error: Exception | None = None
-        self._lock = threading.Lock()
-
-    def add(self, step: int, error: Exception | None) -> None:
-        """Note that a step failed."""
-        with self._lock:
-            if step < self.step:
-                self.step, self.error = step, error
-
-    def stop(self) -> None:
-        """Let no further step run."""
-        self.add(-1, None)
-
-
-@final
-@dataclass(frozen=True)
-class Decision:
-    """How a plan is best run on this machine; the same for every executor, as its bits depend on it.
-
-    Attributes
-    ----------
-    schedule : Schedule or None
-        Tasks to run side by side; None where that does not pay.
-    one_thread : bool
-        Whether BLAS takes one thread a call while the plan runs, because it has products that
-        BLAS would share out; their kernels do that themselves (`gradloom.sharing`).
-    """
-
-    schedule: Schedule | None
-    one_thread: bool
-
-
-_AS_IT_IS = Decision(None, False)
-
-
-def decide(plan: Plan) -> Decision:
-    """Return how to run a plan: in branches, with BLAS at one thread, or step by step; found once."""
-    found: Decision | None = plan.schedule
-    if found is None:
-        found = plan.schedule = _decide(plan)
-    return found
-
-
-def _decide(plan: Plan) -> Decision:
-    workers = max(cores(), len(plan.devices))
-    if plan.backend.name != "numpy" and not plan.devices:  # the rates are of NumPy's kernels
-        return _AS_IT_IS
-    if not can_limit():
-        return _AS_IT_IS
-    if len(plan.graph.nodes) > MAX_STEPS or workers < 2:
-        return Decision(None, _has_large_products(plan))
-    nodes = plan.graph.nodes
-    working = [nodes[s.out][0] for s in plan.steps if s.out < len(nodes) and nodes[s.out][0] is not ITEM]
-    if len(working) < 2 and not any([op.name in PRODUCTS for op in working]):
-        return _AS_IT_IS
-    costs = step_costs(plan)
-    step_by_step = Decision(None, any([cost.threaded for cost in costs]))
-    if sum([cost.seconds() for cost in costs]) < TINY_SECONDS:
-        return step_by_step
-    speed = rates()
-    tasks = best_cut(plan, [cost.seconds(speed) for cost in costs], workers)
-    if makespan(tasks, workers) > WORTHWHILE * sum([cost.shared_seconds(speed, workers) for cost in costs]):
-        return step_by_step
-    return Decision(Schedule(plan, tasks), step_by_step.one_thread)
-
-
-def _has_large_products(plan: Plan) -> bool:
-    """Return whether BLAS would share out one of a plan's steps."""
-    nodes = plan.graph.nodes
-    found = [s.out for s in plan.steps if s.out < len(nodes) and nodes[s.out][0].name in {*PRODUCTS, *DECOMPOSITIONS}]
-    return any([node_cost(plan.graph, i).threaded for i in found])

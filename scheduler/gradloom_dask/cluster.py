@@ -11,11 +11,12 @@ from typing import Any, final
 
 from gradloom.blas import blas_threads
 from gradloom.calibration import rates
+from gradloom.decision import decide
 from gradloom.errors import ArgumentError, SchedulerError
 from gradloom.executor import AbstractExecutor, SerialExecutor
 from gradloom.plan import Plan
 from gradloom.source import RawSource
-from gradloom.tasks import Task, best_cut, decide, step_costs
+from gradloom.tasks import Task, best_cut, step_costs
 from gradloom_dask.threads import inside_worker
 
 #: Seconds that handing a task to a worker costs.

@@ -16,13 +16,15 @@ import dask.threaded
 import numpy as np
 
 from gradloom.backend import backends
+from gradloom.decision import decide
 from gradloom.executor import SerialExecutor
 from gradloom.graph import INPUT, LITERAL, Graph, literal_key
 from gradloom.placement import refuse_resources
 from gradloom.plan import Plan
 from gradloom.program import choose_backend
+from gradloom.schedule import Failures, Schedule
 from gradloom.sharing import cores
-from gradloom.tasks import Failures, Schedule, best_cut, decide, step_costs
+from gradloom.tasks import best_cut, step_costs
 from gradloom_dask.cluster import TASK_SECONDS
 from gradloom_dask.dask_graph import Call, Ref, arguments_of, task_graph
 from gradloom_dask.packing import unpack

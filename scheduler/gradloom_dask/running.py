@@ -23,9 +23,10 @@ import gradloom
 from gradloom.errors import SchedulerError
 from gradloom.observer import OBSERVER
 from gradloom.plan import Plan
+from gradloom.schedule import Schedule
 from gradloom.simulate import value_bytes
 from gradloom.source import RawSource, Source
-from gradloom.tasks import Schedule, Task, view_steps
+from gradloom.tasks import Task, view_steps
 from gradloom_dask.dask_graph import Call, Ref, task_graph
 from gradloom_dask.kept import Held, KeptInputs
 from gradloom_dask.observing import TaskStream

@@ -15,12 +15,14 @@ from importlib.util import find_spec
 from typing import Any, final
 
 from gradloom.blas import one_thread_each
+from gradloom.decision import decide
 from gradloom.executor import AbstractExecutor, SerialExecutor, require_no_resources
 from gradloom.observer import OBSERVER
 from gradloom.plan import Plan
+from gradloom.schedule import Failures, Schedule
 from gradloom.sharing import cores, kernel_threads
 from gradloom.source import RawSource
-from gradloom.tasks import Failures, Schedule, Task, cut, decide, step_costs
+from gradloom.tasks import Task, cut, step_costs
 
 #: Whether this thread runs a task.
 _INSIDE: ContextVar[bool] = ContextVar("gradloom_inside_task", default=False)

@@ -15,8 +15,9 @@ import gradloom
 from gradloom.blas import limited_to
 from gradloom.errors import SchedulerError
 from gradloom.plan import Plan
+from gradloom.schedule import Failures, Schedule
 from gradloom.sharing import kernel_threads
-from gradloom.tasks import Failures, Schedule, Task
+from gradloom.tasks import Task
 from gradloom_dask.packing import content, pack, unpack
 
 #: Seconds for which messages are gathered before they are sent; distributed's own are 2 to 10 ms.

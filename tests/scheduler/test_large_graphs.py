@@ -15,8 +15,9 @@ from gradloom.executor import SerialExecutor
 from gradloom.graph import INPUT, Graph
 from gradloom.op import get_op
 from gradloom.plan import Plan
+from gradloom.schedule import Schedule
 from gradloom.spec import Spec
-from gradloom.tasks import Schedule, cut
+from gradloom.tasks import cut
 from gradloom_dask.threads import ThreadsExecutor
 
 #: Bytes for each task that cutting a plan may take at its peak.

@@ -10,9 +10,10 @@ import pytest
 
 import gradloom as gl
 from gradloom.cost import node_cost
+from gradloom.decision import decide
 from gradloom.errors import BackendError
 from gradloom.plan import Plan
-from gradloom.tasks import Task, cut, decide, dependencies, makespan, step_costs, view_steps
+from gradloom.tasks import Task, cut, dependencies, makespan, step_costs, view_steps
 from gradloom.testing.executors import ExecutorConformance, numpy_plan, random_graph
 from gradloom_dask.threads import ThreadsExecutor
 
@@ -107,8 +108,8 @@ def test_small_plans_run_serially() -> None:
 @pytest.mark.parametrize("most", [3, 20_000])
 def test_blas_threads_depend_on_the_graph_alone(monkeypatch: pytest.MonkeyPatch, cores: int, most: int) -> None:
     """Not on the number of cores, nor on whether the plan is too large to be cut: bits depend on it."""
-    monkeypatch.setattr("gradloom.tasks.cores", lambda: cores)
-    monkeypatch.setattr("gradloom.tasks.MAX_STEPS", most)
+    monkeypatch.setattr("gradloom.decision.cores", lambda: cores)
+    monkeypatch.setattr("gradloom.decision.MAX_STEPS", most)
     x = np.ones((200, 200))
     assert decide(numpy_plan(gl.make_graph(two_branches)(x, x))).one_thread
     assert not decide(numpy_plan(gl.make_graph(two_branches)(x[:9, :9], x[:9, :9]))).one_thread

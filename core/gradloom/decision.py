@@ -1,0 +1,81 @@
+"""Decision: whether a plan runs in tasks side by side or step by step, and with how many threads BLAS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from gradloom.blas import can_limit
+from gradloom.calibration import rates
+from gradloom.cost import DECOMPOSITIONS, PRODUCTS, node_cost
+from gradloom.graph import ITEM
+from gradloom.plan import Plan
+from gradloom.schedule import Schedule
+from gradloom.sharing import cores
+from gradloom.tasks import TASK_SECONDS, best_cut, makespan, step_costs
+
+#: Plans with more steps are not cut.
+MAX_STEPS = 20_000
+#: A plan is cut where that is estimated to take at most this part of the time of running it step by step.
+WORTHWHILE = 0.85
+#: Plans estimated to take less are not worth a closer look.
+TINY_SECONDS = 2 * TASK_SECONDS
+
+
+@final
+@dataclass(frozen=True)
+class Decision:
+    """How a plan is best run on this machine; the same for every executor, as its bits depend on it.
+
+    Attributes
+    ----------
+    schedule : Schedule or None
+        Tasks to run side by side; None where that does not pay.
+    one_thread : bool
+        Whether BLAS takes one thread a call while the plan runs, because it has products that
+        BLAS would share out; their kernels do that themselves (`gradloom.sharing`).
+    """
+
+    schedule: Schedule | None
+    one_thread: bool
+
+
+_AS_IT_IS = Decision(None, False)
+
+
+def decide(plan: Plan) -> Decision:
+    """Return how to run a plan: in branches, with BLAS at one thread, or step by step; found once."""
+    found: Decision | None = plan.schedule
+    if found is None:
+        found = plan.schedule = _decide(plan)
+    return found
+
+
+def _decide(plan: Plan) -> Decision:
+    workers = max(cores(), len(plan.devices))
+    if plan.backend.name != "numpy" and not plan.devices:  # the rates are of NumPy's kernels
+        return _AS_IT_IS
+    if not can_limit():
+        return _AS_IT_IS
+    if len(plan.graph.nodes) > MAX_STEPS or workers < 2:
+        return Decision(None, _has_large_products(plan))
+    nodes = plan.graph.nodes
+    working = [nodes[s.out][0] for s in plan.steps if s.out < len(nodes) and nodes[s.out][0] is not ITEM]
+    if len(working) < 2 and not any([op.name in PRODUCTS for op in working]):
+        return _AS_IT_IS
+    costs = step_costs(plan)
+    step_by_step = Decision(None, any([cost.threaded for cost in costs]))
+    if sum([cost.seconds() for cost in costs]) < TINY_SECONDS:
+        return step_by_step
+    speed = rates()
+    tasks = best_cut(plan, [cost.seconds(speed) for cost in costs], workers)
+    if makespan(tasks, workers) > WORTHWHILE * sum([cost.shared_seconds(speed, workers) for cost in costs]):
+        return step_by_step
+    return Decision(Schedule(plan, tasks), step_by_step.one_thread)
+
+
+def _has_large_products(plan: Plan) -> bool:
+    """Return whether BLAS would share out one of a plan's steps."""
+    nodes = plan.graph.nodes
+    found = [s.out for s in plan.steps if s.out < len(nodes) and nodes[s.out][0].name in {*PRODUCTS, *DECOMPOSITIONS}]
+    return any([node_cost(plan.graph, i).threaded for i in found])
