@@ -62,6 +62,8 @@ class Plan:
         self.compiler = compiler
         self._whole = graph
         self._lowering = _Lowering(self, self.places)
+        #: What its compiler failed on, so that kernels of single ops run instead, with other bits.
+        self.uncompiled = self._lowering.uncompiled
         #: Values known before any input: literals, and what depends on them alone.
         self.constants = self._lowering.constants
         self.outputs = self._lowering.outputs
@@ -188,6 +190,7 @@ class _Lowering:
         self.places = (None,) * len(graph.nodes) if places is None else places
         self.devices = plan.devices
         self.constants: dict[int, Any] = {}
+        self.uncompiled: list[str] = []
         self._kernels: dict[Any, tuple[Kernel, dict[str, Any]]] = {}
         self._live = live_nodes(graph.nodes, graph.outputs)
         self._owned = _owned_nodes(graph)
@@ -232,7 +235,7 @@ class _Lowering:
         if found is None:
             device = self.devices.get(place)
             if op is REGION and self.compiler is not None:
-                found = region_kernel(self.compiler, self.backend, *attrs), {}
+                found = self._region_kernel(self.compiler, *attrs), {}
             elif op in MOVES:
                 source = self.devices.get(attrs[1])
                 home = Device(self.backend, None)
@@ -243,9 +246,37 @@ class _Lowering:
             else:
                 found = self.backend.kernel(op, attrs)
                 if self.compiler is not None:
-                    found = node_kernel(self.compiler, op, specs, found[0]), found[1]
+                    found = self._node_kernel(self.compiler, op, specs, found[0]), found[1]
             self._kernels[key] = found
         return found
+
+    def _region_kernel(self, compiler: AbstractCompiler, region: Graph) -> Kernel:
+        """Return the kernel of a region; if it does not compile, its kernels one after the other, with a warning."""
+        try:
+            return compiler.compile(region)
+        except Exception as error:
+            names = ", ".join(dict.fromkeys([op.name for op, inputs, _ in region.nodes if inputs]))
+            self._warn_of_failure(compiler, f"a region of {names}", error)
+        run = Plan(region, self.backend).run
+        if len(region.outputs) == 1:
+            return lambda *arrays: run(arrays)[0]
+        return lambda *arrays: tuple(run(arrays))
+
+    def _node_kernel(self, compiler: AbstractCompiler, op: Op, specs: tuple[Spec, ...], plain: Kernel) -> Kernel:
+        """Return a compiler's kernel of a single node; if that fails, the backend's, with a warning."""
+        try:
+            return compiler.kernel(op, specs, plain)
+        except Exception as error:
+            self._warn_of_failure(compiler, op.name, error)
+            return plain
+
+    def _warn_of_failure(self, compiler: AbstractCompiler, what: str, error: Exception) -> None:
+        self.uncompiled.append(what)
+        warnings.warn(
+            f"compiler {compiler.name!r} failed on {what}; it runs by kernels of single ops: {error}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
     def _own_outputs(self) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
         """Return output ids and the copies (source, target) that keep outputs from aliasing."""
@@ -287,19 +318,6 @@ class _Lowering:
         return last
 
 
-def region_kernel(compiler: AbstractCompiler, backend: AbstractBackend, region: Graph) -> Kernel:
-    """Return the kernel of a region; if it does not compile, its kernels one after the other, with a warning."""
-    try:
-        return compiler.compile(region)
-    except Exception as error:
-        names = ", ".join(dict.fromkeys([op.name for op, inputs, _ in region.nodes if inputs]))
-        _warn_of_failure(compiler, f"a region of {names}", error)
-    run = Plan(region, backend).run
-    if len(region.outputs) == 1:
-        return lambda *arrays: run(arrays)[0]
-    return lambda *arrays: tuple(run(arrays))
-
-
 def _devices(graph: Graph, places: Sequence[str | None]) -> dict[str | None, Device]:
     """Return the devices of some places, by name; raise if there is none."""
     found: dict[str | None, Device] = {}
@@ -313,23 +331,6 @@ def _devices(graph: Graph, places: Sequence[str | None]) -> dict[str | None, Dev
 def _on_devices(graph: Graph) -> frozenset[int]:
     """Return the nodes that do not run at home."""
     return frozenset([i for i, place in enumerate(node_places(graph) or ()) if is_device(place)])
-
-
-def node_kernel(compiler: AbstractCompiler, op: Op, specs: tuple[Spec, ...], plain: Kernel) -> Kernel:
-    """Return a compiler's kernel of a single node; if that fails, the backend's, with a warning."""
-    try:
-        return compiler.kernel(op, specs, plain)
-    except Exception as error:
-        _warn_of_failure(compiler, op.name, error)
-        return plain
-
-
-def _warn_of_failure(compiler: AbstractCompiler, what: str, error: Exception) -> None:
-    warnings.warn(
-        f"compiler {compiler.name!r} failed on {what}; it runs by kernels of single ops: {error}",
-        RuntimeWarning,
-        stacklevel=3,
-    )
 
 
 def _owned_nodes(graph: Graph) -> bytearray:

@@ -59,11 +59,12 @@ class PlanPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no type
     def __init__(self, plan: Plan, tasks: Sequence[Task]) -> None:
         self.data = pickle.dumps((plan, list(tasks)))
         self.steps = len(plan.steps)
+        self.uncompiled = list(plan.uncompiled)
         self.version = gradloom.__version__
         self.__setstate__(self.__getstate__())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"data": self.data, "steps": self.steps, "version": self.version}
+        return {name: getattr(self, name) for name in ("data", "steps", "uncompiled", "version")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -77,7 +78,7 @@ class PlanPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no type
         Raises
         ------
         SchedulerError
-            If this worker makes another plan of the graph than the client did.
+            If this worker makes another plan of the graph than the client did, or compiles less of it.
         """
         with self._lock:
             if self._loaded is None:
@@ -95,6 +96,13 @@ class PlanPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no type
                         expected=f"{self.steps} steps",
                         got=f"{len(plan.steps)} steps",
                         remedy="install the same plugins of gradloom on client and workers",
+                    )
+                if plan.uncompiled != self.uncompiled:
+                    raise SchedulerError(
+                        "a worker does not compile what the client does, and would give other bits",
+                        expected=f"failures on {self.uncompiled or 'nothing'}",
+                        got=f"failures on {plan.uncompiled or 'nothing'}",
+                        remedy="see the warnings of the compiler in the logs of the workers",
                     )
                 self._loaded = plan, Schedule(plan, tasks)
             return self._loaded

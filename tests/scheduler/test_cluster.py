@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -16,11 +17,16 @@ import pytest
 from distributed import Client, LocalCluster
 
 import gradloom as gl
+from gradloom.backend import backends
+from gradloom.compiler import compilers
 from gradloom.errors import ArgumentError, SchedulerError
 from gradloom.executor import AbstractExecutor
+from gradloom.plan import Plan
+from gradloom.tasks import Task
 from gradloom.testing.backends import assert_same_bits
 from gradloom.testing.executors import ExecutorConformance, numpy_plan
 from gradloom_dask import running
+from gradloom_dask.worker import PlanPlugin
 
 
 class TestCluster(ExecutorConformance):
@@ -199,6 +205,25 @@ def test_workers_of_another_version_are_refused(
         running.Connection(client).check_versions()
     assert "tcp://127.0.0.1" in str(raised.value) or "scheduler of" in str(raised.value)
     assert "pip install" in str(raised.value)
+
+
+def test_a_worker_that_compiles_less_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels of single ops that would run instead add up in another order."""
+    graph = gl.make_graph(gl.grad(lambda x: np.sum(np.sin(x) * np.cos(x))))(np.ones(1000))
+    plan = Plan(graph, backends.get("numpy"), compilers.get("llvm"))
+    sent = pickle.dumps(PlanPlugin(plan, [Task(tuple(range(len(plan.steps))), (), 0.0)]))
+    assert pickle.loads(sent).load()[0].uncompiled == []
+
+    def fails(*_: Any) -> Any:
+        raise MemoryError("no room for code")
+
+    monkeypatch.setattr("gradloom_llvm.compiler.LLVMCompiler.compile", fails)
+    with (
+        pytest.warns(RuntimeWarning, match="failed on a region of"),
+        pytest.raises(SchedulerError, match="a worker does not compile what the client does") as raised,
+    ):
+        pickle.loads(sent).load()
+    assert "failures on nothing" in str(raised.value)
 
 
 def test_errors_carry_op_and_line(workers: Any) -> None:
