@@ -20,8 +20,9 @@ from gradloom_llvm import vectormath
 from gradloom_llvm.combining import identity
 from gradloom_llvm.elementwise import TYPES, constant
 from gradloom_llvm.function import Function, Parameter
-from gradloom_llvm.loops import Loops, Phase, Statement
+from gradloom_llvm.loops import Loops
 from gradloom_llvm.nests import emit_nest
+from gradloom_llvm.statements import Phase, Statement
 
 
 class Code(NamedTuple):

@@ -9,8 +9,8 @@ import numpy as np
 from gradloom_llvm.combining import combine_lanes, combine_values, identity
 from gradloom_llvm.elementwise import EMITTERS, TYPES, Body, annihilating, cast, constant, in_every_lane, integer_power
 from gradloom_llvm.function import Function
-from gradloom_llvm.loops import Nest, Statement, is_written
 from gradloom_llvm.memory import load, store
+from gradloom_llvm.statements import Nest, Statement, is_written
 from gradloom_llvm.tiles import emit_tiles
 
 DType = np.dtype[Any]

@@ -17,8 +17,8 @@ import numpy as np
 from gradloom_llvm.combining import combine_lanes_of_each, combine_values
 from gradloom_llvm.elementwise import TYPES, Body, annihilating, constant, in_every_lane
 from gradloom_llvm.function import Function
-from gradloom_llvm.loops import Statement, Tile
 from gradloom_llvm.memory import load, store
+from gradloom_llvm.statements import Statement, Tile
 
 DType = np.dtype[Any]
 #: Columns of the result and vectors of rows of a tile, and its sides where the rows are summed over.

@@ -1,0 +1,81 @@
+"""Statements, nests and phases: what loops are made of."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, final
+
+import numpy as np
+
+from gradloom.axes import Combine
+from gradloom.op import Op
+
+DType = np.dtype[Any]
+Labels = tuple[int, ...]
+
+
+class Statement(NamedTuple):
+    """One value to compute for every point of a loop, or to reduce over it."""
+
+    id: int
+    op: Op | None  # None: a copy
+    inputs: tuple[int, ...]
+    attrs: tuple[Any, ...]
+    loop: frozenset[int]
+    combine: Combine | None  # of a reduction
+
+
+class Value(NamedTuple):
+    """What the loops read or write: its dtype, and its labels in the order of its axes."""
+
+    dtype: DType
+    labels: Labels
+
+
+class Tile(NamedTuple):
+    """How a product of matrices along the rows runs: tiles of its result are summed in registers.
+
+    Either the rows are those of the result; then ``first`` is an axis of the factor at position ``left``
+    and of the result, and ``second`` is summed over. Or the rows are summed over; then the two are the
+    axes of the result, ``second`` that of the other factor.
+    """
+
+    left: int
+    first: int
+    second: int
+    over_rows: bool
+
+
+def is_written(literal: Any) -> bool:
+    """Return whether a literal stands in the code itself; others, such as 1 / n, are numbers that it reads."""
+    return not np.isfinite(literal) or abs(literal) in (0, 0.5, 1, 2, 3, 4)
+
+
+@final
+class Nest:
+    """Statements that share a loop."""
+
+    __slots__ = ("labels", "loop", "statements", "tile")
+
+    def __init__(self, loop: frozenset[int], labels: Labels, tile: Tile | None) -> None:
+        self.loop = loop
+        #: Of a nest that is one product of matrices.
+        self.tile = tile
+        #: The loop's labels, outermost first.
+        self.labels = labels
+        self.statements: list[Statement] = []
+
+
+@final
+class Phase:
+    """Nests that run one after the other, for each block of rows or once."""
+
+    __slots__ = ("nests", "row")
+
+    def __init__(self, row: bool) -> None:
+        self.row = row
+        self.nests: list[Nest] = []
+
+
+#: Where a value is kept: in an argument, an output array, the workspace, one block of rows, a
+#: register, or, of what is reduced over rows, in partial results that end in one of these.
+Place = Literal["input", "output", "workspace", "block", "register"]
