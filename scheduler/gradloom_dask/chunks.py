@@ -6,6 +6,7 @@ import mmap
 import threading
 import uuid
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, final
 
 import dask.array
@@ -13,18 +14,18 @@ import numpy as np
 from dask.highlevelgraph import HighLevelGraph
 
 from gradloom.axes import Combine
-from gradloom.backend import backends
 from gradloom.blas import one_thread_each
 from gradloom.graph import Graph
 from gradloom.labels import label_axes
 from gradloom.placement import refuse_resources
-from gradloom.plan import Plan
-from gradloom.program import choose_backend, prepare
+from gradloom.program import Program, choose_backend, prepare
 from gradloom.sharing import kernel_threads
 from gradloom.split import COMBINE, Split, split
 from gradloom_dask.dask_graph import Call, Ref, task_graph
 from gradloom_dask.packing import unpack, writable
 
+#: Held while a graph is planned, so that threads that begin together wait for one plan.
+_PLANNING = threading.Lock()
 #: How many partial results one task of the tree combines.
 FAN_IN = 4
 
@@ -77,29 +78,30 @@ def _chosen_axes(graph: Graph, chunked: dict[int, Any]) -> tuple[dict[int, int],
 
 @final
 class Computation:
-    """A graph to run on NumPy arrays; as data, and planned where it first runs."""
+    """A graph to run on arrays; as data. Each process plans it once, and compiles what is large."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._plans: dict[str, Plan] = {}
-        self._lock = threading.Lock()
 
     def __call__(self, values: Sequence[Any]) -> list[Any]:
         """Return the outputs. BLAS takes one thread, so that chunks may run side by side with the same bits."""
-        name = choose_backend(values)
-        with self._lock:
-            plan = self._plans.get(name)
-            if plan is None:
-                plan = self._plans[name] = Plan(self.graph, backends.get(name))
+        with _PLANNING:
+            plan = _program(self.graph).plan(choose_backend(values))
         token = kernel_threads.set(1)
         try:
             with one_thread_each():
-                return plan.run(prepare(plan, values))
+                return plan.run(prepare(plan, values), self.graph.sources)
         finally:
             kernel_threads.reset(token)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Computation, (self.graph,)
+
+
+@lru_cache(maxsize=128)
+def _program(graph: Graph) -> Program:
+    """Return the program of a graph, by its content, so that the next run finds its plans."""
+    return Program(graph)
 
 
 class Block(NamedTuple):

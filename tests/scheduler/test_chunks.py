@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import gradloom as gl
+from gradloom.plan import Plan
 from gradloom.split import SplitError, split
 from gradloom.testing.backends import assert_same_bits
 
@@ -253,6 +254,30 @@ OUT_OF_CORE = """
     if __name__ == "__main__":
         main()
 """
+
+
+def test_blocks_are_planned_once_and_compiled_where_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what they compute, so that the next step of a training loop finds the plan; the values are NumPy's."""
+    plans: list[Plan] = []
+    make = Plan.__init__
+
+    def noted(self: Plan, *args: Any) -> None:
+        plans.append(self)
+        make(self, *args)
+
+    monkeypatch.setattr(Plan, "__init__", noted)
+    monkeypatch.setattr("gradloom.program.COMPILE_ELEMENTS", 100_000)
+    x = np.random.default_rng(0).normal(size=(20_000, 3))
+    chunked = da.from_array(x, chunks=(10_000, -1))
+    loss = lambda w, x: np.sum(np.tanh(np.sin(x * w)) ** 2)  # noqa: E731
+    for w in (0.5, 0.7):
+        value, slope = dask.compute(*gl.value_and_grad(loss)(w, chunked))
+        np.testing.assert_allclose(value, loss(w, x), rtol=1e-12)
+        near = (loss(w + 1e-6, x) - loss(w - 1e-6, x)) / 2e-6
+        np.testing.assert_allclose(slope, near, rtol=1e-7)
+    graphs = [plan.graph.content_hash() for plan in plans]
+    assert len(set(graphs)) == len(graphs)
+    assert any(plan.compiler is not None for plan in plans)
 
 
 @pytest.mark.slow
