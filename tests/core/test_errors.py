@@ -72,6 +72,14 @@ def on_missing_device(x: Any) -> Any:
         return np.sin(x)
 
 
+def progress_without_rich() -> None:
+    """Ask for bars where the package that draws them is missing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradloom.context.find_spec", lambda name: None)
+        with gl.progress():
+            pass
+
+
 #: What raises each class, and which of its fields are filled.
 RAISED: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "ShapeError": (lambda: gl.grad(lambda x: np.sum(x + np.ones(4)))(X), ("op", "location")),
@@ -89,6 +97,7 @@ RAISED: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "AliasError": (lambda: gl.grad(in_place_on_a_view)(X), ("remedy", "location")),
     "BackendError": (lambda: gl.jit(np.sin, backend="nope"), ("expected", "got", "remedy", "location")),
     "DeviceError": (lambda: gl.grad(on_missing_device)(1.0), ("op", "expected", "got", "remedy", "location")),
+    "MissingPackageError": (progress_without_rich, ("op", "argument", "expected", "got", "remedy", "location")),
     "RewriteError": (broken_rewrite, ("op", "expected", "got", "remedy", "location")),
     "SchedulerError": (
         executors.get("serial").start,
