@@ -79,6 +79,7 @@ INTERRUPT = """
     import numpy as np
     from gradloom.memory import empty
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may ignore it
     threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
     d, x, start = np.dtype(float), np.ones((300, 300)), time.monotonic()
     try:

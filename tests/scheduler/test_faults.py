@@ -238,6 +238,7 @@ INTERRUPT = """
         return np.sum(a * b)
 
     def main():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may ignore it
         x = np.random.default_rng(0).normal(size=(600, 600)) / 25.0
         scheduler = sys.argv[1]
         short = gl.jit(lambda x: np.sum(np.tanh(x @ x) @ x))
