@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import statistics
 from collections.abc import Iterable, Iterator
@@ -38,6 +39,11 @@ class Row(NamedTuple):
 def _to_best_peer(amounts: dict[str, float], library: str) -> float | None:
     best = min((amount for name, amount in amounts.items() if name != "gradloom"), default=None)
     return amounts[library] / best if best and library in amounts else None
+
+
+def known(ratio: float | None) -> float:
+    """Return the ratio; NaN, which asv shows as n/a, where there is none."""
+    return math.nan if ratio is None else ratio
 
 
 def row(workload: Workload, found: dict[str, list[float]], target: float | None) -> Row:

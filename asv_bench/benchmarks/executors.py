@@ -14,6 +14,7 @@ import numpy as np
 
 import gradloom as gl
 from benchmarks.branches import PROGRAMS
+from benchmarks.compare import known
 from benchmarks.interleaved import least, samples
 from benchmarks.libraries import LIBRARIES, Call, argnums
 from benchmarks.workloads import WORKLOADS
@@ -156,9 +157,7 @@ class Branches:
 
     def track_threads_to_best_peer(self, program: str) -> float:
         peers = [self.seconds[name] for name in PROGRAMS[program].peers if name in self.seconds]
-        if not peers:
-            raise NotImplementedError("no peer is installed")
-        return self.seconds["threads"] / min(peers)
+        return known(self.seconds["threads"] / min(peers) if peers else None)
 
     track_speed_up_over_one_core.unit = "ratio"  # type: ignore[attr-defined]
     track_threads_to_best_peer.unit = "ratio"  # type: ignore[attr-defined]

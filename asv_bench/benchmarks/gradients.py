@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 
-from benchmarks.compare import steady_state
+from benchmarks.compare import known, steady_state
 from benchmarks.fresh import first_calls, in_fresh_process
 from benchmarks.workloads import WORKLOADS
 
@@ -96,8 +95,3 @@ class Sizes:
 
     def time_gradloom(self, workload: str, part: int) -> None:
         self.call()
-
-
-def known(ratio: float | None) -> float:
-    """Return the ratio; NaN, which asv shows as n/a, where there is none."""
-    return math.nan if ratio is None else ratio

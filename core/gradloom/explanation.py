@@ -8,7 +8,7 @@ from typing import final
 
 from gradloom.observer import Span
 from gradloom.svg import Drawing
-from gradloom.timeline import Panel, timeline
+from gradloom.timeline import Panel, Timeline
 
 #: Rows of printed tables; the longest are shown.
 ROWS = 30
@@ -148,7 +148,7 @@ class Explanation:
             return f"{known[0].op}{known[0].inner}  {_time(span.end - span.start)}  {known[0].line}"
 
         critical = frozenset([n for n, task in enumerate(self.tasks) if task.critical])
-        return timeline(
+        return Timeline(
             f"{len(self.tasks)} tasks, {self.scheduler}",
             self.summary(),
             panels,
@@ -157,7 +157,7 @@ class Explanation:
             critical,
             name,
             hover,
-        )
+        ).drawing()
 
     def save(self, filename: str | os.PathLike[str]) -> None:
         """Save the timeline to a file whose name ends in ``.svg``."""

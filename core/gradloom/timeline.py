@@ -65,16 +65,9 @@ class Box(NamedTuple):
     spans: tuple[Span, ...]
 
 
-def timeline(
-    title: str,
-    summary: str,
-    panels: Sequence[Panel],
-    task_of: Callable[[Span], int],
-    critical: frozenset[int],
-    name: Callable[[int], str],
-    hover: Callable[[Span], str],
-) -> Drawing:
-    """Draw panels of lanes on one axis of time.
+@final
+class Timeline:
+    """Panels of lanes on one axis of time, laid out and written as SVG.
 
     Parameters
     ----------
@@ -88,12 +81,6 @@ def timeline(
     name, hover : callable
         What stands in the boxes of a task, and what is shown of a span when its box is pointed at.
     """
-    return Drawing(_Picture(title, summary, panels, task_of, critical, name, hover).svg())
-
-
-@final
-class _Picture:
-    """Panels, laid out and written as SVG."""
 
     def __init__(
         self,
@@ -120,8 +107,11 @@ class _Picture:
         lanes = [span.lane for panel in self.panels for span in panel.spans]
         self.left = _MARGIN + 12 + max([len(lane) * 6.8 for lane in lanes], default=0.0)
 
-    def svg(self) -> str:
-        """Return the document."""
+    def drawing(self) -> Drawing:
+        """Return the picture."""
+        return Drawing(self._svg())
+
+    def _svg(self) -> str:
         body: list[str] = []
         y = _HEADER
         for panel in self.panels:
