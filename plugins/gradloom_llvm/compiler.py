@@ -11,9 +11,7 @@ from gradloom.graph import Graph
 from gradloom.op import Op
 from gradloom.plan import Plan
 from gradloom.spec import Spec
-
-#: The ops that multiply matrices.
-PRODUCTS = frozenset({"matmul", "annihilating_matmul"})
+from gradloom_llvm.statements import PRODUCTS
 
 
 @final

@@ -16,12 +16,11 @@ from typing import Any, final
 from gradloom.axes import Combine
 from gradloom.graph import INPUT, LITERAL, Graph, literal_key
 from gradloom.labels import known_axes, label_axes
-from gradloom_llvm.statements import DType, Labels, Nest, Phase, Place, Statement, Tile, Value, is_written
+from gradloom_llvm.statements import PRODUCTS, DType, Labels, Nest, Phase, Place, Statement, Tile, Value, is_written
 
 #: Ops that give another view of their input's values.
 ALIASES = frozenset("broadcast_to transpose reshape positive stop_gradient".split())
 REDUCTIONS = frozenset("sum prod max min any all".split())
-PRODUCTS = frozenset("matmul annihilating_matmul".split())
 
 
 #: What reading and writing an element across the rows costs, in multiplications that a tile saves.

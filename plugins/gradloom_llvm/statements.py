@@ -12,6 +12,9 @@ from gradloom.op import Op
 DType = np.dtype[Any]
 Labels = tuple[int, ...]
 
+#: The ops that multiply matrices.
+PRODUCTS = frozenset({"matmul", "annihilating_matmul"})
+
 
 class Statement(NamedTuple):
     """One value to compute for every point of a loop, or to reduce over it."""

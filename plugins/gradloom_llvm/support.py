@@ -11,8 +11,9 @@ from gradloom.op import Op
 from gradloom.spec import Spec
 from gradloom_llvm import vectormath
 from gradloom_llvm.elementwise import BOOL_TOO, EMITTERS, FLOAT_ONLY, TYPES, can_cast
-from gradloom_llvm.loops import ALIASES, PRODUCTS, REDUCTIONS
+from gradloom_llvm.loops import ALIASES, REDUCTIONS
 from gradloom_llvm.scalars import takes_apart
+from gradloom_llvm.statements import PRODUCTS
 
 #: Forms: loops over arrays, and instructions for small values.
 LOOPS, TAPE = 1, 2

@@ -20,7 +20,7 @@ from gradloom.testing.sample import rng
 from gradloom_llvm import kernel as kernel_module
 from gradloom_llvm import layout as layout_module
 from gradloom_llvm.kernel import Kernel
-from gradloom_llvm.loops import PRODUCTS
+from gradloom_llvm.statements import PRODUCTS
 
 LLVM = compilers.get("llvm")
 NUMPY = backends.get("numpy")
