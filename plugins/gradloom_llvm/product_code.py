@@ -7,7 +7,8 @@ a product is cut, and whatever the strides are, they stay the same.
 Columns are taken in panels of a few vectors. A panel of ``b`` is packed (copied so that the loads that follow
 are contiguous); rows of ``a`` are taken in tiles whose results stay in registers, and read as they stand. Where
 neighbours along the summed axis lie apart in memory, or rows whole pages apart, so that they compete for one place in
-the cache, ``a`` is packed too.
+the cache, ``a`` is packed too. With few columns that does not pay: then short stretches of the summed axis are worked
+off at a time, so that the lines of the cache that one tile reads are still there for the next.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from gradloom_llvm.product_tiles import Tiles, Writer, pack_columns, pack_rows, 
 UNPACKED_ROWS: Final = 64
 #: Panels from which on packing rows pays.
 WIDE_PANELS: Final = 4
+#: Bytes of one column of a packed panel where rows that lie apart are read as they stand.
+SHORT: Final = 1024
 #: Multiply-adds from which on other Python threads run meanwhile.
 RELEASE: Final = 1_000_000
 
@@ -62,7 +65,8 @@ declare void @llvm.masked.store.NAME.p0(VECTOR, ptr, i32, <LANES x i1>)
 
 
 _PRODUCT_ARGUMENTS: Final = (
-    "ptr %a, i64 %ra, i64 %ka, ptr %b, i64 %kb, i64 %cb, ptr %c, i64 %rc, i64 %m, i64 %k, i64 %n, ptr %ws, i1 %packs"
+    "ptr %a, i64 %ra, i64 %ka, ptr %b, i64 %kb, i64 %cb, ptr %c, i64 %rc, i64 %m, i64 %k, i64 %n, "
+    "ptr %ws, i1 %packs, i64 %stretch"
 )
 
 
@@ -75,13 +79,13 @@ def _product(tiles: Tiles) -> str:
     few = w.emit(f"icmp sle i64 %m, {UNPACKED_ROWS}")
     side_by_side = w.emit(f"icmp eq i64 %cb, {size}")
     direct = w.emit(f"and i1 {few}, {side_by_side}")
-    packed_rows = w.at("%ws", w.emit(f"mul i64 {w.minimum('%k', str(tiles.stretch))}, {full_width * size}"))
+    packed_rows = w.at("%ws", w.emit(f"mul i64 {w.minimum('%k', '%stretch')}, {full_width * size}"))
     ends = ["0"]
     for height in tiles.heights:
         left = w.emit(f"sub i64 %m, {ends[-1]}")
         ends.append(w.emit(f"sub i64 %m, {w.emit(f'urem i64 {left}, {height}')}"))
-    k0, close = w.open("0", "%k", str(tiles.stretch))
-    k = w.minimum(w.emit(f"sub i64 %k, {k0}"), str(tiles.stretch))
+    k0, close = w.open("0", "%k", "%stretch")
+    k = w.minimum(w.emit(f"sub i64 %k, {k0}"), "%stretch")
     more = w.emit(f"icmp ne i64 {k0}, 0")
     a, b = w.at("%a", w.emit(f"mul i64 {k0}, %ka")), w.at("%b", w.emit(f"mul i64 {k0}, %kb"))
     row_bytes = w.emit(f"mul i64 {k}, {size}")
@@ -97,14 +101,17 @@ def _product(tiles: Tiles) -> str:
     w.label("packed")
     left_rows = w.emit(f"select i1 %packs, ptr {packed_rows}, ptr {a}")
     left_step = w.emit(f"select i1 %packs, i64 {row_bytes}, i64 %ra")
-    full = w.emit(f"sub i64 %n, {w.emit(f'urem i64 %n, {full_width}')}")
-    for width, first, last in ((tiles.width, "0", full), (1, full, "%n")):
+    rest = w.emit(f"urem i64 %n, {full_width}")
+    few_left = w.emit(f"icmp ule i64 {rest}, {2 * tiles.lanes}")
+    wide_end = w.emit(f"select i1 {few_left}, i64 {w.emit(f'sub i64 %n, {rest}')}, i64 %n")
+    for width, first, last in ((tiles.width, "0", wide_end), (1, wide_end, "%n")):
         columns = width * tiles.lanes
         j, close_panels = w.open(first, last, str(columns))
         valid = w.minimum(w.emit(f"sub i64 %n, {j}"), str(columns))
         panel, right, right_step = w.at(b, w.emit(f"mul i64 {j}, %cb")), "%ws", str(columns * size)
         name = w.fresh("panel")
-        w.lines.append(f"  br i1 {'false' if width == 1 else direct}, label %{name}.use, label %{name}.pack")
+        unpacked = w.emit(f"and i1 {direct}, {w.emit(f'icmp eq i64 {valid}, {full_width}')}")
+        w.lines.append(f"  br i1 {unpacked}, label %{name}.use, label %{name}.pack")
         w.label(f"{name}.pack")
         q, close_packing = w.open("0", str(columns), str(tiles.packed))
         source, target = w.at(panel, w.emit(f"mul i64 %cb, {q}")), w.at("%ws", w.emit(f"mul i64 {q}, {size}"))
@@ -115,9 +122,8 @@ def _product(tiles: Tiles) -> str:
         close_packing()
         w.branch(f"{name}.use")
         w.label(f"{name}.use")
-        if width > 1:
-            right = w.emit(f"select i1 {direct}, ptr {panel}, ptr %ws")
-            right_step = w.emit(f"select i1 {direct}, i64 %kb, i64 {right_step}")
+        right = w.emit(f"select i1 {unpacked}, ptr {panel}, ptr {right}")
+        right_step = w.emit(f"select i1 {unpacked}, i64 %kb, i64 {right_step}")
         out = w.at("%c", w.emit(f"mul i64 {j}, {size}"))
         for height, start, stop in zip(tiles.heights, ends[:-1], ends[1:], strict=True):
             i, close_rows = w.open(start, stop, str(height))
@@ -144,7 +150,7 @@ def _entry(tiles: Tiles, number: int) -> str:
     """Write the builtin, which checks its arguments."""
     words = {"NUMBER": number, "BYTE": np.dtype(np.uint8).num, "SIZE": tiles.itemsize, "STRETCH": tiles.stretch}
     panel = tiles.width * tiles.lanes
-    words |= {"PANEL": panel, "WIDE": WIDE_PANELS * panel, "RELEASE": RELEASE}
+    words |= {"PANEL": panel, "WIDE": WIDE_PANELS * panel, "RELEASE": RELEASE, "SHORT": SHORT // tiles.itemsize}
     text = _ENTRY.replace("ARGUMENTS", _PRODUCT_ARGUMENTS)
     for word, value in words.items():
         text = text.replace(word, str(value))
@@ -183,8 +189,8 @@ sizes:
   %work = mul i64 %mk, %n
   %any = icmp sgt i64 %work, 0
   %long = icmp ugt i64 %k, STRETCH
-  %stretch = select i1 %long, i64 STRETCH, i64 %k
-  %length = mul i64 %stretch, SIZE
+  %longest = select i1 %long, i64 STRETCH, i64 %k
+  %length = mul i64 %longest, SIZE
   %columns = add i64 %m, PANEL
   %bytes = mul i64 %length, %columns
   %needed = add i64 %bytes, 64
@@ -195,6 +201,9 @@ sizes:
   %wide = icmp sge i64 %n, WIDE
   %far = or i1 %apart, %pages
   %packs = and i1 %far, %wide
+  %as.it.stands = xor i1 %packs, true
+  %scattered = and i1 %apart, %as.it.stands
+  %stretch = select i1 %scattered, i64 SHORT, i64 STRETCH
   %same.km = and i1 %same.k, %same.m
   %same.nw = and i1 %same.n, %rows.whole
   %some = and i1 %any, %roomy

@@ -27,7 +27,7 @@ class Tiles(NamedTuple):
     lanes : int
         Elements of a vector.
     width : int
-        Vectors of a panel; what is left over is taken one vector at a time.
+        Vectors of a panel; one or two that are left over are taken one vector at a time.
     heights : tuple of int
         Rows of a tile; what one leaves over the next takes.
     """
@@ -94,7 +94,7 @@ class Writer(Text):
             f"shufflevector <{lanes} x i64> {one}, <{lanes} x i64> poison, <{lanes} x i32> zeroinitializer"
         )
         count = ", ".join(f"i64 {lane}" for lane in range(lanes))
-        return self.emit(f"icmp ult <{lanes} x i64> <{count}>, {all_}")
+        return self.emit(f"icmp slt <{lanes} x i64> <{count}>, {all_}")
 
     def load(self, pointer: str, mask: str | None = None, align: int = 0) -> str:
         """Load a vector; zeros where a mask is not set."""
@@ -140,7 +140,7 @@ def tile(tiles: Tiles, height: int, width: int) -> str:
     """Write the function of one tile: ``height`` rows of ``width`` vectors.
 
     All strides are in bytes. ``%more`` says that results so far stand in ``%c``; ``%valid`` is the number of
-    columns, where there is one vector. It returns whether there is a NaN.
+    columns that are there. It returns whether there is a NaN.
     """
     w = Writer(tiles)
     cells = [(i, j) for i in range(height) for j in range(width)]
@@ -148,10 +148,10 @@ def tile(tiles: Tiles, height: int, width: int) -> str:
     ends = [w.at("%c", w.emit(f"mul i64 %rc, {i}")) for i in range(height)]
     vector_bytes = tiles.lanes * tiles.itemsize
     places = {(i, j): w.at(ends[i], str(j * vector_bytes)) for i, j in cells}
-    mask = w.mask("%valid") if width == 1 else None
+    masks = [w.mask(w.emit(f"sub i64 %valid, {j * tiles.lanes}")) for j in range(width)]
     w.lines.append("  br i1 %more, label %resume, label %start")
     w.label("resume")
-    before = {cell: w.load(places[cell], mask) for cell in cells}
+    before = {(i, j): w.load(places[i, j], masks[j]) for i, j in cells}
     w.branch("start")
     w.label("start")
     for i, j in cells:
@@ -179,13 +179,14 @@ def tile(tiles: Tiles, height: int, width: int) -> str:
         "  br i1 %over, label %done, label %loop",
         "done:",
     ]
-    undefined = None
-    for i, j in cells:
-        w.store(f"%t.{i}.{j}", places[i, j], mask)
-        own = w.emit(f"fcmp uno {w.vector} %t.{i}.{j}, %t.{i}.{j}")
-        undefined = own if undefined is None else w.emit(f"or {w.lane_mask} {undefined}, {own}")
-    if mask is not None:
-        undefined = w.emit(f"and {w.lane_mask} {undefined}, {mask}")
+    undefined = "zeroinitializer"
+    for j, mask in enumerate(masks):
+        column = "zeroinitializer"
+        for i in range(height):
+            w.store(f"%t.{i}.{j}", places[i, j], mask)
+            own = w.emit(f"fcmp uno {w.vector} %t.{i}.{j}, %t.{i}.{j}")
+            column = w.emit(f"or {w.lane_mask} {column}, {own}")
+        undefined = w.emit(f"or {w.lane_mask} {undefined}, {w.emit(f'and {w.lane_mask} {column}, {mask}')}")
     bits = w.emit(f"bitcast {w.lane_mask} {undefined} to i{tiles.lanes}")
     w.lines.append(f"  ret i1 {w.emit(f'icmp ne i{tiles.lanes} {bits}, 0')}")
     arguments = "i64 %k, ptr %a, i64 %ra, i64 %ka, ptr %b, i64 %rb, ptr %c, i64 %rc, i1 %more, i64 %valid"

@@ -62,20 +62,31 @@ def _product(a: Spec, b: Spec) -> Callable[[Any, Any], tuple[Any, bool]] | None:
     if tiling is None:
         return None
     native, shape, dtype = multiply(a.dtype, tiling), (a.shape[0], b.shape[1]), a.dtype
-    room = (tiling.workspace(*a.shape),)
+    column = shape[1] == 1 < shape[0]
+    run = _by_transposes(native) if column else native
+    room = (tiling.workspace(1 if column else shape[0], a.shape[1]),)
 
     def whole(left: Any, right: Any) -> tuple[Any, bool]:
         out = np.empty(shape, dtype)
-        return out, native(left, right, out, np.empty(room, _BYTE))
+        return out, run(left, right, out, np.empty(room, _BYTE))
 
     def large(left: Any, right: Any) -> tuple[Any, bool]:
         out = empty(shape, dtype)
         if not shares or allowed() < 2:
-            return out, native(left, right, out, empty(room, _BYTE))
+            return out, run(left, right, out, empty(room, _BYTE))
         return out, _in_pieces(native, tiling, left, right, out)
 
-    shares = a.size * shape[1] * dtype.itemsize >= 8 * SHARED
+    shares = not column and a.size * shape[1] * dtype.itemsize >= 8 * SHARED
     return large if max(room[0], shape[0] * shape[1] * dtype.itemsize) >= LEAST else whole
+
+
+def _by_transposes(native: Callable[..., bool]) -> Callable[..., bool]:
+    """Return what makes a product of one column as one row, along which vectors run."""
+
+    def multiply_column(a: Any, b: Any, out: Any, workspace: Any) -> bool:
+        return native(b.T, a.T, out.T, workspace)
+
+    return multiply_column
 
 
 def _in_pieces(native: Callable[..., bool], tiling: Tiles, a: Any, b: Any, out: Any) -> bool:

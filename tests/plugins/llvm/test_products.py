@@ -22,7 +22,10 @@ from gradloom_llvm.product_tiles import Tiles, tiles
 from gradloom_llvm.products import product_kernel
 
 #: Rows, summed, columns: tiles and panels, what they leave over, and more than one stretch.
-SIZES = [(1, 1, 1), (3, 5, 7), (13, 40, 70), (6, 64, 64), (70, 33, 130), (25, 1030, 33), (7, 2100, 15)]
+SIZES = [
+    *[(1, 1, 1), (3, 5, 7), (13, 40, 70), (6, 64, 64), (70, 33, 130), (25, 1030, 33), (7, 2100, 15)],
+    *[(40, 300, 49), (45, 600, 1)],
+]
 LAYOUTS = ["C", "F", "strided", "reversed"]
 
 
@@ -102,7 +105,7 @@ def test_any_number_of_threads_gives_the_same_bits(
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_special_values_are_those_of_numpy(dtype: str, value: float) -> None:
     """Also in what tiles and panels leave over, and where several threads take pieces."""
-    for m, k, n in [(3, 4, 5), (13, 9, 70), (400, 300, 330)]:
+    for m, k, n in [(3, 4, 5), (13, 9, 70), (40, 9, 49), (13, 9, 2), (400, 300, 330)]:
         a, b = rng(3).normal(size=(m, k)).astype(dtype), rng(4).normal(size=(k, n)).astype(dtype)
         a[[0, -1], [1, -1]] = value
         b[[0, -1], [-2, -1]] = [0, value]
@@ -111,6 +114,9 @@ def test_special_values_are_those_of_numpy(dtype: str, value: float) -> None:
         for kind in (np.isnan, np.isposinf, np.isneginf, np.signbit):
             known = np.ones(want.shape, bool) if kind is not np.signbit else ~np.isnan(want)
             np.testing.assert_array_equal(kind(got)[known], kind(want)[known])
+        one = np.ascontiguousarray(b[:, -1:])
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(kernel(a, one)(a, one), got[:, -1:])
     zeros = np.full((2, 1), -0.0, dtype), np.ones((1, 3), dtype)
     np.testing.assert_array_equal(np.signbit(kernel(*zeros)(*zeros)), np.signbit(zeros[0] @ zeros[1]))
 
@@ -128,6 +134,15 @@ def test_a_zero_annihilates(sizes: tuple[int, int, int]) -> None:
         found = plan(a, b)
     assert np.all(found[-1] == 0.0)
     assert np.all(np.isinf(found[:-1, -1]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lanes_beside_the_result_hold_no_nan(dtype: str) -> None:
+    """What vectors compute beyond the last column is not there: an infinity times their zeros is no NaN."""
+    for n in (3, 9, 25, 49, 57):
+        a, b = np.full((7, 5), np.inf, dtype), np.ones((5, n), dtype)
+        plain = kernel(a, b, "annihilating_matmul")
+        np.testing.assert_array_equal(plain(a, b, zeros=0), np.full((7, n), np.inf))
 
 
 def test_what_does_not_fit_is_left_to_blas() -> None:
