@@ -127,7 +127,8 @@ def local_client(
     else:
         cluster = LocalCluster(n_workers=n_workers, resources=resources, **options)
     try:
-        with Client(cluster, set_as_default=False) as client:
+        # Data goes between this process and the workers, not through the scheduler's socket as well.
+        with Client(cluster, set_as_default=False, direct_to_workers=True) as client:
             if isinstance(resources, (list, tuple)):
                 client.wait_for_workers(n_workers)
             client.register_plugin(Prompt())

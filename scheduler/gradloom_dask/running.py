@@ -9,8 +9,9 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, TimeoutError
+from contextlib import contextmanager
 from typing import Any, final
 
 import numpy as np
@@ -198,7 +199,8 @@ class Connection:
     def _register(self, shipped: Shipped, plan: Plan) -> None:
         """Send a plan to all workers, present and future."""
         plugin = PlanPlugin(plan, shipped.tasks)
-        self.client.register_plugin(plugin, name=shipped.name)
+        with _sending():
+            self.client.register_plugin(plugin, name=shipped.name)
         shipped.registered = True
         # It leaves the workers with the plan.
         weakref.finalize(plan, _forget, self._client, shipped.name).atexit = False
@@ -313,7 +315,8 @@ class Connection:
                 values[i] = Ref(key)
         if missing:
             sending = client.scatter(missing, hash=False, timeout=2 * WORKERS_SECONDS, asynchronous=True)
-            sent = self._wait(sending)
+            with _sending():
+                sent = self._wait(sending)
             for key, future in sent.items():
                 kept.append(Held(future))
                 self._inputs.add(key.rpartition("-")[2], kept[-1])
@@ -385,6 +388,15 @@ class Connection:
             got=str(error),
             remedy="raise memory_limit, or look for a crash in the logs of the workers",
         )
+
+
+@contextmanager
+def _sending() -> Iterator[None]:
+    """Turn the error of a connection to a worker that has just died into that of lost data: the run begins again."""
+    try:
+        yield
+    except OSError as error:
+        raise CancelledError(f"a worker is gone that was being sent to: {error}") from error
 
 
 async def _awaited(value: Any) -> Any:

@@ -143,6 +143,17 @@ def test_training_keeps_parameters_on_the_workers(workers: Any, monkeypatch: pyt
     assert_same_bits(expected[1], params[1])
 
 
+def test_data_does_not_pass_the_scheduler(workers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs and results go between client and workers; through the scheduler they would be read and sent twice."""
+    handlers = workers._connection.client.cluster.scheduler.handlers
+    passed: list[str] = []
+    for name in ("gather", "scatter"):
+        monkeypatch.setitem(handlers, name, lambda name=name, **_: passed.append(name))
+    plan = numpy_plan(gl.make_graph(lambda x: x * 3.0)(np.ones(50_000)))
+    assert_same_bits(workers.run(plan, [np.arange(50_000.0)])[0], np.arange(50_000.0) * 3.0)
+    assert not passed
+
+
 def test_results_that_are_changed_leave_the_workers_alone(workers: Any) -> None:
     plan = numpy_plan(gl.make_graph(lambda x: x * 2.0)(np.ones(50_000)))
     (first,) = workers.run(plan, [np.ones(50_000)])

@@ -101,6 +101,15 @@ def test_a_worker_is_killed(pair: Any, expected: Any) -> None:
     assert time.monotonic() - killed < 30
 
 
+def test_a_worker_dies_while_it_is_sent_to(pair: Any) -> None:
+    """Plans and inputs go to all workers that the scheduler knows, also to one that died an instant ago."""
+    for k in range(4):
+        plan = numpy_plan(gl.make_graph(lambda x, k=k: np.sum(x) + k)(np.ones(50_000)))
+        wait_until(lambda: len(worker_pids(pair)) == 2)
+        os.kill(worker_pids(pair)[0], signal.SIGKILL)
+        assert pair.run(plan, [np.full(50_000, float(k))])[0] == 50_001 * k
+
+
 def test_the_worker_that_keeps_the_parameters_is_killed(pair: Any) -> None:
     """They are sent again; each step has the bits of serial."""
     step = gl.jit(lambda w, x: w - 0.1 * gl.grad(lambda w: np.mean(np.tanh(x @ w) ** 2))(w))
