@@ -14,6 +14,7 @@ from gradloom.compiler import AbstractCompiler, compilers
 from gradloom.errors import GradloomError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes
 from gradloom.op import Op
+from gradloom.order import economical_order
 from gradloom.partition import REGION, partition
 from gradloom.placement import MOVES, Device, find_device, is_device, node_places, resource_of, transfer
 from gradloom.settle import settle
@@ -195,6 +196,8 @@ class _Lowering:
         self._live = live_nodes(graph.nodes, graph.outputs)
         self._owned = _owned_nodes(graph)
         self._order = self._fold_constants()
+        if self.compiler is not None:
+            self._order = economical_order(graph, self._order, {*graph.outputs, *self.constants})
         self.outputs, self._copies = self._own_outputs()
 
     def _fold_constants(self) -> list[int]:
