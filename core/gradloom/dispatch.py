@@ -30,14 +30,10 @@ _REDUCTIONS |= {np.logical_or: np.any, np.logical_and: np.all}
 _ACCUMULATIONS: dict[np.ufunc, Function] = {np.add: np.cumsum, np.multiply: np.cumprod}
 
 _SAME_NAMES = (
-    "all any argmax argmin argsort clip conj cumprod cumsum diagonal dot max mean min nonzero prod ptp "
-    "ravel repeat reshape round sort squeeze std sum swapaxes take trace transpose var"
+    "all any argmax argmin argpartition argsort astype choose clip conj conjugate cumprod cumsum diagonal dot "
+    "max mean min nonzero prod ptp ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
 ).split()
-#: Array methods, and properties, that are a NumPy function of the array.
-METHODS: Mapping[str, Function] = MappingProxyType(
-    {name: getattr(np, name) for name in _SAME_NAMES}
-    | {"conjugate": np.conjugate, "flatten": np.ravel, "astype": np.astype}
-)
+#: Array properties that are a NumPy function of the array.
 PROPERTIES: Mapping[str, Function] = MappingProxyType(
     {"T": np.transpose, "mT": np.matrix_transpose, "real": np.real, "imag": np.imag, "flat": np.ravel}
 )
@@ -251,8 +247,6 @@ def method(tensor: Any, name: str) -> Any:
     function = METHODS.get(name)
     if function is None:
         raise AttributeError(f"'Tensor' has no attribute {name!r}")
-    if name in _SHAPE_METHODS:
-        return partial(_SHAPE_METHODS[name], tensor)
     return partial(function, tensor)
 
 
@@ -269,8 +263,33 @@ def _flatten_method(tensor: Any, order: Any = "C") -> Any:
     return np.ravel(tensor, order).copy()
 
 
-_SHAPE_METHODS: dict[str, Function] = {"reshape": _reshape_method, "transpose": _transpose_method}
-_SHAPE_METHODS |= {"flatten": _flatten_method}
+def _compress_method(tensor: Any, condition: Any, axis: Any = None, out: Any = None) -> Any:
+    return np.compress(condition, tensor, axis, out)
+
+
+def _fill_method(tensor: Any, value: Any) -> None:
+    tensor[...] = value
+
+
+def _sort_method(tensor: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> None:
+    tensor._rebind(np.sort(tensor, axis, kind, order, stable=stable), None, "sort()")
+
+
+def _partition_method(tensor: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None) -> None:
+    tensor._rebind(np.partition(tensor, kth, axis, kind, order), None, "partition()")
+
+
+_OWN_METHODS: dict[str, Function] = {
+    "compress": _compress_method,
+    "fill": _fill_method,
+    "flatten": _flatten_method,
+    "partition": _partition_method,
+    "reshape": _reshape_method,
+    "sort": _sort_method,
+    "transpose": _transpose_method,
+}
+#: Array methods: most are the NumPy function of that name.
+METHODS: Mapping[str, Function] = MappingProxyType({name: getattr(np, name) for name in _SAME_NAMES} | _OWN_METHODS)
 
 
 def power(x: Any, y: Any) -> Any:

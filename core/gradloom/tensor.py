@@ -254,9 +254,10 @@ class Tensor(Handle):
     def _note_view(self, view: Any, index: Any) -> Any:
         """Remember that a tensor shows part of this one, as a NumPy view would.
 
-        ``index`` tells which part: an index, `alias.Whole`, or None if unknown.
+        ``index`` tells which part: an index, `alias.Whole`, or None if unknown. What has no axes
+        is a NumPy scalar, as reductions return it: it shares nothing.
         """
-        if view.spec.shape and view is not self:
+        if view.spec.shape and self.spec.shape and view is not self:
             alias.note_view(self, view, index)
         return view
 

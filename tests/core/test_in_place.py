@@ -198,13 +198,41 @@ def view_of_temporary(x: Any) -> Any:
     return np.sum(y**2)
 
 
+def sort_method(x: Any) -> Any:
+    assert x.sort() is None
+    return weighted(x)
+
+
+def sort_view(x: Any) -> Any:
+    x[2:].sort()
+    return weighted(x)
+
+
+def partition_method(x: Any) -> Any:
+    x.partition(2)
+    return x[2] ** 2
+
+
+def fill_method(x: Any) -> Any:
+    x[1:3].fill(2 * x[5])
+    return weighted(x)
+
+
+def view_of_scalar(x: Any) -> Any:
+    total = np.sum(x)
+    row = np.expand_dims(total, 0)  # in NumPy a view of a scalar, which cannot change
+    row *= 3.0
+    return total * row[0]
+
+
 @pytest.mark.parametrize(
     "f",
     [
         set_element, set_slice, set_reversed, set_broadcast, set_leading_ones, set_number, set_array, set_everything,
         set_fancy, set_fancy_twice_the_same, set_mask_number, set_mask_scalar, set_mask_values, set_numpy_mask,
         add_element, add_slice, multiply_slice_of_step, add_fancy, add_mask, add_row, add_whole, add_at_tensor,
-        loop, fill, disjoint_views, dropped_view, copied_view, view_of_temporary,
+        loop, fill, disjoint_views, dropped_view, copied_view, view_of_temporary, sort_method, sort_view,
+        partition_method, fill_method, view_of_scalar,
     ],
 )  # fmt: skip
 def test_assignment_is_numpys(f: Callable[[Any], Any]) -> None:

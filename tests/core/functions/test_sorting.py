@@ -36,6 +36,10 @@ def test_sort(keywords: Any, x: Any) -> None:
 
 def test_array_methods() -> None:
     check_like_numpy(lambda x: x.argsort(axis=1), X)
+    check_like_numpy(lambda x: np.sort(x[0]).searchsorted([0.75, 9.0]), X)
+    check_like_numpy(lambda x: x[0][x[0].argpartition(1)[1]], X)
+    check_like_numpy(lambda x: x.compress([True, False, True], axis=0), X)
+    check_like_numpy(lambda x: (x > 0.1).astype(int).choose([x, -x]), X)
 
 
 @pytest.mark.parametrize("keywords", [{}, {"axis": 0}, {"axis": None}], ids=str)
