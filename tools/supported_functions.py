@@ -77,6 +77,16 @@ def counterparts() -> dict[str, str]:
     return {dispatch.name_of(function): describe(tables[function]) for function in tables}
 
 
+def ufunc_methods() -> list[tuple[str, str]]:
+    """Return what serves each method of a ufunc."""
+    rows = [(f"{dispatch.name_of(u)}.reduce", f"`{dispatch.name_of(f)}`") for u, f in dispatch._REDUCTIONS.items()]
+    rows += [
+        (f"{dispatch.name_of(u)}.accumulate", f"`{dispatch.name_of(f)}`") for u, f in dispatch._ACCUMULATIONS.items()
+    ]
+    rows += [(f"{dispatch.name_of(u)}.{m}", describe(f)) for (u, m), f in dispatch._UFUNC_METHODS.items()]
+    return sorted(rows)
+
+
 def unsupported() -> list[str]:
     """Return the public NumPy functions that dispatch on tensors but have no counterpart."""
     known = dispatch.supported()
@@ -110,6 +120,7 @@ def render() -> str:
     lines = [INTRODUCTION]
     for title, names in sections.items():
         lines += [f"## {title}", "", *table((name, served[name]) for name in names)]
+    lines += ["## Methods of ufuncs", "", "`outer` works for every ufunc above.", "", *table(ufunc_methods())]
     lines += ["## Operators", "", *table((name, OPERATORS[name]) for name in sorted(OPERATORS) if name in served)]
     special = sorted(dispatch._SPECIAL.items())
     lines += ["## scipy.special", "", "SciPy is not imported unless you do.", ""]

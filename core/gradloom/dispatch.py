@@ -23,10 +23,10 @@ _CREATIONS: dict[Any, Function] = {}
 _UFUNCS: dict[np.ufunc, Function] = {}
 #: The op or traced counterpart of each ufunc, read-only; `implements` and `implements_ufunc` add to it.
 UFUNCS: Mapping[np.ufunc, Function] = MappingProxyType(_UFUNCS)
-_CHANGES: dict[np.ufunc, Function] = {}
+_UFUNC_METHODS: dict[tuple[np.ufunc, str], Function] = {}
 _SPECIAL: dict[str, Op] = {}
 _REDUCTIONS: dict[np.ufunc, Function] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
-_REDUCTIONS |= {np.logical_or: np.any, np.logical_and: np.all}
+_REDUCTIONS |= {np.logical_or: np.any, np.logical_and: np.all, np.fmax: np.nanmax, np.fmin: np.nanmin}
 _ACCUMULATIONS: dict[np.ufunc, Function] = {np.add: np.cumsum, np.multiply: np.cumprod}
 
 _SAME_NAMES = (
@@ -83,11 +83,16 @@ def implements_creation(*functions: Any) -> Callable[[Function], Function]:
     return register
 
 
-def implements_at(ufunc: np.ufunc) -> Callable[[Function], Function]:
-    """Register what returns the array that ``ufunc.at(array, index, values)`` makes of one."""
+def implements_method(method: str, *ufuncs: np.ufunc) -> Callable[[Function], Function]:
+    """Register the traced counterpart of ``ufunc.method(array, ...)``.
+
+    That of ``at`` returns the array that the change makes of one.
+    """
 
     def register(implementation: Function) -> Function:
-        _add(_CHANGES, ufunc, implementation, f"{name_of(ufunc)}.at", "implements_at")
+        for ufunc in ufuncs:
+            name = f"{name_of(ufunc)}.{method}"
+            _add(_UFUNC_METHODS, (ufunc, method), implementation, name, "implements_method")
         return implementation
 
     return register
@@ -220,6 +225,9 @@ def _call_ufunc_method(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kw
         return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b, **kwargs)
     if method == "at":
         return _change_at(ufunc, *inputs)
+    implementation = _UFUNC_METHODS.get((ufunc, method))
+    if implementation is not None:
+        return _strong(implementation(*inputs, **kwargs))
     raise unsupported(f"{name_of(ufunc)}.{method}")
 
 
@@ -228,7 +236,8 @@ def _change_at(ufunc: np.ufunc, target: Any, index: Any, *values: Any) -> None:
     name = f"{name_of(ufunc)}.at"
     if not hasattr(target, "_rebind"):
         raise _into_array(name)
-    if ufunc not in _CHANGES:
+    change = _UFUNC_METHODS.get((ufunc, "at"))
+    if change is None:
         raise UnsupportedFunctionError(
             "only add and subtract have a traced counterpart of at",
             op=name,
@@ -237,7 +246,7 @@ def _change_at(ufunc: np.ufunc, target: Any, index: Any, *values: Any) -> None:
             got=name_of(ufunc),
             remedy="assign where no element is named twice: x[i] = ufunc(x[i], v)",
         )
-    target._rebind(_CHANGES[ufunc](target, index, *values), index, name)
+    target._rebind(change(target, index, *values), index, name)
 
 
 def method(tensor: Any, name: str) -> Any:

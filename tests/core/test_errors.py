@@ -267,8 +267,8 @@ def test_a_needed_value_is_named_through_nested_transforms() -> None:
 def test_unsupported_function_is_named_once() -> None:
     """The name of the function stands in front, and what it lacks behind."""
     with pytest.raises(errors.UnsupportedFunctionError) as caught:
-        gl.grad(lambda x: np.sum(np.roots(x)))(X)
-    assert str(caught.value).startswith("numpy.roots: this function has no traced counterpart\n")
+        gl.grad(lambda x: np.packbits(x > 0))(X)
+    assert str(caught.value).startswith("numpy.packbits: this function has no traced counterpart\n")
 
 
 def test_location_of_a_gradient_rule_is_the_line_differentiated() -> None:
@@ -341,7 +341,7 @@ def test_a_second_counterpart_is_refused() -> None:
         (lambda: dispatch.implements_ufunc(op, np.cos), "numpy.cos"),
         (lambda: dispatch.implements_ufunc(op, special="erf"), "scipy.special.erf"),
         (lambda: dispatch.implements_creation(np.zeros)(second), "numpy.zeros"),
-        (lambda: dispatch.implements_at(np.add)(second), "numpy.add.at"),
+        (lambda: dispatch.implements_method("at", np.add)(second), "numpy.add.at"),
     ]:
         with pytest.raises(ArgumentError, match=f"{name} has a traced counterpart already") as caught:
             register()

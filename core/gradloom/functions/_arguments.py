@@ -38,7 +38,7 @@ def axis_tuple(op: str, axis: Any, ndim: int, argument: str = "axis") -> tuple[i
     """Return an axis, several, or None for all, as numbers from 0."""
     if axis is None:
         return tuple(range(ndim))
-    if not isinstance(axis, (tuple, list)):
+    if not np.iterable(axis):
         return (axis_index(op, axis, ndim, argument),)
     axes = tuple([axis_index(op, k, ndim, argument) for k in axis])
     if len(set(axes)) != len(axes):

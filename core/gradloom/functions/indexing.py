@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradloom.dispatch import implements, implements_at
+from gradloom.dispatch import implements, implements_method
 from gradloom.errors import DTypeError, IndexRangeError, ShapeError, TraceEndedError
 from gradloom.functions._arguments import as_array, as_tensor, reshaped
 from gradloom.op import Op
@@ -238,13 +238,13 @@ def _changed(op: Op, x: Tensor, index: Any, value: Any) -> Tensor:
     return op(x, v, *parsed.arrays, index=parsed.entries, unique=parsed.unique)
 
 
-@implements_at(np.add)
+@implements_method("at", np.add)
 def np_add_at(x: Tensor, index: Any, value: Any) -> Tensor:
     """Return what ``x`` is after ``np.add.at(x, index, value)``: elements named twice get both."""
     return _changed(index_add, x, index, value)
 
 
-@implements_at(np.subtract)
+@implements_method("at", np.subtract)
 def np_subtract_at(x: Tensor, index: Any, value: Any) -> Tensor:
     """Return what ``x`` is after ``np.subtract.at(x, index, value)``."""
     return np_add_at(x, index, np.negative(value))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from gradloom.dispatch import implements, name_of, refuse
-from gradloom.errors import ArgumentError, ShapeError, UnsupportedFunctionError
+from gradloom.errors import ArgumentError, ConcreteValueError, ShapeError, UnsupportedFunctionError
 from gradloom.functions._arguments import as_array, reshaped
 from gradloom.functions.contraction import np_cross, np_outer, np_tensordot, vecdot
+from gradloom.functions.indexing import value_of
 from gradloom.ops.contraction import matmul, swap
 from gradloom.ops.linalg import (
     adjoint,
@@ -97,12 +99,14 @@ def np_pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = N
 
 
 @implements(np.linalg.lstsq)
-def np_lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Tensor, Tensor, int, Tensor]:
+def np_lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Tensor, Tensor, Any, Tensor]:
     a, b = as_array(a), as_array(b)
     values = np.linalg.svd(a, compute_uv=False)
     cutoff = max(a.shape) * np.finfo(values.dtype).eps if rcond is None else rcond
-    rank = int(np.sum(values > cutoff * np.max(values)))
-    if rank < min(a.shape):
+    rank = np.sum(values > cutoff * np.max(values))
+    with suppress(ConcreteValueError):  # where values are not known the rank is a tensor, too
+        rank = int(value_of(rank, "numpy.linalg.lstsq"))
+    if isinstance(rank, int) and rank < min(a.shape):
         raise UnsupportedFunctionError(
             "no least squares with a rank-deficient matrix",
             op="numpy.linalg.lstsq",

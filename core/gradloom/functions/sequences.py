@@ -1,4 +1,4 @@
-"""Traced counterparts of NumPy's functions on sequences: convolution, windows, polynomials."""
+"""Traced counterparts of NumPy's functions on sequences: convolution, windows, functions along an axis."""
 
 from __future__ import annotations
 
@@ -134,79 +134,3 @@ def np_apply_over_axes(func: Any, a: Any, axes: Any) -> Tensor:
                 got=result.shape,
             )
     return a
-
-
-# -- polynomials: coefficients from the highest power down ---------------------------------
-
-
-@implements(np.polyval)
-def np_polyval(p: Any, x: Any) -> Tensor:
-    """Evaluate a polynomial, by Horner's scheme."""
-    p, x = as_array(p), as_array(x)
-    y = np.zeros_like(x)
-    for k in range(p.shape[0]):
-        y = y * x + p[k]
-    return y
-
-
-@implements(np.polyadd)
-def np_polyadd(a1: Any, a2: Any) -> Tensor:
-    """Add polynomials."""
-    first, second = _aligned(a1, a2)
-    return first + second
-
-
-@implements(np.polysub)
-def np_polysub(a1: Any, a2: Any) -> Tensor:
-    """Subtract polynomials."""
-    first, second = _aligned(a1, a2)
-    return first - second
-
-
-def _aligned(a1: Any, a2: Any) -> tuple[Any, Any]:
-    """Return coefficients with zeros for the powers that one polynomial lacks."""
-    rows = [np.atleast_1d(as_array(a)) for a in (a1, a2)]
-    most = max(row.size for row in rows)
-    first, second = [np.concatenate([np.zeros(most - row.size, row.dtype), row]) for row in rows]
-    return first, second
-
-
-@implements(np.polymul)
-def np_polymul(a1: Any, a2: Any) -> Tensor:
-    """Multiply polynomials; leading zeros stay, since values are not known."""
-    return np_convolve(a1, a2)
-
-
-@implements(np.polyder)
-def np_polyder(p: Any, m: int = 1) -> Tensor:
-    """Differentiate a polynomial."""
-    _order("numpy.polyder", m)
-    for _ in range(m):
-        p = p[:-1] * np.arange(p.size - 1, 0, -1)
-    return p
-
-
-@implements(np.polyint)
-def np_polyint(p: Any, m: int = 1, k: Any = None) -> Tensor:
-    """Integrate a polynomial; ``k`` holds the constants of integration."""
-    _order("numpy.polyint", m)
-    p = tensor_among(p, k)
-    constants = np.atleast_1d(as_array(0.0 if k is None else k))
-    if constants.size == 1 and m > 1:
-        constants = np.broadcast_to(constants, (m,))
-    if constants.size < m:
-        raise ShapeError(
-            "k must be a scalar or a rank-1 array of length 1 or >m.",
-            op="numpy.polyint",
-            argument="k",
-            expected=f"1 or {m} constants",
-            got=constants.shape,
-        )
-    for i in range(m):
-        p = np.concatenate([p / np.arange(p.size, 0, -1), constants[i : i + 1]])
-    return p
-
-
-def _order(op: str, m: Any) -> None:
-    if operator.index(m) < 0:
-        raise ArgumentError("a negative order", op=op, argument="m", expected="0 or more", got=m)

@@ -97,6 +97,34 @@ def np_union1d(ar1: Any, ar2: Any) -> Tensor:
     return np_unique(np.concatenate([np.ravel(as_array(ar1)), np.ravel(as_array(ar2))]))
 
 
+@implements(np.intersect1d)
+def np_intersect1d(ar1: Any, ar2: Any, assume_unique: bool = False, return_indices: bool = False) -> Any:
+    """Return the elements of the first array that the second one has, too."""
+    first, second = [value_of(as_array(a), "numpy.intersect1d") for a in (ar1, ar2)]
+    _, i, j = np.intersect1d(first, second, assume_unique, return_indices=True)
+    common = np.ravel(as_array(ar1))[i]
+    return (common, i, j) if return_indices else common
+
+
+@implements(np.setdiff1d)
+def np_setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Tensor:
+    """Return the elements of the first array that the second one lacks."""
+    rest = _without("numpy.setdiff1d", ar1, ar2)
+    return rest if assume_unique else np_unique(rest)
+
+
+@implements(np.setxor1d)
+def np_setxor1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Tensor:
+    """Return the elements that one of two arrays has."""
+    name = "numpy.setxor1d"
+    return np_unique(np.concatenate([_without(name, ar1, ar2), _without(name, ar2, ar1)]))
+
+
+def _without(name: str, a: Any, others: Any) -> Tensor:
+    a, others = np.ravel(as_array(a)), as_array(others)
+    return a[~np.isin(value_of(a, name), value_of(others, name))]
+
+
 # -- counts --------------------------------------------------------------------------------
 
 

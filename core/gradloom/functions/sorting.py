@@ -63,6 +63,12 @@ def _check_kth(name: str, a: Any, kth: Any, axis: Any) -> None:
         raise ShapeError("kth is out of bounds", op=name, argument="kth", expected=f"below {length}", got=kth)
 
 
+@implements(np.sort_complex)
+def np_sort_complex(a: Any) -> Tensor:
+    """Sort by the real part, then the imaginary part, as complex numbers."""
+    return np.sort(np.astype(a, np.sort_complex(np.empty(0, a.dtype)).dtype))
+
+
 @implements(np.lexsort)
 def np_lexsort(keys: Any, axis: Any = -1) -> Tensor:
     """Return the order by the last key, then the one before it, and so on."""

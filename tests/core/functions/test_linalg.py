@@ -458,3 +458,11 @@ def test_second_derivative_of_a_determinant_of_any_rank(rank: int, dtype: Any) -
 def test_integers_become_float64() -> None:
     graph = gl.make_graph(lambda a: np.linalg.inv(a))(np.array([[2, 1], [1, 1]]))
     assert graph.specs[graph.outputs[0]].dtype == np.float64
+
+
+def test_least_squares_without_values() -> None:
+    """Under jit full rank is taken for granted, and the rank is a result like others."""
+    b = array(4)
+    solution, residuals, rank, values = gl.jit(np.linalg.lstsq)(TALL, b)
+    for got, expected in zip((solution, residuals, rank, values), np.linalg.lstsq(TALL, b), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-9)

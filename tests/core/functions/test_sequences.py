@@ -1,9 +1,8 @@
-"""NumPy's convolution, windows, polynomials and functions along an axis on tensors."""
+"""NumPy's convolution, windows and functions along an axis on tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,21 +54,6 @@ def test_apply_over_axes() -> None:
     check_like_numpy(lambda x: np.apply_over_axes(np.cumsum, x, 1), X)
 
 
-def test_polynomials() -> None:
-    p, q = A[:4], A[4:]
-    check_like_numpy(lambda x: np.polyval(p, x), X)
-    check_like_numpy(lambda p: np.polyval(p, X), p)
-    check_like_numpy(lambda x: np.polyval([1, 2, 3], x), np.array(0.5))
-    check_like_numpy(lambda p: np.polyval(p, 2), p)
-    for function in (np.polyadd, np.polysub, np.polymul):
-        check_like_numpy(lambda p, f=function: f(p, q), p)
-        check_like_numpy(lambda q, f=function: f(p, q), q)
-    for m in (0, 1, 2):
-        check_like_numpy(lambda p, m=m: np.polyder(p, m), p)
-        check_like_numpy(lambda p, m=m: np.polyint(p, m), p)
-    check_like_numpy(partial(np.polyint, m=2, k=3.0), p)
-
-
 @pytest.mark.parametrize(
     ("f", "text"),
     [
@@ -82,8 +66,6 @@ def test_polynomials() -> None:
         (lambda x: np.apply_along_axis(np.sum, 2, x), "axis out of range"),
         (lambda x: np.apply_along_axis(np.sum, 0, x[:, :0]), "any iteration dimensions are 0"),
         (lambda x: np.apply_over_axes(lambda x, axis: x[0, 0], x, 0), "not returning an array of the correct shape"),
-        (lambda x: np.polyder(x[0], -1), "numpy.polyder: a negative order"),
-        (lambda x: np.polyint(x[0], 3, [1, 2]), "length 1 or >m."),
     ],
 )
 def test_refusals(f: Callable[..., Any], text: str) -> None:

@@ -42,6 +42,25 @@ def test_unique_tells_more() -> None:
         np.testing.assert_array_equal(got, want)
 
 
+def test_set_operations() -> None:
+    """Elements have the gradient of where they come from first."""
+    first, second = np.array([3.0, 1.0, 2.0, 3.0, 5.0]), np.array([5.0, 3.0, 7.0])
+    for function, of_first, of_second in (
+        (np.intersect1d, [1, 0, 0, 0, 1], [0, 0, 0]),
+        (np.setdiff1d, [0, 1, 1, 0, 0], [0, 0, 0]),
+        (np.setxor1d, [0, 1, 1, 0, 0], [0, 0, 1]),
+        (np.union1d, [1, 1, 1, 0, 1], [0, 0, 1]),
+    ):
+        out, pullback = gl.vjp(function, first, second)
+        np.testing.assert_array_equal(out, function(first, second))
+        for got, expected in zip(pullback(np.ones_like(out)), (of_first, of_second), strict=True):
+            np.testing.assert_array_equal(got, expected)
+    found = gl.grad(lambda x: (np.sum(x), np.intersect1d(x, second, return_indices=True)[1:]), has_aux=True)(first)[1]
+    np.testing.assert_array_equal(found, np.intersect1d(first, second, return_indices=True)[1:])
+    out, _ = gl.vjp(lambda x: np.setdiff1d(x, second, assume_unique=True), first)
+    np.testing.assert_array_equal(out, [1.0, 2.0])
+
+
 @pytest.mark.parametrize("function", [np.unique, np.unique_all, lambda x: np.union1d(x, x)])
 def test_shapes_that_depend_on_values_are_refused_without_values(function: Any) -> None:
     with pytest.raises(ConcreteValueError, match=r"numpy.unique needs a value"):

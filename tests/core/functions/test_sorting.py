@@ -34,6 +34,12 @@ def test_sort(keywords: Any, x: Any) -> None:
     check_like_numpy(functools.partial(np.argsort, **{**keywords, "kind": "stable"}), x)
 
 
+def test_sort_complex() -> None:
+    for x in (X, X[0] + 1j * X[1], INTEGERS):
+        check_like_numpy(np.sort_complex, x)
+    check_like_numpy(lambda x: np.sort_complex(x * (1 + 2j)).imag, X[0])
+
+
 def test_array_methods() -> None:
     check_like_numpy(lambda x: x.argsort(axis=1), X)
     check_like_numpy(lambda x: np.sort(x[0]).searchsorted([0.75, 9.0]), X)
