@@ -113,6 +113,11 @@ def resource_of(place: str | None) -> tuple[str, float] | None:
     return name, float(amount)
 
 
+def resources_among(places: Sequence[str | None] | None) -> frozenset[str]:
+    """Return those of some places that are resources of workers."""
+    return frozenset([place for place in places or () if place is not None and resource_of(place) is not None])
+
+
 def after(op: Op, attrs: tuple[Any, ...], given: Sequence[str | None]) -> str | None:
     """Return the place of a node: where a move goes, else where its inputs are.
 
@@ -156,7 +161,7 @@ def held_resources(attrs: tuple[Any, ...]) -> list[str]:
     found: set[str] = set()
     for a in attrs:
         if type(a) is Graph:
-            found.update([p for p in node_places(a) or () if p is not None and resource_of(p) is not None])
+            found.update(resources_among(node_places(a)))
     return sorted(found)
 
 
@@ -251,21 +256,6 @@ def _no_place(name: object, why: str) -> DeviceError:
         got=repr(name),
         remedy="see what is installed with gl.backends()",
     )
-
-
-def refuse_resources(graph: Graph, what: str) -> None:
-    """Raise for a graph whose ops need resources, where dask itself makes the tasks."""
-    missing = sorted(
-        {place for place in node_places(graph) or () if place is not None and resource_of(place) is not None}
-    )
-    if missing:
-        raise DeviceError(
-            f"{what} take no part in gl.device({missing[0]!r})",
-            op="device",
-            expected="devices of backends",
-            got=", ".join(missing),
-            remedy="compute them under dask.annotate(resources={...}), without gl.device",
-        )
 
 
 # -- while a trace records -------------------------------------------------------------------

@@ -16,7 +16,7 @@ from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes
 from gradloom.op import Op
 from gradloom.order import economical_order
 from gradloom.partition import REGION, partition
-from gradloom.placement import MOVES, Device, find_device, is_device, node_places, resource_of, transfer
+from gradloom.placement import MOVES, Device, find_device, is_device, node_places, resources_among, transfer
 from gradloom.settle import settle
 from gradloom.source import RawSource, Source
 from gradloom.spec import Spec
@@ -58,7 +58,7 @@ class Plan:
         self.places = node_places(settled)
         #: The devices of its ops, by name, and the resources that workers need for some of them.
         self.devices = {} if self.places is None else _devices(settled, self.places)
-        self.resources = frozenset([p for p in self.places or () if p is not None and resource_of(p) is not None])
+        self.resources = resources_among(self.places)
         self.backend = backend
         self.compiler = compiler
         self._whole = graph

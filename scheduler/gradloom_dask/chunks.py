@@ -6,23 +6,24 @@ import mmap
 import threading
 import uuid
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, final
 
 import dask.array
 import numpy as np
-from dask.highlevelgraph import HighLevelGraph
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from gradloom.axes import Combine
 from gradloom.blas import one_thread_each
 from gradloom.graph import Graph
 from gradloom.labels import label_axes
-from gradloom.placement import refuse_resources
+from gradloom.placement import node_places, resources_among
 from gradloom.program import Program, choose_backend, prepare
 from gradloom.sharing import kernel_threads
 from gradloom.split import COMBINE, Split, split
-from gradloom_dask.dask_graph import Call, Ref, task_graph
+from gradloom_dask.dask_graph import Call, Placed, Ref, layer_of, task_graph
 from gradloom_dask.packing import unpack, writable
+from gradloom_dask.place import amounts, require, require_here
 
 #: Held while a graph is planned, so that threads that begin together wait for one plan.
 _PLANNING = threading.Lock()
@@ -43,10 +44,11 @@ def run_graph(graph: Graph, values: Sequence[Any]) -> list[Any]:
     ------
     SplitError
         If the graph needs an axis whole that has several chunks.
-    DeviceError
-        If ops need workers with a resource.
+
+    Notes
+    -----
+    A task that has an op which needs a resource of workers runs on a worker that has it, as a whole.
     """
-    refuse_resources(graph, "chunked arrays")
     chunked = {n: v for n, v in enumerate(values) if isinstance(v, dask.array.Array)}
     seeds, chunks = _chosen_axes(graph, chunked)
     name = f"gradloom-{uuid.uuid4().hex}"
@@ -83,10 +85,17 @@ class Computation:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
 
+    @cached_property
+    def needs(self) -> list[frozenset[str]]:
+        """What a worker must stand for, at most one set of places; see `gradloom_dask.place.Watch`."""
+        places = resources_among(node_places(self.graph))
+        return [places] if places else []
+
     def __call__(self, values: Sequence[Any]) -> list[Any]:
         """Return the outputs. BLAS takes one thread, so that chunks may run side by side with the same bits."""
         with _PLANNING:
             plan = _program(self.graph).plan(choose_backend(values))
+        require_here(self.graph, plan.resources)
         token = kernel_threads.set(1)
         try:
             with one_thread_each():
@@ -166,17 +175,49 @@ def piece(k: int, values: Sequence[Any], others: Sequence[Block]) -> Any:
     return others[0].joined[k]
 
 
+@final
+class _Tasks:
+    """Tasks and data by key, and the resources that tasks need."""
+
+    def __init__(self) -> None:
+        self.data: dict[Any, Any] = {}
+        self.calls: dict[Any, Call] = {}
+        self.needs: dict[Any, dict[str, float]] = {}
+        self._computations: dict[Ref, dict[str, float]] = {}
+
+    def computation(self, key: str, graph: Graph) -> Ref:
+        """Add the computation of a graph, for tasks to take."""
+        found = Computation(graph)
+        if found.needs:
+            self.calls[key] = Call(require, (), [found])
+            self._computations[Ref(key)] = amounts(found.needs[0])
+        else:
+            self.data[key] = found
+        return Ref(key)
+
+    def add(self, key: Any, call: Call) -> None:
+        """Add a task; it needs what the computation needs that is the first of its values."""
+        self.calls[key] = call
+        if call.values and call.values[0] in self._computations:
+            self.needs[key] = self._computations[call.values[0]]
+
+    def layer(self) -> Any:
+        """Return them as a layer of a graph."""
+        return layer_of({**self.data, **task_graph(self.calls)}, self.needs)
+
+
 def _one_task(name: str, graph: Graph, values: Sequence[Any], arrays: dict[int, Any]) -> list[Any]:
     """Return lazy arrays for a graph whose data is in one chunk."""
-    data = {f"{name}-graph": Computation(graph)}
-    refs = [Ref(f"{name}-graph")]
+    tasks = _Tasks()
+    refs = [tasks.computation(f"{name}-graph", graph)]
     for n, value in enumerate(values):
         if n in arrays:
             refs.append(Ref((arrays[n].name, *(0,) * arrays[n].ndim)))
         else:
-            data[f"{name}-{n}"] = value
+            tasks.data[f"{name}-{n}"] = value
             refs.append(Ref(f"{name}-{n}"))
-    layer = {**data, **task_graph({f"{name}-end": Call(finish, (), refs)})}
+    tasks.add(f"{name}-end", Call(finish, (), refs))
+    layer = tasks.layer()
     return [
         _array(name, layer, arrays, f"{name}-out{k}", {(): Call(part, (k,), (), [f"{name}-end"])}, spec, None)
         for k, spec in enumerate(graph.output_specs())
@@ -193,17 +234,17 @@ class _Build:
         self.split = found
         self.arrays = arrays
         self.chunks = chunks
-        self.data: dict[Any, Any] = {f"{name}-after": Computation(found.after)}
-        self.calls: dict[Any, Call] = {}
+        self.tasks = _Tasks()
+        after = self.tasks.computation(f"{name}-after", found.after)
         self._values = values
         for n, axis in enumerate(found.cut):
             if axis is None and n not in arrays:
-                self.data[f"{name}-{n}"] = values[n]
+                self.tasks.data[f"{name}-{n}"] = values[n]
         whole = [self._input(n, 0, slice(0)) for n, axis in enumerate(found.cut) if axis is None]
         tops: list[str] = []
         for p in range(len(found.passes)):
             tops = [*tops, *self._pass(p, whole, tops)]
-        self.calls[f"{name}-end"] = Call(finish, (), [Ref(f"{name}-after"), *whole], tops)
+        self.tasks.add(f"{name}-end", Call(finish, (), [after, *whole], tops))
 
     def _pass(self, p: int, whole: list[Ref], tops: list[str]) -> list[str]:
         """Add one pass over the blocks, and return the key of its combined partials, if it has any."""
@@ -212,15 +253,14 @@ class _Build:
         known = []
         if this.before is not None:
             known = [f"{name}-before"]
-            self.data[f"{name}-known"] = Computation(this.before)
-            self.calls[known[0]] = Call(finish, (), [Ref(f"{name}-known"), *whole], tops)
-        for size in set(self.chunks):
-            self.data[f"{name}-graph-{size}"] = Computation(this.block(size))
+            before = self.tasks.computation(f"{name}-known", this.before)
+            self.tasks.add(known[0], Call(finish, (), [before, *whole], tops))
+        blocks = {n: self.tasks.computation(f"{name}-graph-{n}", this.block(n)) for n in set(self.chunks)}
         start = 0
         for b, size in enumerate(self.chunks):
             refs = [self._input(n, b, slice(start, start + size)) for n in range(len(self._values))]
             count = len(this.partials)
-            self.calls[f"{name}-block-{b}"] = Call(run_block, (count,), [Ref(f"{name}-graph-{size}"), *refs], known)
+            self.tasks.add(f"{name}-block-{b}", Call(run_block, (count,), [blocks[size], *refs], known))
             start += size
         return [self._tree(p)] if this.partials else []
 
@@ -233,7 +273,7 @@ class _Build:
         if axis is None:
             return Ref(f"{self.name}-{n}")
         key = f"{self.name}-{n}-{b}"
-        self.data[key] = self._values[n][(slice(None),) * axis + (rows,)]
+        self.tasks.data[key] = self._values[n][(slice(None),) * axis + (rows,)]
         return Ref(key)
 
     def _tree(self, p: int) -> str:
@@ -245,14 +285,14 @@ class _Build:
             above = []
             for n in range(0, len(keys), FAN_IN):
                 above.append(f"{self.name}-{p}-sum-{level}-{n}")
-                self.calls[above[-1]] = Call(combine, (kinds,), (), keys[n : n + FAN_IN])
+                self.tasks.add(above[-1], Call(combine, (kinds,), (), keys[n : n + FAN_IN]))
             keys = above
             level += 1
         return keys[0]
 
     def outputs(self) -> list[Any]:
         """Return a lazy array for each output."""
-        layer = {**self.data, **task_graph(self.calls)}
+        layer = self.tasks.layer()
         arrays = []
         calls: dict[tuple[int, ...], Call]
         for n, (place, spec) in enumerate(zip(self.split.outputs, self.split.graph.output_specs(), strict=True)):
@@ -270,7 +310,7 @@ class _Build:
 
 def _array(
     base: str,
-    layer: dict[Any, Any],
+    layer: Any,
     arrays: dict[int, Any],
     name: str,
     calls: dict[tuple[int, ...], Call],
@@ -290,4 +330,5 @@ def _array(
     graph = HighLevelGraph.from_collections(base, layer, dependencies=list(arrays.values()))
     layers = {**graph.layers, name: task_graph(keyed)}
     graph = HighLevelGraph(layers, {**graph.dependencies, name: {base}})
-    return dask.array.Array(graph, name, tuple(chunks), dtype=spec.dtype)
+    kind = Placed if isinstance(layer, MaterializedLayer) else dask.array.Array
+    return kind(graph, name, tuple(chunks), dtype=spec.dtype)

@@ -16,19 +16,23 @@ import dask.threaded
 import numpy as np
 
 from gradloom.backend import backends
+from gradloom.blas import limited_to
 from gradloom.decision import decide
-from gradloom.executor import SerialExecutor
 from gradloom.graph import INPUT, LITERAL, Graph, literal_key
-from gradloom.placement import refuse_resources
 from gradloom.plan import Plan
 from gradloom.program import choose_backend
 from gradloom.schedule import Failures, Schedule
 from gradloom.sharing import cores
 from gradloom.tasks import best_cut, step_costs
+from gradloom_dask.chunks import Computation
 from gradloom_dask.cluster import TASK_SECONDS
-from gradloom_dask.dask_graph import Call, Ref, arguments_of, task_graph
+from gradloom_dask.dask_graph import Call, Ref, arguments_of, layer_graph, task_graph
 from gradloom_dask.packing import unpack
+from gradloom_dask.place import amounts, require, require_here
 from gradloom_dask.worker import Result, run_loaded
+
+#: Ends the key of the task that waits for a worker with what a tensor needs.
+_WORKER = "-worker"
 
 
 def token(graph: Graph, values: Sequence[Any]) -> str:
@@ -41,28 +45,38 @@ def token(graph: Graph, values: Sequence[Any]) -> str:
     return digest.hexdigest()
 
 
-def graph_of(graph: Graph, values: Sequence[Any], key: str) -> dict[str, Any]:
+def graph_of(graph: Graph, values: Sequence[Any], key: str) -> Any:
     """Return the dask graph of one tensor: its inputs by content, and one task."""
-    refuse_resources(graph, "dask collections")
     refs = [f"gradloom-{token(_IDENTITY, [value])}" for value in values]
     calls = {key: Call(run_alone, (graph,), [Ref(ref) for ref in refs])}
-    return {**task_graph(calls), **dict(zip(refs, values, strict=True))}
+    computation, needs = Computation(graph), {}
+    if computation.needs:
+        needs[key] = amounts(computation.needs[0])
+        calls[key + _WORKER] = Call(require, (), [computation])
+        calls[key] = calls[key]._replace(others=[key + _WORKER])
+    return layer_graph(key, {**task_graph(calls), **dict(zip(refs, values, strict=True))}, needs)
 
 
 def run_alone(graph: Graph, values: Sequence[Any], others: Sequence[Any]) -> Any:
     """Compute a graph of one output where it stands."""
     plan = Plan(graph, backends.get(choose_backend(values)))
-    return SerialExecutor().run(plan, [unpack(value) for value in values])[0]
+    require_here(graph, plan.resources)
+    with limited_to(1 if decide(plan).one_thread else None):
+        return plan.run([unpack(value) for value in values])[0]
 
 
-def optimize(graph: Any, keys: Any) -> dict[str, Any]:
-    """Return a dask graph in which the tensors of some keys are computed together, by tasks."""
+def optimize(graph: Any, keys: Any) -> Any:
+    """Return a dask graph in which all its tensors are computed together, by tasks.
+
+    The keys are those of the tensors, or of what dask makes of them in the end.
+    """
     tasks = dict(graph)
-    wanted = [key for key in _flat(keys) if arguments_of(tasks[key], run_alone) is not None]
+    wanted = [key for key, task in tasks.items() if arguments_of(task, run_alone) is not None]
     if not wanted:
-        return tasks
+        return graph
     merger = _Merger()
     for key in wanted:
+        tasks.pop(f"{key}{_WORKER}", None)
         found = arguments_of(tasks.pop(key), run_alone)
         assert found is not None
         merger.add(found[0][0], found[1])
@@ -74,18 +88,25 @@ def optimize(graph: Any, keys: Any) -> dict[str, Any]:
     name = f"gradloom-{whole.content_hash()}-{hashlib.blake2b(repr(refs).encode(), digest_size=8).hexdigest()}"
     given = dict(zip(whole.inputs, refs, strict=True))
     maker = {i: t for t, own in enumerate(schedule.exports) for i in own}
-    calls = {}
+    planned = Planned(plan, schedule)
+    calls, needs, data = {}, {}, {}
+    if plan.resources:
+        calls[f"{name}-plan"] = Call(require, (), [planned])
+    else:
+        data[f"{name}-plan"] = planned
     for t, task in enumerate(schedule.tasks):
         own = tuple([i for i in schedule.imports[t] if i in given])
         others = [f"{name}-{other}" for other in task.after]
         calls[f"{name}-{t}"] = Call(
             run_planned, (t, blas, own), [Ref(f"{name}-plan"), *[Ref(given[i]) for i in own]], others
         )
+        if task.resource is not None:
+            needs[f"{name}-{t}"] = amounts([task.resource])
     for key, i in zip(wanted, plan.outputs, strict=True):
         others = [f"{name}-{maker[i]}"] if i in maker else []
         values = [] if i in maker else [plan.constants[i]]
         calls[key] = Call(select, (i,), values, others)
-    return {**tasks, **task_graph(calls), f"{name}-plan": Planned(plan, schedule)}
+    return layer_graph(name, {**tasks, **task_graph(calls), **data}, needs)
 
 
 class Planned:
@@ -94,6 +115,9 @@ class Planned:
     def __init__(self, plan: Plan, schedule: Schedule) -> None:
         self.plan = plan
         self.schedule = schedule
+        #: For `gradloom_dask.place.require`: each task needs one resource at most.
+        self.graph = plan.graph
+        self.needs = [frozenset([place]) for place in plan.resources]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _planned, (self.plan, self.schedule.tasks)
@@ -108,6 +132,8 @@ def run_planned(
 ) -> Result:
     """Run a task of the plan that is the first of the values."""
     planned, *rest = values
+    resource = planned.schedule.tasks[t].resource
+    require_here(planned.graph, [] if resource is None else [resource])
     return run_loaded(planned.plan, planned.schedule, t, blas, inputs, rest, others)
 
 
@@ -202,18 +228,6 @@ class _Merger:
             tuple(self._sources),
         )
         return whole, list(self._inputs)
-
-
-def _flat(keys: Any) -> list[Any]:
-    found: list[Any] = []
-    stack = [keys]
-    while stack:
-        top = stack.pop()
-        if isinstance(top, (list, set)):
-            stack += reversed(list(top))
-        else:
-            found.append(top)
-    return list(dict.fromkeys(found))
 
 
 _IDENTITY = Graph((), (), (), ())

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
+import dask
+import dask.array
 from dask._task_spec import List, Task, TaskRef
+from dask.blockwise import fuse_roots, optimize_blockwise
+from dask.core import flatten
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 
 class Call(NamedTuple):
@@ -47,6 +52,36 @@ def task_graph(calls: Mapping[Any, Call]) -> dict[Any, Any]:
         )
         for key, call in calls.items()
     }
+
+
+def layer_of(tasks: Mapping[Any, Any], needs: Mapping[Any, Mapping[str, float]]) -> Any:
+    """Return tasks as a layer of a graph, some of which need resources of workers, by key."""
+    if not needs:
+        return tasks
+    return MaterializedLayer(tasks, annotations={**dask.get_annotations(), "resources": dict(needs).get})
+
+
+def layer_graph(name: str, tasks: Mapping[Any, Any], needs: Mapping[Any, Mapping[str, float]]) -> Any:
+    """Return tasks as a graph, some of which need resources of workers, by key."""
+    return HighLevelGraph({name: layer_of(tasks, needs)}, {name: set()}) if needs else tasks
+
+
+@final
+class Placed(dask.array.Array):  # type: ignore[misc]  # dask has no types
+    """A dask array whose tasks need resources of workers.
+
+    What a task needs stands with its key, so they are not fused, as those of other arrays are. Arrays that are
+    computed from one are none of these.
+    """
+
+    __slots__ = ()
+
+    @staticmethod
+    def __dask_optimize__(graph: Any, keys: Any, **options: Any) -> Any:
+        """Leave out what is not needed."""
+        wanted = list(flatten(keys))
+        graph = graph if isinstance(graph, HighLevelGraph) else HighLevelGraph.merge(graph)
+        return fuse_roots(optimize_blockwise(graph, keys=wanted), keys=wanted).cull(set(wanted))
 
 
 def arguments_of(task: Any, function: Callable[..., Any]) -> tuple[tuple[Any, ...], list[str]] | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, final
 
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_worker
+from distributed.utils import sync
 
 from gradloom.errors import DeviceError
-from gradloom.placement import resource_of
-from gradloom.plan import Plan
+from gradloom.graph import Graph
+from gradloom.placement import node_places, resource_of
 from gradloom.source import Source
 from gradloom.tasks import Task
 
@@ -28,31 +29,47 @@ class Demands(dict[str, dict[str, float]]):
 
 def demands(prefix: str, tasks: Sequence[Task]) -> Any:
     """Return what dask asks for the resources of each task of a run, None if none needs any."""
-    found = {f"{prefix}-{t}": resource_of(task.resource) for t, task in enumerate(tasks)}
-    needed = Demands({key: {own[0]: own[1]} for key, own in found.items() if own is not None})
+    needed = Demands({f"{prefix}-{t}": amounts([task.resource]) for t, task in enumerate(tasks) if task.resource})
     return needed.__getitem__ if needed else None
+
+
+def amounts(places: Collection[str | None]) -> dict[str, float]:
+    """Return how much of each resource a worker must have that stands for some places."""
+    found: dict[str, float] = {}
+    for name, amount in filter(None, map(resource_of, places)):
+        found[name] = max(amount, found.get(name, 0.0))
+    return found
+
+
+def described(needed: Mapping[str, float]) -> str:
+    """Return resources as they are written in Python."""
+    return "{" + ", ".join([f"{name!r}: {amount:g}" for name, amount in needed.items()]) + "}"
 
 
 @final
 class Watch:
-    """Sees to it that a plan's run does not wait forever for workers with a resource.
+    """Sees to it that nothing waits forever for workers with a resource.
 
     Parameters
     ----------
-    plan : Plan
+    graph : Graph
+        What is to run.
+    needs : collection of frozenset of str
+        Sets of places; some worker must stand for all places of a set.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, graph: Graph, needs: Collection[frozenset[str]]) -> None:
+        self._graph = graph
+        self._needs = sorted(needs, key=sorted)
         self._since: float | None = None
 
     def begin(self, client: Client) -> None:
-        """Wait until workers have what the plan needs, for some seconds."""
-        while self._plan.resources and not self.look(client.scheduler_info(n_workers=-1)["workers"]):
+        """Wait until workers have what is needed, for some seconds."""
+        while self._needs and not self.look(client.scheduler_info(n_workers=-1)["workers"]):
             time.sleep(0.1)
 
     def look(self, workers: Mapping[str, Any]) -> bool:
-        """Return whether workers have what the plan needs.
+        """Return whether workers have what is needed.
 
         Raises
         ------
@@ -60,7 +77,7 @@ class Watch:
             If that has not been so for some seconds, though there are workers.
         """
         offers = [worker.get("resources") or {} for worker in workers.values()]
-        missing = [place for place in sorted(self._plan.resources) if offers and not _offered(place, offers)]
+        missing = [need for need in self._needs if offers and not any([_offered(need, offer) for offer in offers])]
         now = time.monotonic()
         if not missing:
             self._since = None
@@ -70,35 +87,81 @@ class Watch:
             raise self._error(missing, offers)
         return not missing
 
-    def _error(self, missing: Sequence[str], offers: Sequence[Mapping[str, float]]) -> DeviceError:
+    def _error(self, missing: Sequence[frozenset[str]], offers: Sequence[Mapping[str, float]]) -> DeviceError:
         names = sorted({f"{name}={amount:g}" for offer in offers for name, amount in offer.items()})
         count = f"{len(offers)} worker{'' if len(offers) == 1 else 's'}"
-        needed = resource_of(missing[0])
-        name = "" if needed is None else needed[0]
+        needed = amounts(missing[0])
+        wanted = [" and ".join(sorted(need)) for need in missing]
         return DeviceError(
-            f"no worker has {' or '.join(missing)}",
+            f"no worker has {' or '.join(wanted)}",
             op="device",
             expected=f"what one of the {count} has: {', '.join(names)}"
             if names
-            else f"workers with {name}; none of the {count} has any resource",
-            got=", ".join(missing),
-            remedy=f"start workers that have it: gl.cluster(resources={{{name!r}: 1}}), or "
-            f"`dask worker --resources '{name}=1'`",
-            location=_location(self._plan, missing[0]),
+            else f"workers with {' and '.join(needed)}; none of the {count} has any resource",
+            got=", ".join(wanted),
+            remedy=f"start workers that have it: gl.cluster(resources={described(needed)}), or "
+            f"`dask worker --resources '{' '.join([f'{name}={amount:g}' for name, amount in needed.items()])}'`",
+            location=_location(self._graph, missing[0]),
         )
 
 
-def _offered(place: str, offers: Sequence[Mapping[str, float]]) -> bool:
-    needed = resource_of(place)
-    return needed is None or any([offer.get(needed[0], 0) >= needed[1] for offer in offers])
+def _offered(need: Collection[str], offer: Mapping[str, float]) -> bool:
+    return all([offer.get(name, 0) >= amount for name, amount in amounts(need).items()])
 
 
-def _location(plan: Plan, place: str) -> str | None:
-    """Return where the user wrote the first op at a place."""
-    for raw, own in zip(plan.graph.sources, plan.places or (), strict=False):
-        if own == place and raw is not None:
+def _location(graph: Graph, need: Collection[str]) -> str | None:
+    """Return where the user wrote the first op at some places."""
+    for raw, own in zip(graph.sources, node_places(graph) or (), strict=False):
+        if own in need and raw is not None:
             return str(Source(*raw))
     return None
+
+
+# -- where dask makes the tasks: collections and chunked data -----------------------------------
+
+
+def require(values: Sequence[Any], others: Sequence[Any]) -> Any:
+    """Return what is to be computed, once this cluster has a worker for it.
+
+    The tasks that need a resource take it from here: dask would let them wait for such a worker without end.
+    """
+    (computation,) = values
+    worker = _this_worker(computation.graph, computation.needs[0])
+    watch = Watch(computation.graph, computation.needs)
+    while not watch.look(sync(worker.loop, worker.scheduler.identity, n_workers=-1)["workers"]):
+        time.sleep(0.1)
+    return computation
+
+
+def require_here(graph: Graph, places: Collection[str]) -> None:
+    """Raise unless this process is a worker that stands for some places."""
+    if places and not _offered(places, _this_worker(graph, places).state.total_resources):
+        raise DeviceError(
+            f"a task that needs {' and '.join(sorted(places))} is about to run on a worker without it",
+            op="device",
+            expected="a task with its own key: dask keeps what a task needs with its key",
+            got="one that was fused with others",
+            remedy="compute what gradloom returned as it is, or under "
+            "dask.config.set({'optimization.fuse.active': False})",
+            location=_location(graph, places),
+        )
+
+
+def _this_worker(graph: Graph, places: Collection[str]) -> Any:
+    """Return the worker of a cluster that this is."""
+    try:
+        return get_worker()
+    except ValueError:
+        names = " and ".join(sorted(places))
+        raise DeviceError(
+            f"no worker has {names}: dask computes this in a process that is no worker",
+            op="device",
+            expected="a cluster whose workers have it",
+            got=names,
+            remedy=f"compute it on one: with gl.cluster(resources={described(amounts(places))}), or on a client whose "
+            "workers were started with resources",
+            location=_location(graph, places),
+        ) from None
 
 
 class LabelledCluster(LocalCluster):  # type: ignore[misc]  # distributed has no types

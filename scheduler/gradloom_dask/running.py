@@ -248,7 +248,7 @@ class Connection:
                 if not shipped.registered:
                     self._register(shipped, plan)
         client = self.client
-        watch = Watch(plan)
+        watch = Watch(plan.graph, [frozenset([place]) for place in plan.resources])
         watch.begin(client)
         given = dict(zip(plan.graph.inputs, inputs, strict=True))
         # What is kept in `held` stays on the workers until the run has ended.

@@ -221,14 +221,90 @@ def test_workers_with_the_resource_go(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "no worker has BIG=1" in str(got[0])
 
 
-def test_where_dask_makes_the_tasks() -> None:
-    """Chunked arrays and dask's own computing do not know of resources: that is refused, not ignored."""
-    chunked = da.ones((20, 3), chunks=(10, 3))
-    with pytest.raises(DeviceError, match=r"chunked arrays take no part(.|\n)*dask\.annotate"):
-        gl.grad(lambda w: ask_for("GPU")(chunked @ w))(np.ones(3))
-    with pytest.raises(DeviceError, match="dask collections take no part"):
-        dask.compute(ask_for("GPU")(gl.tensor(np.ones(3))))
-    gradient = gl.grad(lambda w: ask_for("numpy")(chunked @ w))(np.ones(3))
+def mean(w: Any, x: Any) -> Any:
+    with gl.device("GPU"):
+        z = np.tanh(x @ w)
+    return np.mean(z**2)
+
+
+ROWS = da.from_array(np.random.default_rng(2).normal(size=(96, 3)), chunks=(8, 3))
+
+
+def test_chunks_run_where_the_resources_are(labelled: Any) -> None:
+    """Each block on one of the two workers with a GPU, however dask computes it; what follows the sums anywhere."""
+    client = labelled._connection.client
+    w = np.ones(3)
+    lazy = gl.value_and_grad(mean)(w, ROWS)
+    expected = gl.value_and_grad(mean_at_home)(w, ROWS.compute())
+    client.run(_computed)
+    for got in (
+        dask.compute(*lazy, scheduler=client),
+        client.gather(client.compute(list(lazy))),
+        [dask.compute(one, scheduler=client)[0] for one in client.persist(lazy)],
+    ):
+        np.testing.assert_allclose(got[0], expected[0], rtol=1e-13)
+        np.testing.assert_allclose(got[1], expected[1], rtol=1e-13)
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    ran = {address: [key for key in keys if "-block-" in key] for address, keys in client.run(_computed).items()}
+    assert sum(map(len, ran.values())) == 3 * ROWS.numblocks[0]
+    assert [bool(keys) for keys in ran.values()] == [bool(workers[address]["resources"].get("GPU")) for address in ran]
+    # dask forgets what a task needs when it fuses it with others, and says so instead of running it elsewhere.
+    with pytest.raises(DeviceError, match=r"optimization\.fuse\.active"):
+        dask.compute(lazy[1] + 1.0, scheduler=client)
+    with dask.config.set({"optimization.fuse.active": False}):
+        np.testing.assert_allclose(dask.compute(lazy[1] + 1.0, scheduler=client)[0], expected[1] + 1.0, rtol=1e-13)
+
+
+def mean_at_home(w: Any, x: Any) -> Any:
+    return np.mean(np.tanh(x @ w) ** 2)
+
+
+@pytest.mark.parametrize("optimize_graph", [False, True])
+def test_lazy_tensors_run_where_the_resources_are(labelled: Any, optimize_graph: bool) -> None:
+    """Their tasks, as cut by gradloom, or each tensor as a whole; as above, they raise elsewhere."""
+    client = labelled._connection.client
+    x = gl.tensor(X)
+    y = ask_for("GPU")(x)
+    for _ in range(3):
+        client.run(_computed)
+        got = dask.compute(y, *gl.gradients(y, [x]), scheduler=client, optimize_graph=optimize_graph)
+        np.testing.assert_allclose(got[0], np.sum(np.sin(X)), rtol=1e-12)
+        assert_same_bits(got[1], np.cos(X))
+        cut = [key for keys in client.run(_computed).values() for key in keys if key.endswith("-plan")]
+        assert len(cut) == optimize_graph
+
+
+@pytest.mark.parametrize("name", ["TPU", "GPU=2"])
+def test_dask_asks_for_a_resource_that_no_worker_has(labelled: Any, name: str) -> None:
+    """In seconds, though dask would wait without end; also where each resource is there, but on different workers."""
+    client = labelled._connection.client
+    client.run(_wait_less)
+    x = gl.tensor(X)
+    for lazy, optimize_graph in (
+        (gl.grad(lambda w: ask_for(name)(ROWS @ w))(np.ones(3)), True),
+        (ask_for(name)(x), True),
+        (ask_for(name)(x), False),
+        (gl.grad(lambda w: ask_for("BIG=2")(ROWS @ w) * ask_for("GPU")(ROWS @ w))(np.ones(3)), True),
+    ):
+        start = time.monotonic()
+        with pytest.raises(DeviceError, match="no worker has") as raised:
+            dask.compute(lazy, scheduler=client, optimize_graph=optimize_graph)
+        assert time.monotonic() - start < 15
+        assert "test_placement.py" in str(raised.value)
+
+
+def _wait_less() -> None:
+    place.RESOURCE_SECONDS = 0.3
+
+
+def test_dask_computes_in_this_process() -> None:
+    """There are no workers: that is refused, not ignored; devices of this process do as always."""
+    x = gl.tensor(np.ones(3))
+    for lazy in (gl.grad(lambda w: ask_for("GPU")(ROWS @ w))(np.ones(3)), ask_for("GPU")(x)):
+        for scheduler in ("threads", "sync"):
+            with pytest.raises(DeviceError, match="a process that is no worker"):
+                dask.compute(lazy, scheduler=scheduler)
+    gradient = gl.grad(lambda w: ask_for("numpy")(da.ones((20, 3), chunks=(10, 3)) @ w))(np.ones(3))
     np.testing.assert_allclose(gradient, np.full(3, 20 * np.cos(3.0)), rtol=1e-14)
 
 
