@@ -10,6 +10,7 @@ import numpy as np
 from gradloom.errors import ArgumentError
 from gradloom.linear import jvp, vjp
 from gradloom.pytree import flatten, unflatten
+from gradloom.refusals import describe
 
 _MODES = ("fwd", "rev")
 _OFFSETS = (1, 2)
@@ -46,6 +47,8 @@ def check_grads(
     ------
     AssertionError
         Naming mode and order, where a derivative disagrees.
+    ArgumentError
+        If a mode is unknown, ``order`` is less than 1, or ``args`` is not a sequence of arguments.
 
     Examples
     --------
@@ -61,6 +64,16 @@ def check_grads(
             argument="modes" if unknown else "order",
             expected=f"modes of {_MODES}" if unknown else "at least 1",
             got=unknown or order,
+            remedy='leave it out: modes=("fwd", "rev"), order=2',
+        )
+    if not isinstance(args, (tuple, list)):
+        raise ArgumentError(
+            "the arguments must stand in a tuple",
+            op="check_grads",
+            argument="args",
+            expected="a tuple, one entry per argument of the function",
+            got=describe(args),
+            remedy="write (x,) for a single one",
         )
     leaves, structure = flatten(tuple(args))
     single = any(getattr(leaf, "dtype", None) == np.float32 for leaf in leaves)

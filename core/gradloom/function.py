@@ -71,13 +71,16 @@ def _leaf_name(argument: tuple[int, ...] | str, path: str) -> str:
 
 def _not_differentiable(transform: str, argument: str, value: Any, spec: Spec | None) -> Exception:
     if spec is None:
+        hint = "containers are tuples, lists, dicts and dataclasses"
+        if "." in argument:
+            hint = 'settings of a dataclass stand in fields with metadata={"static": True}'
         return ArgumentError(
             "cannot differentiate with respect to a value of this kind",
             op=transform,
             argument=argument,
             expected="a float or complex array or number",
             got=describe(value),
-            remedy="choose the arguments to differentiate with argnums",
+            remedy=f"choose the arguments to differentiate with argnums; {hint}",
         )
     return DTypeError(
         "cannot differentiate with respect to integers or booleans",

@@ -18,7 +18,7 @@ from gradloom.function import call, output_ids, require_callable
 from gradloom.graph import Graph, literal_key
 from gradloom.placement import NAMED, PLACE
 from gradloom.program import Program, choose_backend
-from gradloom.pytree import LEAF, Structure, flatten, paths, unflatten
+from gradloom.pytree import Structure, flatten, paths, unflatten
 from gradloom.refusals import describe
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
@@ -67,13 +67,19 @@ def leaf_specs(transform: str, structure: Structure, leaves: list[Any]) -> list[
             raise ArgumentError(
                 "cannot trace an argument of this kind",
                 op=transform,
-                argument=f"args{paths(structure)[k]}",
+                argument=_argument_name(paths(structure)[k]),
                 expected="arrays and numbers in containers",
                 got=describe(leaf),
                 remedy="name it in static_argnums",
             )
         specs.append(spec)
     return specs
+
+
+def _argument_name(path: str) -> str:
+    """Return where a leaf of ``(args, kwargs)`` stands, in the words of a caller."""
+    _, entry, rest = path.split("]", 2)
+    return f"argument {entry[1:]}{rest}"
 
 
 def make_graph(f: Callable[..., Any]) -> Callable[..., Graph]:
@@ -189,7 +195,7 @@ def _function_of(graph: Graph) -> Callable[..., tuple[Any, ...]]:
     specs = graph.input_specs()
 
     def run(*inputs: Any) -> tuple[Any, ...]:
-        given = leaf_specs("jit", (tuple, None, (LEAF,) * len(inputs)), list(inputs))
+        given = leaf_specs("jit", flatten((inputs, {}))[1], list(inputs))
         if [s.strong() for s in given] != [s.strong() for s in specs]:
             raise ArgumentError(
                 "the inputs do not fit the graph",

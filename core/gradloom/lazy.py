@@ -16,6 +16,7 @@ from gradloom.backend import spec_of
 from gradloom.errors import ArgumentError, ConcreteValueError, DTypeError, GradloomError, ShapeError
 from gradloom.executor import executors
 from gradloom.graph import INPUT, LITERAL, Graph
+from gradloom.handle import listed_array
 from gradloom.op import Op, get_op
 from gradloom.placement import NAMED, after, moved, placed
 from gradloom.program import Program, programs
@@ -260,7 +261,7 @@ def tensor(value: Any = None, *, shape: tuple[int, ...] = (), dtype: Any = None,
 
     Parameters
     ----------
-    value : array or number, optional
+    value : array, number or list of numbers, optional
         The value, copied. Without it the tensor is a placeholder, to be fed to `compute`.
     shape : tuple of int, default ()
         Shape of a placeholder.
@@ -293,6 +294,8 @@ def tensor(value: Any = None, *, shape: tuple[int, ...] = (), dtype: Any = None,
         return LAZY.tensor(LazyNode(INPUT, (), (spec,), spec, None, missing))
     if isinstance(value, LazyTensor):
         return value if dtype is None else value.astype(dtype)
+    listed = listed_array(value)
+    value = value if listed is None else listed
     found = spec_of(value)
     if found is None or isinstance(value, Handle):
         raise ArgumentError(
@@ -301,6 +304,7 @@ def tensor(value: Any = None, *, shape: tuple[int, ...] = (), dtype: Any = None,
             argument="value",
             expected="an array or a number",
             got=describe(value),
+            remedy="make an array of numbers of it; in a running gradloom function, compute with tensors as they are",
         )
     if dtype is not None or type(value) in PYTHON_SCALARS:
         value = np.asarray(value, dtype)[()]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,13 +16,27 @@ Structure = Any
 LEAF = "*"
 _LEAF_ALONE = frozenset({LEAF})
 _LEAVES = frozenset({np.ndarray, np.float64, float})
+#: The kinds of dicts that are containers.
+DICTS = frozenset({dict, OrderedDict})
+
+
+class Configured(NamedTuple):
+    """A dataclass with the values of its static fields."""
+
+    kind: type
+    values: tuple[tuple[str, Any], ...]
+
+    def __call__(self, **others: Any) -> Any:
+        """Return an instance with these other fields."""
+        return self.kind(**dict(self.values), **others)
 
 
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
     """Split a container into its leaves and its structure.
 
     Tuples, lists, dicts, dataclass instances and named tuples are containers, ``None`` is
-    an empty one; everything else is a leaf.
+    an empty one; everything else is a leaf. A field that is declared with
+    ``dataclasses.field(metadata={"static": True})`` is no leaf: it belongs to the structure.
 
     Parameters
     ----------
@@ -34,6 +49,11 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
         The leaves, dict entries in insertion order.
     structure : hashable
         What `unflatten` needs to rebuild the container.
+
+    Raises
+    ------
+    ArgumentError
+        If the value of a static field cannot be hashed.
 
     Examples
     --------
@@ -62,19 +82,38 @@ def _flatten(tree: Any, leaves: list[Any]) -> Structure:
         return kind, None, tuple([_flatten(child, leaves) for child in tree])
     if tree is None:
         return None
-    if kind is dict:
-        return dict, tuple(tree), tuple([_flatten(child, leaves) for child in tree.values()])
+    if kind in DICTS:
+        return kind, tuple(tree), tuple([_flatten(child, leaves) for child in tree.values()])
     if isinstance(tree, tuple) and hasattr(kind, "_fields"):
         return kind, "namedtuple", tuple([_flatten(child, leaves) for child in tree])
     if hasattr(kind, "__dataclass_fields__"):
         # Imported here because `import gradloom` would pay for it, and who has a dataclass has paid.
         from dataclasses import fields
 
-        names = tuple(field.name for field in fields(kind) if field.init)
+        given = [field for field in fields(kind) if field.init]
+        names = tuple([field.name for field in given if not field.metadata.get("static")])
+        static = tuple([(field.name, getattr(tree, field.name)) for field in given if field.metadata.get("static")])
         children = [getattr(tree, name) for name in names]
-        return kind, names, tuple([_flatten(child, leaves) for child in children])
+        return _configured(kind, static), names, tuple([_flatten(child, leaves) for child in children])
     leaves.append(tree)
     return LEAF
+
+
+def _configured(kind: type, static: tuple[tuple[str, Any], ...]) -> Any:
+    """Return what makes a dataclass of the values of its other fields."""
+    for name, value in static:
+        try:
+            hash(value)
+        except TypeError:
+            raise ArgumentError(
+                "the value of a static field must be hashable",
+                op=kind.__name__,
+                argument=name,
+                expected="a number, a string, a tuple of such, a function",
+                got=type(value).__name__,
+                remedy="use a tuple instead of a list, or leave the metadata out if it is to be traced",
+            ) from None
+    return Configured(kind, static) if static else kind
 
 
 def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
@@ -98,8 +137,8 @@ def _unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:
         return tuple(values)
     if kind is list:
         return values
-    if kind is dict:
-        return dict(zip(static, values, strict=True))
+    if kind in DICTS:
+        return kind(zip(static, values, strict=True))
     if static == "namedtuple":
         return kind(*values)
     return kind(**dict(zip(static, values, strict=True)))
@@ -110,10 +149,10 @@ def in_key_order(tree: Any, structure: Structure) -> Any:
     if tree is None or structure is None or structure == LEAF or type(tree) is not structure[0]:
         return tree
     kind, keys, children = structure
-    if kind is dict:
+    if kind in DICTS:
         if tree.keys() != set(keys):
             return tree
-        return {key: in_key_order(tree[key], child) for key, child in zip(keys, children, strict=True)}
+        return kind([(key, in_key_order(tree[key], child)) for key, child in zip(keys, children, strict=True)])
     if not isinstance(tree, (tuple, list)) or len(tree) != len(children):
         return tree
     parts = [in_key_order(part, child) for part, child in zip(tree, children, strict=True)]
@@ -156,9 +195,10 @@ def describe(structure: Structure) -> str:
         return f"({', '.join(inner)}{',' if len(inner) == 1 else ''})"
     if kind is list:
         return f"[{', '.join(inner)}]"
-    if kind is dict:
+    if kind in DICTS:
         return "{" + ", ".join(f"{k!r}: {v}" for k, v in zip(static, inner, strict=True)) + "}"
-    return f"{kind.__name__}({', '.join(inner)})"
+    name = (kind.kind if isinstance(kind, Configured) else kind).__name__
+    return f"{name}({', '.join(inner)})"
 
 
 def paths(structure: Structure, prefix: str = "") -> list[str]:
@@ -168,7 +208,7 @@ def paths(structure: Structure, prefix: str = "") -> list[str]:
     if structure is None:
         return []
     kind, static, children = structure
-    if kind is dict:
+    if kind in DICTS:
         names = [f"[{key!r}]" for key in static]
     elif static is None:
         names = [f"[{i}]" for i in range(len(children))]

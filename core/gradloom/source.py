@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from types import CodeType
@@ -12,8 +13,8 @@ RawSource = tuple[CodeType | str, int, int]
 
 _GRADLOOM = os.path.dirname(os.path.abspath(__file__)) + os.sep
 #: How the names of modules begin that pass the user's calls on; plugins of this project among them.
-_LIBRARIES = ("numpy.", "scipy.", "contextlib", "gradloom_")
-#: Files seen to be the user's own, and to be gradloom's, NumPy's or SciPy's; only ever added to.
+_LIBRARIES = ("numpy.", "scipy.", "dask.", "contextlib", "gradloom_")
+#: Files seen to be the user's own, and to be gradloom's or a library's; only ever added to.
 USER_FILES: set[str] = set()
 _LIBRARY_FILES: set[str] = set()
 
@@ -54,7 +55,7 @@ class Source(NamedTuple):
 
 
 def user_source(frame: Any = None) -> RawSource | None:
-    """Return where the innermost frame outside gradloom, NumPy and SciPy stands, from ``frame`` outward."""
+    """Return where the innermost frame outside gradloom and the libraries stands, from ``frame`` outward."""
     if frame is None:
         frame = sys._getframe(1)
     while frame is not None:
@@ -69,6 +70,21 @@ def user_source(frame: Any = None) -> RawSource | None:
             continue
         frame = frame.f_back
     return None
+
+
+def called_function() -> str | None:
+    """Return the public name of the library function that the user has called, if it is written in Python."""
+    found = None
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename not in USER_FILES:
+        module, name = frame.f_globals.get("__name__", ""), frame.f_code.co_qualname
+        if module.startswith(_LIBRARIES[:3]) and "<" not in name:  # a wrapper has the name of what it wraps inside
+            library = module.partition(".")[0]
+            if not hasattr(sys.modules[library], name.partition(".")[0]):
+                library = ".".join(itertools.takewhile(lambda part: part[0] != "_", module.split(".")))
+            found = f"{library}.{name}"
+        frame = frame.f_back
+    return found
 
 
 def user_location() -> str | None:

@@ -12,10 +12,17 @@ from gradloom import alias, dispatch
 from gradloom.errors import ArgumentError, LostGradientError
 from gradloom.op import _OPS, Op
 from gradloom.refusals import alias_error
+from gradloom.source import called_function
 from gradloom.trace import Handle, innermost
 
 #: Types that belong to no other trace.
 _NUMBERS = frozenset({float, int, complex, bool, np.float64})
+#: What to write instead of functions of NumPy that look at values alone.
+_INSTEAD = {
+    "numpy.full": "give it a tensor to be like, np.full(shape, x, like=x)",
+    "numpy.ndenumerate.__init__": "loop over np.ndindex(x.shape), and index",
+    "numpy.vectorize.__call__": "use gl.vmap",
+}
 
 
 def _binary(name: str) -> Callable[[Any, Any], Any]:
@@ -343,6 +350,16 @@ class Tensor(Handle):
             remedy="pickle its value (gl.compute, or a returned array), or the graph (gl.make_graph)",
         )
 
+    def __dask_tokenize__(self) -> Any:
+        # Asked for by all functions of dask that would put a tensor into one of its arrays.
+        raise ArgumentError(
+            "a tensor cannot be a part of a dask array",
+            op=called_function(),
+            expected="NumPy functions and operators, which take tensors and dask arrays alike",
+            got=repr(self),
+            remedy="write np.sum instead of da.sum, and x @ w instead of x.dot(w)",
+        )
+
     # -- methods: NumPy's own functions, so there is one implementation of each ---------------
 
     def __getattr__(self, name: str) -> Any:
@@ -367,9 +384,15 @@ def _beside(tensor: Tensor, inputs: tuple[Any, ...], op: Op) -> tuple[Any, ...] 
 
 def lost_gradient(action: str) -> LostGradientError:
     """Return the error for a conversion that would cut a gradient."""
+    function = called_function()
+    instead = "use np.* instead of math.* and np.stack instead of np.array"
+    if function in dispatch.supported():
+        instead = "join a list of tensors by np.stack first"
+    elif function is not None:
+        instead = _INSTEAD.get(function, "compose it from functions in docs/numpy.md, or use gl.custom_gradient")
     return LostGradientError(
         f"{action} of a tensor that is being differentiated would lose its gradient",
+        op=function,
         expected="NumPy functions and operators, which gradloom traces",
-        remedy="use np.* instead of math.* and np.stack instead of np.array; "
-        "wrap the value in gl.stop_gradient if no gradient should flow",
+        remedy=f"{instead}; wrap the value in gl.stop_gradient if no gradient should flow",
     )

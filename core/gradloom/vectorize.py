@@ -11,7 +11,7 @@ from gradloom.errors import ArgumentError, AxisError, ShapeError
 from gradloom.function import call, new_trace, output_ids, require_callable, with_name_of, wrap_foreign
 from gradloom.graph import Graph
 from gradloom.program import Program, inline, programs
-from gradloom.pytree import LEAF, Structure, describe, flatten, unflatten
+from gradloom.pytree import DICTS, LEAF, Structure, describe, flatten, unflatten
 from gradloom.refusals import describe as describe_value
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
@@ -210,6 +210,6 @@ def spread(prefix: Any, structure: Structure, argument: str) -> list[Any]:
 
 def _parts(prefix: Any, kind: Any, static: Any) -> list[Any] | None:
     """Return the entries of a container of axes, in the order of the container's children."""
-    if kind is dict:
+    if kind in DICTS:
         return [prefix[k] for k in static] if isinstance(prefix, dict) and prefix.keys() == set(static) else None
     return list(prefix) if isinstance(prefix, (tuple, list)) else None

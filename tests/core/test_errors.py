@@ -264,6 +264,37 @@ def test_a_needed_value_is_named_through_nested_transforms() -> None:
             transform(gl.grad(lambda x: np.sum(x) if np.all(x > 0) else 0.0))(np.ones((2, 2)))
 
 
+@pytest.mark.parametrize(
+    ("f", "op", "remedy"),
+    [
+        (lambda x: np.full(2, x[0])[0], "numpy.full", "like=x"),
+        (lambda x: np.sum([x[0], x[1]]), "numpy.sum", "np.stack"),
+        (lambda x: np.polynomial.chebyshev.chebval(0.5, x), "numpy.polynomial.chebyshev.chebval", "gl.custom_gradient"),
+        (lambda x: np.vectorize(np.sin)(x)[0], "numpy.vectorize.__call__", "gl.vmap"),
+        (lambda x: float(x[0]), None, "np.stack instead of np.array"),
+    ],
+)
+def test_function_that_converts_a_tensor_is_named(f: Any, op: Any, remedy: str) -> None:
+    with pytest.raises(errors.LostGradientError) as caught:
+        gl.grad(f)(X)
+    assert caught.value.op == op
+    assert remedy in str(caught.value.remedy)
+    assert str(caught.value.location).startswith(__file__)
+
+
+def test_arguments_have_their_callers_names() -> None:
+    for call, argument in (
+        (lambda: gl.jit(lambda x, mode: x)(1.0, "fast"), "argument 1"),
+        (lambda: gl.jit(lambda x, mode: x)(1.0, mode=["fast"]), "argument 'mode'[0]"),
+        (lambda: gl.jit(gl.make_graph(np.sin)(1.0))("text"), "argument 0"),
+        (lambda: gl.check_grads(np.sin, X), "args"),
+    ):
+        with pytest.raises(errors.ArgumentError) as caught:
+            call()
+        assert caught.value.argument == argument
+        assert caught.value.remedy
+
+
 def test_unsupported_function_is_named_once() -> None:
     """The name of the function stands in front, and what it lacks behind."""
     with pytest.raises(errors.UnsupportedFunctionError) as caught:

@@ -167,9 +167,7 @@ def test_static_argument_in_a_nested_transform() -> None:
 @pytest.mark.parametrize("value", ["mean", object(), np.array([None]), np.ma.array([1.0])])
 def test_arguments_that_cannot_be_traced(value: Any) -> None:
     """The remedy is static_argnums."""
-    with pytest.raises(
-        ArgumentError, match=r"cannot trace an argument of this kind\n  argument: args\[0\]\[1\]"
-    ) as caught:
+    with pytest.raises(ArgumentError, match=r"cannot trace an argument of this kind\n  argument: argument 1") as caught:
         gl.jit(lambda x, kind: x)(X, value)
     assert "static_argnums" in caught.value.remedy
 

@@ -20,6 +20,10 @@ def abc() -> tuple[Any, Any, Any]:
     return gl.tensor(3.0), gl.tensor(2.0), gl.tensor(1.0)
 
 
+def test_tensor_of_a_list() -> None:
+    np.testing.assert_array_equal(gl.compute(gl.tensor([1.0, 2.0]) * 2.0)[0], [2.0, 4.0])
+
+
 def test_seed_programs() -> None:
     """a*b + c has gradients 2, 3, 1, by gradients and by tape."""
     a, b, c = abc()
@@ -270,7 +274,7 @@ def test_refused() -> None:
         gl.gradients(np.sum(x * n), [n])
     with pytest.raises(DTypeError, match=r"(?s)integers or booleans.*argument: y"):
         gl.gradients(np.argmax(x), [x])
-    for bad in ("text", None, [1.0], np.array([None]), np.ma.array([1.0])):
+    for bad in ("text", None, ["text"], np.array([None]), np.ma.array([1.0])):
         if bad is not None:
             with pytest.raises(ArgumentError, match="cannot take a value of this kind"):
                 gl.tensor(bad)

@@ -100,6 +100,37 @@ def test_structures_tell_containers_apart() -> None:
     assert len(set(structures)) == len(trees)
 
 
+@dataclasses.dataclass
+class Model:
+    w: Any
+    activation: str = dataclasses.field(default="tanh", metadata={"static": True})
+    b: Any = 0.0
+
+
+def test_static_fields_belong_to_the_structure() -> None:
+    """They are no leaves, come back as they were, and another value is another structure."""
+    leaves, structure = flatten([Model(1.0, "relu", 2.0)])
+    assert leaves == [1.0, 2.0]
+    assert unflatten(structure, [10.0, 20.0]) == [Model(10.0, "relu", 20.0)]
+    assert structure == flatten([Model(3.0, "relu", 4.0)])[1] != flatten([Model(1.0, "tanh", 2.0)])[1]
+    assert describe(structure) == "[Model(*, *)]"
+    assert paths(structure) == ["[0].w", "[0].b"]
+    with pytest.raises(ArgumentError, match="Model: the value of a static field must be hashable") as caught:
+        flatten(Model(1.0, []))  # type: ignore[arg-type]
+    assert caught.value.argument == "activation"
+    assert caught.value.remedy
+
+
+def test_ordered_dict() -> None:
+    tree = collections.OrderedDict(b=1, a=(2,))
+    leaves, structure = flatten(tree)
+    again = unflatten(structure, leaves)
+    assert type(again) is collections.OrderedDict
+    assert again == tree
+    assert paths(structure) == ["['b']", "['a'][0]"]
+    assert in_key_order(collections.OrderedDict(a=(20,), b=10), structure) == collections.OrderedDict(b=10, a=(20,))
+
+
 def test_texts() -> None:
     """Structures in errors read like code."""
     structure = flatten({"w": (1.0, None), "n": [Point(1, 2)], "one": (3,)})[1]

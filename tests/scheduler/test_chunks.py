@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import gradloom as gl
+from gradloom.errors import ArgumentError
 from gradloom.plan import Plan
 from gradloom.split import SplitError, split
 from gradloom.testing.backends import assert_same_bits
@@ -305,3 +306,13 @@ def test_out_of_core(kind: str, scheduler: str, tmp_path: Any) -> None:
     assert done.returncode == 0, done.stderr
     print(done.stdout)
     assert int(done.stdout.split("peak ")[1].split()[0]) < 1500
+
+
+def test_functions_of_dask_refuse_tensors() -> None:
+    """They would hide the tensor in an array of their own, and its gradient with it."""
+    chunked = da.ones((6, 3), chunks=(2, -1))
+    for f in (lambda w: da.sum(chunked @ w), lambda w: chunked.dot(w).sum(), lambda w: da.stack([w, w]).sum()):
+        with pytest.raises(ArgumentError, match=r"^dask\.array.*: a tensor cannot be a part of a dask array") as caught:
+            gl.grad(f)(np.ones(3))
+        assert "np.sum instead of da.sum" in caught.value.remedy
+        assert str(caught.value.location).startswith(__file__)
