@@ -49,10 +49,11 @@ class Link(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Simulation:
-    """A simulated run: its time in seconds, and which steps ran on which worker."""
+    """A simulated run: its time in seconds, which steps ran on which worker, and the number of each task's worker."""
 
     seconds: float
     spans: list[Span]
+    places: list[int]
 
 
 def traffic(plan: Plan, tasks: Sequence[Task]) -> Traffic:
@@ -194,7 +195,7 @@ class _Run:
         end = max(self.ends, default=0.0)
         if self.tasks:
             end += self.link.latency + sum(self.moved.results) / self.link.bandwidth
-        return Simulation(end, self.spans)
+        return Simulation(end, self.spans, self.place)
 
     def _place(self, t: int, now: float) -> None:
         """Run a task that is ready where it can start first."""

@@ -11,11 +11,11 @@ import uuid
 import weakref
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, TimeoutError
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, final
 
+import dask
 import numpy as np
-from dask.utils import format_bytes
 from distributed import Client
 from distributed.client import FuturesCancelledError
 from distributed.scheduler import KilledWorker
@@ -24,15 +24,14 @@ import gradloom
 from gradloom.errors import SchedulerError
 from gradloom.observer import OBSERVER
 from gradloom.plan import Plan
-from gradloom.schedule import Schedule
-from gradloom.simulate import value_bytes
-from gradloom.source import RawSource, Source
-from gradloom.tasks import Task, view_steps
+from gradloom.source import RawSource
+from gradloom.tasks import Task
 from gradloom_dask.dask_graph import Call, Ref, task_graph
 from gradloom_dask.kept import Held, KeptInputs
 from gradloom_dask.observing import TaskStream
 from gradloom_dask.packing import Packed, content, pack, unpack, writable
 from gradloom_dask.place import Watch, demands
+from gradloom_dask.shipped import Shipped
 from gradloom_dask.worker import (
     LARGE,
     Kept,
@@ -50,92 +49,10 @@ from gradloom_dask.worker import (
 #: Seconds after which a lost scheduler is given up, and after which one without any workers is.
 SCHEDULER_SECONDS = 10.0
 WORKERS_SECONDS = 60.0
-#: Bytes that must be saved before some values of a task travel without the others.
-WORTH_PICKING = 2**20
+#: For how long it is taken for known which workers there are, when tasks are placed.
+WORKERS_KNOWN_SECONDS = 1.0
 #: Gradloom's version on a worker; an expression, as nothing of ours may be there.
 _VERSION = "__import__('importlib.metadata', fromlist=['version']).version('gradloom')"
-
-
-@final
-class Shipped:
-    """A plan that the workers hold: its tasks, and which of their values go where.
-
-    Attributes
-    ----------
-    name : str
-        Name of the plugin that holds it: a hash of its content.
-    seconds : float
-        Estimated time.
-    blas : int or None
-        How many threads BLAS takes a call; None if it does not matter.
-    inputs : list of tuple of int
-        For each task, the plan's inputs that it takes.
-    """
-
-    def __init__(self, name: str, plan: Plan, tasks: Sequence[Task], blas: int | None) -> None:
-        self.name = name
-        self.tasks = tasks
-        self.blas = blas
-        self.seconds = sum([task.seconds for task in tasks])
-        self.registered = False
-        schedule = Schedule(plan, tasks)
-        given = set(plan.graph.inputs)
-        maker = {i: t for t, own in enumerate(schedule.exports) for i in own}
-        nbytes = value_bytes(plan)
-        self.inputs = [tuple([i for i in own if i in given]) for own in schedule.imports]
-        #: Parts of what a task exports that travel alone: (task, ids).
-        self.picks: list[tuple[int, tuple[int, ...]]] = []
-
-        def part(t: int, ids: tuple[int, ...]) -> str:
-            spare = sum([nbytes[i] for i in schedule.exports[t] if i not in ids])
-            if spare < WORTH_PICKING:
-                return f"{t}"
-            if (t, ids) not in self.picks:
-                self.picks.append((t, ids))
-            return f"{t}-{self.picks.index((t, ids))}"
-
-        #: For each task, the suffixes of the keys that it takes results of.
-        self.others: list[list[str]] = []
-        for t, task in enumerate(tasks):
-            wanted: dict[int, list[int]] = {other: [] for other in task.after}
-            for i in schedule.imports[t]:
-                if i in maker:
-                    wanted.setdefault(maker[i], []).append(i)
-            self.others.append([part(other, tuple(ids)) for other, ids in wanted.items()])
-        wanted = {}
-        for i in plan.outputs:
-            if i in maker:
-                wanted.setdefault(maker[i], []).append(i)
-        #: Suffixes of the keys that hold the plan's outputs.
-        self.results = [part(t, tuple(ids)) for t, ids in wanted.items()]
-
-    def describe(self, t: int, plan: Plan) -> str:
-        """Return which ops a task runs, and where the user wrote the first of them."""
-        count = len(plan.graph.nodes)
-        nodes = [plan.steps[k].out for k in self.tasks[t].steps if plan.steps[k].out < count]
-        names = list(dict.fromkeys([plan.graph.nodes[i][0].name for i in nodes]))
-        lines = [Source(*raw) for i in nodes if (raw := plan.graph.sources[i]) is not None]
-        where = f", from {lines[0]} on" if lines else ""
-        return f"the ops {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}{where}"
-
-    def needs(self, t: int, plan: Plan) -> str:
-        """Return how much memory a task needs, in words."""
-        return f"the values of that task take {format_bytes(self.peak_bytes(t, plan))}"
-
-    def peak_bytes(self, t: int, plan: Plan) -> int:
-        """Return the bytes of the values that a task holds at once, at most."""
-        schedule = Schedule(plan, self.tasks)
-        sizes = {i: plan.graph.specs[i].nbytes for i in plan.graph.inputs} | value_bytes(plan)
-        views = {plan.steps[k].out for k in view_steps(plan)}
-        held = {i: sizes.get(i, 0) for i in schedule.imports[t]}
-        now = most = int(sum(held.values()))
-        for k, drop in zip(self.tasks[t].steps, schedule.drops[t], strict=True):
-            out = plan.steps[k].out
-            held[out] = 0 if out in views else sizes[out]
-            now += held[out]
-            most = max(most, now)
-            now -= sum([held.pop(i, 0) for i in drop])
-        return most
 
 
 @final
@@ -149,6 +66,8 @@ class Connection:
         self._runs = itertools.count()
         self._prefix = uuid.uuid4().hex[:12]
         self._lock = threading.Lock()
+        #: When it was asked which workers there are; with their threads.
+        self._workers: tuple[float, dict[str, int]] = -WORKERS_KNOWN_SECONDS, {}
         quicken(client.scheduler_comm)
 
     @property
@@ -262,7 +181,8 @@ class Connection:
         for n, (t, ids) in enumerate(shipped.picks):
             calls[f"{prefix}-{t}-{n}"] = Call(pick, (ids,), (), [f"{prefix}-{t}"])
         keys = [f"{prefix}-{suffix}" for suffix in shipped.results]
-        futures = client.get(task_graph(calls), keys, resources=demands(prefix, shipped.tasks), sync=False)
+        with self._placed(client, prefix, shipped, plan):
+            futures = client.get(task_graph(calls), keys, resources=demands(prefix, shipped.tasks), sync=False)
         try:
             gathered, observer = client.gather(futures, asynchronous=True), OBSERVER.get()
             if observer is not None:
@@ -281,6 +201,25 @@ class Connection:
                 self._claim(client, shipped.name, result.kept)
             known.update({i: writable(unpack(value)) for i, value in result.values.items()})
         return [known[i] for i in plan.outputs]
+
+    def _placed(self, client: Client, prefix: str, shipped: Shipped, plan: Plan) -> AbstractContextManager[Any]:
+        """Return a context in which the tasks of a plan go to the workers of its own list schedule.
+
+        dask lets all tasks that share a large value run where that is, one after the other. It is free to let them run
+        elsewhere, where a worker has gone or is late.
+        """
+        if len(shipped.tasks) < 2 or plan.resources:
+            return nullcontext()
+        now = time.monotonic()
+        if now - self._workers[0] > WORKERS_KNOWN_SECONDS:
+            found = client.scheduler_info(n_workers=-1)["workers"]
+            self._workers = now, {address: int(worker["nthreads"]) for address, worker in found.items()}
+        places = shipped.places(plan, self._workers[1])
+        if not places:
+            return nullcontext()
+        keyed = {f"{prefix}-{suffix}": worker for suffix, worker in places.items()}
+        annotated: AbstractContextManager[Any] = dask.annotate(workers=keyed.__getitem__, allow_other_workers=True)
+        return annotated
 
     def _claim(self, client: Client, plan: str, kept: Kept) -> None:
         """Let outputs that a worker has kept stay there, as inputs of the next runs."""

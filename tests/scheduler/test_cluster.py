@@ -67,6 +67,40 @@ def test_branches_have_the_bits_of_serial(workers: Any) -> None:
             assert_same_bits(one, two)
 
 
+def split_work(x: Any) -> Any:
+    """Two chains that share an input."""
+    a, b = x[:, :100], x[:, 100:200]
+    for _ in range(6):
+        a, b = np.tanh(x @ a), np.tanh(x @ b)
+    return np.sum(a), np.sum(b)
+
+
+def split_after_trunk(x: Any) -> Any:
+    """Two chains that share what a task makes."""
+    return split_work(np.tanh(x @ x))
+
+
+def _computed(dask_worker: Any) -> list[str]:
+    """Return the keys of the tasks that a worker ran, and forget them."""
+    keys = [event[0] for event in dask_worker.state.log if len(event) > 1 and event[1] == "compute-task"]
+    dask_worker.state.log.clear()
+    return keys
+
+
+@pytest.mark.parametrize("f", [split_work, split_after_trunk])
+def test_tasks_that_share_a_large_value_run_on_different_workers(workers: Any, f: Any) -> None:
+    """dask would send both to the worker that holds it, one after the other."""
+    x = matrices(900)[1]
+    client = workers._connection.client
+    fast = gl.jit(f, scheduler=workers)
+    expected = gl.jit(f, scheduler="serial")(x)
+    for _ in range(5):
+        client.run(_computed)
+        assert fast(x) == expected
+        counts = sorted([len([key for key in own if key[-1].isdigit()]) for own in client.run(_computed).values()])
+        assert counts == ([1, 1] if f is split_work else [1, 2])
+
+
 def test_a_plan_travels_once(workers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Later steps send inputs and keys; a plan that is gone leaves the workers."""
     sent: list[str] = []
