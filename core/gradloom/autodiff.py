@@ -14,7 +14,6 @@ from typing import Any
 
 from gradloom.graph import INPUT, ITEM, Graph
 from gradloom.op import Op, get_op, ops
-from gradloom.source import RawSource
 from gradloom.spec import Spec
 from gradloom.trace import Handle, Trace, resume
 
@@ -83,35 +82,14 @@ def pushforward_graph(graph: Graph, wrt: Sequence[int], handle: type[Handle]) ->
 
 def interleaved(graph: Graph) -> Graph:
     """Return a graph with each tangent right behind its value, so that few are alive at once."""
-    sources = graph.sources
 
     def place(i: int) -> tuple[int, int]:
         if not graph.nodes[i][1]:
             return -1, i
-        source = sources[i]
+        source = graph.sources[i]
         return i if source is None or source[2] < 0 else source[2], i
 
-    order = sorted(range(len(graph.nodes)), key=place)
-    new = [0] * len(order)
-    for k, i in enumerate(order):
-        new[i] = k
-    if any(new[j] > new[i] for i, node in enumerate(graph.nodes) for j in node[1]):
-        return graph
-    nodes = []
-    moved: list[RawSource | None] = []
-    for i in order:
-        op, inputs, attrs = graph.nodes[i]
-        nodes.append((op, tuple([new[j] for j in inputs]), attrs))
-        source = sources[i]
-        moved.append(source if source is None or source[2] < 0 else (source[0], source[1], new[source[2]]))
-    return Graph(
-        tuple(nodes),
-        tuple([graph.specs[i] for i in order]),
-        tuple([new[i] for i in graph.inputs]),
-        tuple([new[i] for i in graph.outputs]),
-        graph.literals,
-        tuple(moved),
-    )
+    return graph.reordered(sorted(range(len(graph.nodes)), key=place)) or graph
 
 
 # -- reverse mode ------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 from gradloom.backend import backends
 from gradloom.errors import ArgumentError, BackendError, MissingPackageError
 from gradloom.executor import AbstractExecutor, AutoExecutor, executors
-from gradloom.placement import NAMED, PLACE, place_name
+from gradloom.placement import PLACE, place_name
 from gradloom.plan import Plan
 from gradloom.progress import DISPLAY, asked
 from gradloom.refusals import describe
@@ -88,10 +88,7 @@ def device(*names: str | None) -> Iterator[None]:
     >>> gl.grad(f)(0.0)
     np.float64(2.0)
     """
-    place = place_name(names)
-    if place is not None:
-        NAMED.add(place)
-    token = PLACE.set(place)
+    token = PLACE.set(place_name(names))
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 
 from gradloom.autodiff import unbroadcast
 from gradloom.errors import ArgumentError, OutputError, ShapeError
-from gradloom.function import at_home, call, new_trace, output_ids, require_callable
+from gradloom.function import call, new_trace, output_ids, require_callable
 from gradloom.graph import Graph
 from gradloom.ops import custom as ops
 from gradloom.pytree import describe, flatten, paths, tree_map, unflatten
@@ -86,7 +86,7 @@ def custom_gradient(f: Callable[..., tuple[Any, Callable[..., Any]]]) -> Callabl
             ids, out_structure = output_ids(inner, "custom_gradient", out)
             cotangents = [inner.add_input(inner.specs[i].strong(), None) for i in ids]
             pulled = call(pullback, (unflatten(out_structure, cotangents),), {})
-            results = [at_home(inner, i) for i in _pulled_ids(inner, pulled, structure, len(args), tensors)]
+            results = [inner.home(i) for i in _pulled_ids(inner, pulled, structure, len(args), tensors)]
             late = [c._index for c in cotangents]
             captured = [i for i in inner.inputs[len(leaves) :] if i not in late]
             values = [inner.input_values[i] for i in captured]

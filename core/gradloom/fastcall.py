@@ -14,7 +14,7 @@ import numpy as np
 
 from gradloom.context import BACKEND, EXECUTOR
 from gradloom.decision import decide
-from gradloom.placement import NAMED, PLACE
+from gradloom.placement import PLACE
 from gradloom.plan import Plan
 from gradloom.program import Program
 from gradloom.pytree import LEAF, Structure, unflatten
@@ -56,14 +56,13 @@ def fast_call(
         "float64": np.float64,
         "backend": BACKEND.get,
         "executor": EXECUTOR.get,
-        "named": NAMED,
         "place": PLACE.get,
         "run": _runner(program),
         "captured": tuple(captured),
     }
     lines = [
         "def call(a):",
-        " if backend() is not None or executor() is not None or named and place() is not None: return MISS",
+        " if backend() is not None or executor() is not None or place() is not None: return MISS",
     ]
     names: list[str] = []
     lines += _unpacking("a", structure, iter(leaves), names, namespace)

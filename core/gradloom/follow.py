@@ -13,10 +13,11 @@ from typing import Any, final
 
 from gradloom.graph import LITERAL
 from gradloom.op import Op
-from gradloom.placement import NAMED, PLACE, placed
+from gradloom.placement import PLACE, placed
 from gradloom.source import RawSource, user_source
 from gradloom.trace import Handle, Trace
 
+_place = PLACE.get
 _new: Callable[[type[Handle]], Handle] = object.__new__
 
 
@@ -76,7 +77,7 @@ class FollowingTrace(Trace):
 
     def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = ()) -> Any:
         """Record an op on arguments and return its output tensor (or tuple of tensors)."""
-        if NAMED and (self.moves or PLACE.get() is not None):
+        if _place() is not None or self.moves:
             args = placed(self, op, args, attrs)
         if self._recording is None:
             return super().bind(op, args, attrs)

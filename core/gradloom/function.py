@@ -11,7 +11,7 @@ from gradloom.backend import backend_of_type, backends, spec_of
 from gradloom.errors import ArgumentError, DTypeError, GradloomError, OutputError
 from gradloom.follow import Latest
 from gradloom.graph import INPUT, LITERAL, Graph, live_nodes
-from gradloom.placement import ANYWHERE, NAMED, moved
+from gradloom.placement import MOVES
 from gradloom.program import Program, choose_backend
 from gradloom.progress import DISPLAY, phase
 from gradloom.pytree import Structure, flatten, paths, unflatten
@@ -142,7 +142,7 @@ def output_ids(trace: Trace, transform: str, tree: Any) -> tuple[tuple[int, ...]
                 got=describe(value),
                 remedy="return arrays and numbers in tuples, lists and dicts; compute the rest outside",
             )
-        ids.append(at_home(trace, trace.lift(value)))
+        ids.append(trace.home(trace.lift(value)))
     if not values:
         raise OutputError(
             "the function returned nothing",
@@ -155,16 +155,11 @@ def output_ids(trace: Trace, transform: str, tree: Any) -> tuple[tuple[int, ...]
     return tuple(ids), structure
 
 
-def at_home(trace: Trace, index: int) -> int:
-    """Return a node that is to be an output, copied home if it is elsewhere."""
-    return moved(trace, index, None) if NAMED else index
-
-
 def scalar_output(trace: Trace, transform: str, out: Any) -> int:
     """Return the node of a real scalar output, or raise."""
     remedy = "return a 0-d array or a float"
     if isinstance(out, Handle) or spec_of(out) is not None:
-        index = at_home(trace, trace.lift(out))
+        index = trace.home(trace.lift(out))
         spec = trace.specs[index]
         if not spec.shape and spec.dtype.kind == "f":
             return index
@@ -199,7 +194,7 @@ def evaluate(trace: Trace, index: int, action: str) -> Any:
             needed.add(i)
             stack += nodes[i][1]
     order = sorted(needed)
-    if NAMED and any([trace.place(i) not in (None, ANYWHERE) for i in order]):
+    if any([nodes[i][0] in MOVES for i in order]):
         return _run(trace, index, action)
     for i in order:
         op, _, attrs = nodes[i]
@@ -226,7 +221,7 @@ def evaluate(trace: Trace, index: int, action: str) -> Any:
 
 def _run(trace: Trace, index: int, action: str) -> Any:
     """Compute the value of a node now, on the devices and workers where its trace says."""
-    graph = trace.graph((moved(trace, index, None),))
+    graph = trace.graph((trace.home(index),))
     live = live_nodes(graph.nodes, graph.outputs)
     inputs = tuple([i for i in graph.inputs if live[i]])
     graph = Graph(graph.nodes, graph.specs, inputs, graph.outputs, graph.literals, graph.sources)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, final
 
 from gradloom.op import Op, define
@@ -148,6 +148,24 @@ class Graph:
     def without_sources(self) -> Graph:
         """Return the same graph without the user's lines."""
         return Graph(self.nodes, self.specs, self.inputs, self.outputs, self.literals)
+
+    def reordered(self, order: Sequence[int]) -> Graph | None:
+        """Return the same graph with its nodes in another order, None where that puts one before its inputs."""
+        new = [0] * len(order)
+        for k, i in enumerate(order):
+            new[i] = k
+        nodes: list[RawNode] = []
+        sources: list[RawSource | None] = []
+        for k, i in enumerate(order):
+            op, inputs, attrs = self.nodes[i]
+            if any([new[j] > k for j in inputs]):
+                return None
+            nodes.append((op, tuple([new[j] for j in inputs]), attrs))
+            source = self.sources[i]
+            sources.append(source if source is None or source[2] < 0 else (source[0], source[1], new[source[2]]))
+        specs = tuple([self.specs[i] for i in order])
+        inputs, outputs = tuple([new[i] for i in self.inputs]), tuple([new[i] for i in self.outputs])
+        return Graph(tuple(nodes), specs, inputs, outputs, self.literals, tuple(sources))
 
     def __str__(self) -> str:
         names = [f"x{i}" for i in range(len(self.nodes))]

@@ -16,7 +16,7 @@ from gradloom.errors import ArgumentError
 from gradloom.fastcall import MISS, fast_call
 from gradloom.function import call, output_ids, require_callable
 from gradloom.graph import Graph, literal_key
-from gradloom.placement import NAMED, PLACE
+from gradloom.placement import PLACE
 from gradloom.program import Program, choose_backend
 from gradloom.pytree import Structure, flatten, paths, unflatten
 from gradloom.refusals import describe
@@ -243,7 +243,7 @@ class Jitted:
             f, args, static = self._without_static(args)
         leaves, structure = flatten((args, kwargs))
         specs = leaf_specs("jit", structure, leaves)
-        place = PLACE.get() if NAMED else None
+        place = PLACE.get()
         key = structure, tuple(specs), static, place
         compiled = self._traces.get(key)
         if compiled is None:

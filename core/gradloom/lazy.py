@@ -13,15 +13,16 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.backend import spec_of
-from gradloom.errors import ArgumentError, ConcreteValueError, DTypeError, GradloomError, ShapeError
+from gradloom.errors import ArgumentError, ConcreteValueError, DTypeError, ShapeError
 from gradloom.executor import executors
 from gradloom.graph import INPUT, LITERAL, Graph
 from gradloom.handle import listed_array
-from gradloom.op import Op, get_op
-from gradloom.placement import NAMED, after, moved, placed
+from gradloom.op import Op
+from gradloom.placement import after, moved, placed
 from gradloom.program import Program, programs
-from gradloom.refusals import describe, trace_ended
-from gradloom.source import RawSource, user_source
+from gradloom.recorder import Recorder
+from gradloom.refusals import describe, not_an_array, trace_ended
+from gradloom.source import RawSource
 from gradloom.spec import PYTHON_SCALARS, Spec
 from gradloom.tensor import Tensor
 from gradloom.trace import Abstract, Handle, Trace
@@ -56,11 +57,11 @@ class LazyNode:
         #: The array of an input, the scalar of a literal.
         self.value = value
         self.derived: LazyNode | None = None
-        self.place = after(op, attrs, [node.place for node in inputs]) if NAMED else None
+        self.place = after(op, attrs, [node.place for node in inputs])
 
 
 @final
-class _LazyTrace:
+class _LazyTrace(Recorder):
     """Takes the place of a trace for lazy tensors: below every real trace, and never ended.
 
     Node ids are the nodes themselves.
@@ -70,30 +71,14 @@ class _LazyTrace:
     nodes = ()
     origin = None
 
+    @property
+    def handle(self) -> type[LazyTensor]:  # type: ignore[override]
+        """The class of the tensors given out."""
+        return LazyTensor
+
     def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = ()) -> Any:
         """Record an op on arguments and return its lazy output."""
-        if NAMED:
-            args = placed(self, op, args, attrs)
-        nodes = [self.lift(arg, op) if type(arg) not in PYTHON_SCALARS else None for arg in args]
-        specs = [PYTHON_SCALARS[type(a)] if n is None else n.spec for a, n in zip(args, nodes, strict=True)]
-        try:
-            out, casts = op.infer(tuple(specs), attrs)
-        except GradloomError as error:
-            error.op = error.op or op.name
-            raise
-        inputs = []
-        for i, (arg, node) in enumerate(zip(args, nodes, strict=True)):
-            dtype = specs[i].dtype if casts is None or casts[i] is None else casts[i]
-            if node is None:
-                node = self.literal(arg, dtype)
-            elif casts is not None and casts[i] is not None:
-                node = self.bind(get_op("astype"), (self.tensor(node),), (dtype,))._index
-            inputs.append(node)
-        node = self.append(op, tuple(inputs), attrs, out, user_source())
-        if type(out) is tuple:
-            item = get_op("item")
-            return tuple([self.tensor(self.append(item, (node,), (k,), s, node.source)) for k, s in enumerate(out)])
-        return self.tensor(node)
+        return super().bind(op, placed(self, op, args, attrs), attrs)
 
     def append(self, op: Op, inputs: tuple[LazyNode, ...], attrs: Any, spec: Any, source: Any) -> LazyNode:
         """Add a node as it stands."""
@@ -124,6 +109,11 @@ class _LazyTrace:
         """Return where a node runs; see `gradloom.placement`."""
         return node.place
 
+    def home(self, node: LazyNode) -> LazyNode:
+        """Return a node that is to be seen from outside, copied home if it is elsewhere."""
+        moved_home: LazyNode = moved(self, node, None)
+        return moved_home
+
     def static(self, node: LazyNode) -> Any:
         """Return the value of a literal node, None for any other."""
         return node.value if node.op is LITERAL else None
@@ -135,23 +125,16 @@ class _LazyTrace:
             return node
         if isinstance(value, Handle):
             raise trace_ended()
+        listed = listed_array(value)
+        value = value if listed is None else listed
         spec = spec_of(value)
         if spec is None:
-            raise ArgumentError(
-                "cannot take a value of this kind",
-                op=None if op is None else op.name,
-                expected="an array or a number",
-                got=describe(value),
-            )
+            raise self._located(not_an_array(value), op)
         if type(value) in PYTHON_SCALARS:
             return self.literal(value, spec.dtype)
         if isinstance(value, np.ndarray):
             value = value.copy()
         return LazyNode(INPUT, (), (spec,), spec, None, value)
-
-    def lift_as(self, value: Any, spec: Spec) -> LazyNode:
-        """Return the node for a value that takes the place of an input of some spec."""
-        return self.literal(value, spec.dtype) if type(value) in PYTHON_SCALARS else self.lift(value)
 
     def demand(self, node: LazyNode, action: str) -> Any:
         """Compute a value now."""
@@ -161,9 +144,6 @@ class _LazyTrace:
     def carries_gradient(self, node: LazyNode) -> bool:
         """Return False: nothing is being differentiated until `gradients` is called."""
         return False
-
-    def _located(self, error: GradloomError, op: Op | None) -> GradloomError:
-        return error
 
 
 LAZY = _LazyTrace()
@@ -181,10 +161,10 @@ class LazyTensor(Tensor):
 
     def _graph(self) -> tuple[Graph, list[Any]]:
         """Return the graph of this tensor alone, and the values of its inputs."""
-        trace, ids = to_trace([self._index], {})
+        node = LAZY.home(self._index)
+        trace, ids = to_trace([node], {})
         _require_fed(trace)
-        output = moved(trace, ids[self._index], None)
-        return trace.graph((output,)), list(trace.input_values.values())
+        return trace.graph((ids[node],)), list(trace.input_values.values())
 
     def __dask_tokenize__(self) -> Any:
         return "gradloom", _dask().token(*self._graph())
@@ -372,12 +352,12 @@ def compute(*tensors: Any, feed: Mapping[Any, Any] | None = None) -> tuple[Any, 
     >>> gl.compute(x * 2.0, feed={x: 4.0})
     (np.float64(8.0),)
     """
-    lazy = [t._index for t in tensors if isinstance(t, LazyTensor)]
+    lazy = [LAZY.home(t._index) for t in tensors if isinstance(t, LazyTensor)]
     if not lazy:
         return tensors
     trace, ids = to_trace(lazy, _checked_feed(feed or {}))
     _require_fed(trace)
-    outputs = tuple([moved(trace, ids[node], None) if NAMED else ids[node] for node in lazy])
+    outputs = tuple([ids[node] for node in lazy])
     program, values = programs.find(trace, "compute", outputs, Program)
     results = iter(program.run(values, trace.sources))
     return tuple([next(results) if isinstance(t, LazyTensor) else t for t in tensors])

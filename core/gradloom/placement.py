@@ -20,13 +20,12 @@ from typing import Any, NamedTuple
 from gradloom.backend import AbstractBackend, Kernel, backends
 from gradloom.errors import BackendError, DeviceError
 from gradloom.graph import INPUT, ITEM, Graph
+from gradloom.handle import Handle
 from gradloom.op import Op, define
 from gradloom.spec import Spec
 
 #: Where ops are recorded to run, if anywhere in particular.
 PLACE: ContextVar[str | None] = ContextVar("gradloom_place", default=None)
-#: The places that were named in this process; only ever added to. Tracing looks at places once there are any.
-NAMED: set[str] = set()
 #: The place of literals and of what depends on literals alone.
 ANYWHERE = "anywhere"
 
@@ -272,7 +271,7 @@ def placed(trace: Any, op: Op, args: Any, attrs: tuple[Any, ...]) -> Any:
         if type(arg) not in (float, int, complex, bool):
             i = trace.lift(arg, op)
             j = moved(trace, i, place)
-            if j != i:
+            if j != i or not isinstance(arg, Handle):
                 found[k] = trace.tensor(j)
     return found
 

@@ -21,7 +21,6 @@ from gradloom.errors import BackendError
 from gradloom.follow import Latest, Recording
 from gradloom.graph import INPUT, LITERAL, Graph
 from gradloom.optimism import optimistic_graph
-from gradloom.placement import NAMED, moved
 from gradloom.plan import Plan
 from gradloom.progress import phase
 from gradloom.replay import replay
@@ -203,9 +202,7 @@ def inline(trace: Any, graph: Graph, values: Sequence[Any]) -> list[Any]:
     """Record the nodes of a graph in a trace, and return tensors of its outputs."""
     ids: list[int] = [0] * len(graph.nodes)
     for i, value in zip(graph.inputs, values, strict=True):
-        ids[i] = trace.lift_as(value, graph.specs[i])
-        if NAMED:
-            ids[i] = moved(trace, ids[i], None)
+        ids[i] = trace.home(trace.lift_as(value, graph.specs[i]))
     inputs = frozenset(graph.inputs)
     append = trace.append
     for i, (op, args, attrs) in enumerate(graph.nodes):

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from gradloom.backend import spec_of
-from gradloom.errors import ArgumentError, GradloomError, TraceEndedError
-from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, literal_key
+from gradloom.errors import ArgumentError, TraceEndedError
+from gradloom.graph import INPUT, LITERAL, Graph, RawNode, literal_key
 from gradloom.handle import ENDED, Abstract, Handle, innermost, listed_array
-from gradloom.op import Op, get_op
-from gradloom.placement import NAMED, PLACE, after, placed
+from gradloom.op import Op
+from gradloom.placement import PLACE, after, moved, placed
+from gradloom.recorder import Recorder
 from gradloom.refusals import abstract_value, not_an_array, trace_ended
-from gradloom.source import USER_FILES, RawSource, Source, user_source
+from gradloom.source import USER_FILES, RawSource, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
 
 __all__ = ["COPY_LIMIT", "Abstract", "Handle", "Trace", "innermost", "resume"]
@@ -30,9 +31,10 @@ _LEVELS = itertools.count(1)
 #: Arrays up to this many bytes are copied when captured; larger ones are write-protected
 #: while the trace lasts, so that changing them between two uses cannot go unnoticed.
 COPY_LIMIT = 16_384
+_place = PLACE.get
 
 
-class Trace:
+class Trace(Recorder):
     """A graph under construction.
 
     Parameters
@@ -115,7 +117,7 @@ class Trace:
 
     def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = ()) -> Any:
         """Record an op on arguments and return its output tensor (or tuple of tensors)."""
-        if NAMED and self.pins and (self.moves or PLACE.get() is not None):
+        if (_place() is not None or self.moves) and self.pins:
             args = placed(self, op, args, attrs)
         handle = self.handle
         ids: Any
@@ -141,52 +143,7 @@ class Trace:
             code = frame.f_code
             source = (code, frame.f_lasti, -1) if code.co_filename in USER_FILES else user_source(frame)
         index = self.append(op, ids, attrs, out, source)
-        if type(out) is tuple:
-            parent = handle(self, index, out)
-            return tuple([self._item(parent, i, spec) for i, spec in enumerate(out)])
-        return handle(self, index, out)
-
-    def _lift_all(self, args: Any, op: Op) -> tuple[tuple[Any, ...], tuple[Spec, ...], bool]:
-        """Return node ids and specs of arguments; Python scalars stay, until their dtype is known."""
-        ids: list[Any] = []
-        specs: list[Spec] = []
-        literal = False
-        for arg in args:
-            spec = PYTHON_SCALARS.get(type(arg))
-            if spec is not None:
-                literal = True
-                ids.append(arg)
-            elif type(arg) is self.handle and arg._trace is self:
-                ids.append(arg._index)
-                spec = arg.spec
-            else:
-                ids.append(self.lift(arg, op))
-                spec = self.specs[ids[-1]]
-            specs.append(spec)
-        return tuple(ids), tuple(specs), literal
-
-    def _infer(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...]) -> tuple[Any, Any]:
-        try:
-            return op.infer(specs, attrs)
-        except GradloomError as error:
-            raise self._located(error, op) from None
-
-    def _fit(self, ids: tuple[Any, ...], args: Any, specs: tuple[Spec, ...], casts: Any) -> tuple[int, ...]:
-        """Turn scalars into literals of their final dtype, and cast what must be cast."""
-        fitted = []
-        for i, arg in enumerate(args):
-            dtype = None if casts is None else casts[i]
-            if type(arg) in PYTHON_SCALARS:
-                fitted.append(self.literal(arg, dtype or specs[i].dtype))
-            elif dtype is not None:
-                fitted.append(self.bind(get_op("astype"), (self.tensor(ids[i]),), (dtype,))._index)
-            else:
-                fitted.append(ids[i])
-        return tuple(fitted)
-
-    def _item(self, parent: Handle, i: int, spec: Spec) -> Handle:
-        source = self.sources[parent._index]
-        return self.handle(self, self.append(ITEM, (parent._index,), (i,), spec, source), spec)
+        return handle(self, index, out) if type(out) is not tuple else self._given_out(index, out, source)
 
     def append(
         self, op: Op, inputs: tuple[int, ...], attrs: tuple[Any, ...], spec: Any, source: RawSource | None
@@ -256,6 +213,10 @@ class Trace:
             places.append(after(op, attrs, [places[j] for j in inputs]))
         return places[index]
 
+    def home(self, index: int) -> int:
+        """Return a node that is to be seen from outside, copied home if it is elsewhere."""
+        return moved(self, index, None) if self.moves else index
+
     def static(self, index: int) -> Any:
         """Return the value of a literal node, None for any other node."""
         return self.scalars.get(index)
@@ -307,12 +268,6 @@ class Trace:
         if isinstance(value, np.ndarray):
             return self._capture_array(value, spec)
         return self._capture(id(value), spec, value)
-
-    def lift_as(self, value: Any, spec: Spec) -> int:
-        """Return the node for a value that takes the place of an input of some spec."""
-        if type(value) in PYTHON_SCALARS:
-            return self.literal(value, spec.dtype)
-        return self.lift(value)
 
     def _capture(self, key: Any, spec: Spec, value: Any) -> int:
         found = self._captured.get(key)
@@ -392,13 +347,6 @@ class Trace:
             return True
         value = self.input_values.get(i)
         return isinstance(value, Handle) and value._trace.carries_gradient(value._index)
-
-    def _located(self, error: GradloomError, op: Op | None) -> GradloomError:
-        if error.op is None and op is not None:
-            error.op = op.name
-        if self.origin is not None:
-            error.location = str(Source(*self.origin))
-        return error
 
 
 def resume(graph: Graph, handle: type[Handle]) -> Trace:

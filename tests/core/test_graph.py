@@ -220,3 +220,22 @@ def test_live_nodes() -> None:
     live = live_nodes(graph.nodes, graph.outputs)
     assert [name for name, alive in zip(names, live, strict=True) if alive] == ["input", "sin"]
     assert len(Program(graph).plan("numpy").steps) == 1
+
+
+def test_reordered() -> None:
+    """Another order of the nodes is the same function, with the same lines; one against the edges is none."""
+    graph = graph_of_gradient()
+    leaves = [i for i, node in enumerate(graph.nodes) if not node[1]]
+    order = leaves[::-1] + [i for i in range(len(graph)) if i not in leaves]
+    again = graph.reordered(order)
+    assert again is not None
+    assert again.inputs != graph.inputs
+    values = [ARGS[0][0], np.float64(ARGS[0][1]), *ARGS[1:]]
+    for got, expected in zip(Program(again).run(values), Program(graph).run(values), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    for k, i in enumerate(order):
+        assert str(again.source(k)) == str(graph.source(i))
+        if graph.sources[i] is not None and graph.sources[i][2] >= 0:  # type: ignore[index]
+            assert order[again.sources[k][2]] == graph.sources[i][2]  # type: ignore[index]
+    assert graph.reordered(range(len(graph))) == graph
+    assert graph.reordered(range(len(graph) - 1, -1, -1)) is None
