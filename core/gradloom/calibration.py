@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from gradloom.blas import one_thread_each
+from gradloom.cache_files import FOLDER, cache_folder, write_whole
 from gradloom.errors import ArgumentError
 
 #: Environment variable: the file to keep rates in; empty for the defaults, without measuring.
@@ -50,9 +51,9 @@ class Rates(NamedTuple):
 @cache
 def rates() -> Rates:
     """Return the rates of this machine: from the file, or measured now (40 ms) and kept there."""
-    path = _file()
-    if path is None:
+    if os.environ.get(FILE) == "":
         return Rates()
+    path = _file()
     known = _read(path)
     found = _checked(known.get(_machine()))
     if found is None:
@@ -72,10 +73,10 @@ def correct(factors: Mapping[str, float]) -> None:
     path = _file()
     if path is None:
         raise ArgumentError(
-            f"nothing is kept, as {FILE} is empty",
+            f"nothing is kept, as {FILE} is empty, or {FOLDER} says so",
             op="explain",
             argument="keep",
-            remedy=f"name a file in {FILE}, or leave it unset",
+            remedy=f"name a file in {FILE}",
         )
     for op, factor in factors.items():
         if not _positive(factor):
@@ -97,9 +98,10 @@ def correct(factors: Mapping[str, float]) -> None:
 def _file() -> Path | None:
     """Return where rates are kept; None if nowhere."""
     named = os.environ.get(FILE)
-    if named == "":
-        return None
-    return Path(named) if named else default_file()
+    if named is not None:
+        return Path(named) if named else None
+    folder = cache_folder()
+    return None if folder is None else folder / "calibration.json"
 
 
 def _machine() -> str:
@@ -126,12 +128,6 @@ def _positive(number: Any) -> bool:
     return isinstance(number, (int, float)) and not isinstance(number, bool) and 0.0 < number < float("inf")
 
 
-def default_file() -> Path:
-    """Return where rates are kept unless the environment says otherwise."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "gradloom" / "calibration.json"
-
-
 def measure() -> Rates:
     """Measure the rates of one core: the best of a few short runs each."""
     small, vector, matrix = np.ones(8), np.linspace(0.0, 1.0, 20_000), np.full((256, 256), 0.5)
@@ -155,23 +151,17 @@ def _best(action: Callable[[], Any], runs: int = 7) -> float:
     return max(best, 1e-9)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path | None) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        found = {} if path is None else json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    """Replace the file in one step; a place that cannot be written to is no error."""
-    name = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(handle, "w") as file:
-            json.dump(content, file, indent=1)
-        os.replace(name, path)
-    except OSError:
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
+def _write(path: Path | None, content: dict[str, Any]) -> None:
+    """Replace the file; a place that cannot be written to is no error."""
+    if path is not None:
+        with suppress(OSError):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(path, json.dumps(content, indent=1).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import final
 
 from gradloom.errors import ArgumentError
@@ -56,6 +57,23 @@ class Drawing:
                 remedy="save as .svg, and convert it with a program of your choice",
             )
         path.write_text(self.svg, encoding="utf-8")
+
+
+def document(width: float, height: float, title: str, note: str, style: str, margin: float, body: Sequence[str]) -> str:
+    """Return a whole picture: a title and a note under it, above what stands in the body."""
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
+            f'width="{width:.0f}" height="{height:.0f}" role="img">',
+            f"<title>{escape(title)}</title>",
+            f"<style>{style}</style>",
+            '<rect width="100%" height="100%" fill="#ffffff"/>',
+            text("title", margin, 34, title),
+            text("note", margin, 52, note),
+            *body,
+            "</svg>\n",
+        ]
+    )
 
 
 def rectangle(kind: str, x: float, y: float, width: float, height: float, radius: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, final
 
 from gradloom.observer import Span
-from gradloom.svg import FONT, Drawing, escape, rectangle, text
+from gradloom.svg import FONT, Drawing, document, escape, rectangle, text
 
 #: Lanes of a panel beyond these are left out.
 MAX_LANES = 64
@@ -120,21 +120,8 @@ class Timeline:
         legend, legend_width = self._legend()
         words = max(len(self.title) * 9.2, len(self.summary) * 6.8, legend_width) + 2 * _MARGIN
         width, height = max(self.left + _PLOT + _MARGIN + 20, words), y + 92
-        return "\n".join(
-            [
-                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
-                f'width="{width:.0f}" height="{height:.0f}" role="img">',
-                f"<title>{escape(self.title)}</title>",
-                f"<style>{_STYLE}</style>",
-                '<rect width="100%" height="100%" fill="#ffffff"/>',
-                f'<text class="title" x="{_MARGIN}" y="32">{escape(self.title)}</text>',
-                f'<text class="note" x="{_MARGIN}" y="50">{escape(self.summary)}</text>',
-                *axis,
-                *body,
-                f'<g class="legend" transform="translate({_MARGIN},{y + 56:.0f})">{legend}</g>',
-                "</svg>\n",
-            ]
-        )
+        below = f'<g class="legend" transform="translate({_MARGIN},{y + 56:.0f})">{legend}</g>'
+        return document(width, height, self.title, self.summary, _STYLE, _MARGIN, [*axis, *body, below])
 
     def _x(self, seconds: float) -> float:
         return self.left + _PLOT * seconds / self.seconds

@@ -13,7 +13,7 @@ from gradloom.layout import BOX_HEIGHT, Layout, Line, drawn_nodes
 from gradloom.placement import ANYWHERE, node_places
 from gradloom.pytree import flatten, paths
 from gradloom.refusals import describe
-from gradloom.svg import FONT, Drawing, curve, escape, markers, rectangle, rounded, text
+from gradloom.svg import FONT, Drawing, curve, document, escape, markers, rectangle, rounded, text
 
 #: Drawings with more nodes than this are refused.
 MAX_NODES = 1_000
@@ -225,23 +225,14 @@ class _Picture:
         body = [self._frame(k) for k in range(len(layout.frames))]
         body += [self._line(line) for line in sorted(layout.lines, key=lambda line: line.curved)]
         body += [self._box(i) for i in layout.boxes]
-        return "\n".join(
-            [
-                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
-                f'width="{width:.0f}" height="{height:.0f}" role="img">',
-                f"<title>{escape(self.title)}</title>",
-                f"<style>{_STYLE}</style>",
-                *markers(),
-                '<rect width="100%" height="100%" fill="#ffffff"/>',
-                f'<text class="title" x="{_MARGIN}" y="34">{escape(self.title)}</text>',
-                f'<text class="note" x="{_MARGIN}" y="52">{escape(header)}</text>',
-                f'<g transform="translate({_MARGIN},{_HEADER + _MARGIN})">',
-                *body,
-                "</g>",
-                f'<g class="legend" transform="translate({_MARGIN},{height - _LEGEND})">{legend}</g>',
-                "</svg>\n",
-            ]
-        )
+        body = [
+            *markers(),
+            f'<g transform="translate({_MARGIN},{_HEADER + _MARGIN})">',
+            *body,
+            "</g>",
+            f'<g class="legend" transform="translate({_MARGIN},{height - _LEGEND})">{legend}</g>',
+        ]
+        return document(width, height, self.title, header, _STYLE, _MARGIN, body)
 
     def _summary(self) -> str:
         counts: dict[str, int] = {}

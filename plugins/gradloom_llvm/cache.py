@@ -25,13 +25,13 @@ import hashlib
 import os
 import stat
 import struct
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FORMAT", "ObjectCache", "user_folder"]
+from gradloom.cache_files import TEMPORARY, write_whole
+
+__all__ = ["FORMAT", "ObjectCache"]
 
 #: Version of the layout of an entry; it is part of every header.
 FORMAT: Final = 1
@@ -41,7 +41,6 @@ _MAGIC: Final = b"gradloom"
 _LIMIT: Final = 256 * 2**20
 #: A use within this many seconds of the last recorded one is not recorded again.
 _RECENT: Final = 3600.0
-_TEMPORARY: Final = ".writing-"
 _POSIX: Final = hasattr(os, "geteuid")
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _OPEN_FLAGS: Final = (
@@ -51,28 +50,6 @@ _OPEN_FLAGS: Final = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
-
-
-def user_folder() -> Path | None:
-    """Return the folder of the user's cache, or None where caching is off.
-
-    ``GRADLOOM_CACHE_DIR`` names it (``off`` or an empty value: no cache); otherwise it is ``gradloom`` in the
-    platform's folder for caches, which ``XDG_CACHE_HOME`` overrules.
-    """
-    chosen = os.environ.get("GRADLOOM_CACHE_DIR")
-    if chosen is not None:
-        return None if chosen.strip().lower() in ("", "off") else Path(os.path.abspath(os.path.expanduser(chosen)))
-    xdg = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(xdg):  # the XDG specification: a relative path is to be ignored
-        return Path(xdg) / "gradloom"
-    try:
-        if sys.platform == "win32":
-            return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "gradloom" / "Cache"
-        if sys.platform == "darwin":
-            return Path.home() / "Library" / "Caches" / "gradloom"
-        return Path.home() / ".cache" / "gradloom"
-    except RuntimeError:  # no home folder
-        return None
 
 
 def _ours_alone(status: os.stat_result) -> bool:
@@ -130,15 +107,7 @@ class ObjectCache:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self._trusted():
                 return
-            descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=self.folder)  # mode 0600
-            try:
-                with open(descriptor, "wb") as file:
-                    file.write(header + content)
-                os.replace(temporary, self.path(key))
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-                raise
+            write_whole(self.path(key), header + content)
             self._sweep_if_due(len(header) + len(content))
         except OSError:  # read-only, full, gone, in use: the cache is an offer
             return
@@ -164,7 +133,7 @@ class ObjectCache:
             for entry in listing:
                 with contextlib.suppress(OSError):  # removed by another process
                     status = entry.stat(follow_symlinks=False)
-                    if entry.name.startswith(_TEMPORARY) and time.time() - status.st_mtime > _RECENT:
+                    if entry.name.startswith(TEMPORARY) and time.time() - status.st_mtime > _RECENT:
                         os.unlink(entry.path)
                     elif entry.name.endswith(".o"):
                         entries.append((status.st_mtime, status.st_size, entry.path))

@@ -41,9 +41,10 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from gradloom.cache_files import cache_folder
 from gradloom.sharing import share
 from gradloom_llvm import native
-from gradloom_llvm.cache import FORMAT, ObjectCache, user_folder
+from gradloom_llvm.cache import FORMAT, ObjectCache
 from gradloom_llvm.native import CompileError, Host, Linker, host
 
 __all__ = ["CompileError", "Host", "Library", "assembly", "host", "host_vector_bytes", "load", "load_all"]
@@ -214,7 +215,7 @@ def _compiled(modules: Sequence[str], quick: bool) -> list[bytes]:
 
 
 def _disk() -> ObjectCache | None:
-    folder = user_folder()
+    folder = cache_folder()
     return None if folder is None else _cache_in(str(folder))
 
 

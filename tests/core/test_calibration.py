@@ -13,7 +13,8 @@ import pytest
 
 import gradloom as gl
 from gradloom import calibration
-from gradloom.calibration import FILE, Rates, correct, default_file, measure, rates
+from gradloom.cache_files import FOLDER
+from gradloom.calibration import FILE, Rates, correct, measure, rates
 from gradloom.cost import Cost
 from gradloom.errors import ArgumentError
 from gradloom.tasks import step_costs
@@ -110,9 +111,18 @@ def test_nothing_is_measured_or_kept_where_the_name_is_empty(
     rates.cache_clear()
 
 
-def test_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_file() == tmp_path / "gradloom" / "calibration.json"
+def test_default_file(measured: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In the folder of the cache; where there is none, rates are measured and not kept."""
+    monkeypatch.delenv(FILE, raising=False)
+    for folder in (str(tmp_path / "cache"), "off"):
+        monkeypatch.setenv(FOLDER, folder)
+        rates.cache_clear()
+        assert rates() == FAST
+    rates.cache_clear()
+    assert len(measured) == 2
+    assert [path.name for path in tmp_path.rglob("*.json")] == ["calibration.json"]
+    with pytest.raises(ArgumentError, match="nothing is kept"):
+        correct({"eigh": 2.0})
 
 
 def test_corrections_multiply_and_stay(file: Path, measured: list[int]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from gradloom_llvm import cache
-from gradloom_llvm.cache import ObjectCache, user_folder
+from gradloom_llvm.cache import ObjectCache
 
 KEY = hashlib.sha256(b"key").hexdigest()
 OTHER = hashlib.sha256(b"other").hexdigest()
@@ -167,7 +168,7 @@ def test_a_disk_that_refuses_is_harmless(objects: ObjectCache, monkeypatch: pyte
         if call == "write":
             patch.setattr("builtins.open", lambda descriptor, mode: FullFile(descriptor))
         else:
-            patch.setattr({"mkdir": Path, "mkstemp": cache.tempfile, "replace": os}[call], call, refuse)
+            patch.setattr({"mkdir": Path, "mkstemp": tempfile, "replace": os}[call], call, refuse)
         objects.write(KEY, CONTENT)
     assert objects.read(KEY) is None
     assert objects.read(OTHER) == CONTENT
@@ -250,35 +251,3 @@ print(hits)
     assert [process.returncode for process in processes] == [0] * 6
     assert min(hits) > 0
     assert [path.name for path in (tmp_path / "objects").iterdir() if not path.name.endswith(".o")] == []
-
-
-def test_the_user_chooses_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("GRADLOOM_CACHE_DIR", str(tmp_path / "mine"))
-    assert user_folder() == tmp_path / "mine"
-    for off in ("", "off", "OFF"):
-        monkeypatch.setenv("GRADLOOM_CACHE_DIR", off)
-        assert user_folder() is None
-    monkeypatch.delenv("GRADLOOM_CACHE_DIR")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert user_folder() == tmp_path / "xdg" / "gradloom"
-
-
-@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
-def test_the_platforms_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, platform: str) -> None:
-    monkeypatch.delenv("GRADLOOM_CACHE_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "Local"))
-    monkeypatch.setattr(sys, "platform", platform)
-    names = {"linux": ".cache/gradloom", "darwin": "Library/Caches/gradloom", "win32": "Local/gradloom/Cache"}
-    assert user_folder() == tmp_path / names[platform]
-
-
-def test_no_home_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("GRADLOOM_CACHE_DIR", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", homeless)
-    assert user_folder() is None
