@@ -8,6 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.graph import Graph
+from gradloom.memory import empty
 from gradloom.sharing import allowed
 from gradloom_llvm import vectormath
 from gradloom_llvm.codegen import generate
@@ -15,16 +16,20 @@ from gradloom_llvm.engine import host_vector_bytes, load
 from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, caller, invoke, record
 from gradloom_llvm.layout import lay_out
 from gradloom_llvm.loops import Loops
-from gradloom_llvm.threads import native, run_chunks
+from gradloom_llvm.team import run_chunks
 
-#: Estimated seconds from which on other Python threads run meanwhile, and from which on several
-#: threads share a kernel: a few times what it takes to wake one.
+#: Estimated seconds from which on other Python threads run meanwhile.
 RELEASE_SECONDS = 50e-6
-THREAD_SECONDS = 300e-6
+#: Estimated seconds of arithmetic from which on several threads share a kernel; of traffic with memory it takes more,
+#: since what another core computed last lies in its cache.
+THREAD_SECONDS = 100e-6
+TRAFFIC_SECONDS = 300e-6
 
 
 #: Elements up to which an array that is not C-contiguous is copied, which is less than code for its strides costs.
 COPIED = 4096
+
+_BYTE = np.dtype(np.uint8)
 
 #: Of one core, roughly: seconds a vector instruction, and bytes read or written a second.
 INSTRUCTION_SECONDS = 0.5e-9
@@ -82,8 +87,8 @@ class Kernel:
         return variant
 
 
-def estimated_seconds(loops: Loops) -> float:
-    """Return roughly how long a kernel takes on one core: its arithmetic, then its traffic with memory."""
+def estimated_seconds(loops: Loops) -> tuple[float, float]:
+    """Return roughly how long a kernel takes on one core: its arithmetic, and its traffic with memory."""
     lanes, costly = host_vector_bytes() / 8.0, vectormath.names()
     seconds = 0.0
     for s in loops.statements:
@@ -91,7 +96,7 @@ def estimated_seconds(loops: Loops) -> float:
         instructions = 20.0 if s.op is not None and s.op.name in costly else 1.0
         seconds += loops.points(s.loop) * instructions * of_doubles / lanes * INSTRUCTION_SECONDS
     ends = (*loops.region.inputs, *loops.outputs)
-    return seconds + sum([loops.points(loops.values[i].labels) * loops.values[i].dtype.itemsize for i in ends]) / BYTES
+    return seconds, sum([loops.points(loops.values[i].labels) * loops.values[i].dtype.itemsize for i in ends]) / BYTES
 
 
 def _as_array(value: Any, dtype: np.dtype[Any]) -> Any:
@@ -120,9 +125,9 @@ class _Variant:
         self._workspaces = (layout.workspace, layout.block)
         self._chunks = layout.chunks
         self._phases = [phase.row for phase in loops.phases]
-        self._native: Callable[..., None] | None = None
-        seconds = estimated_seconds(loops)
-        self.threaded = seconds >= THREAD_SECONDS and layout.chunks > 1
+        arithmetic, traffic = estimated_seconds(loops)
+        pays = arithmetic >= THREAD_SECONDS or arithmetic + traffic >= TRAFFIC_SECONDS
+        self.threaded = pays and layout.chunks > 1 and len(self._phases) < 64
         flags = [CONTIGUOUS | ALIGNED] * len(region.inputs)
         if strides is not None:
             flags = [CONTIGUOUS | ALIGNED if s is None else ALIGNED for s in strides]
@@ -134,16 +139,24 @@ class _Variant:
             self._workspaces,
             len(self._phases),
             self._chunks,
-            seconds >= RELEASE_SECONDS,
+            arithmetic + traffic >= RELEASE_SECONDS,
             arguments,
         )
 
     def run_threads(self, inputs: list[Any], outs: list[Any]) -> None:
         """Run with the chunks spread over threads."""
-        if self._native is None:
-            self._native = native(self._library.address("kernel"))
-        pointers = np.array([a.ctypes.data for a in (*inputs, *outs)], np.intp)
-        run_chunks(self._native, pointers, self._numbers, self._workspaces, self._phases, self._chunks)
+        workers = min(allowed(), self._chunks)
+        shared, own = self._workspaces
+        workspace = empty((shared + workers * own,), _BYTE)
+        arrays = np.array([a.ctypes.data for a in (*inputs, *outs)], np.intp)
+        run_chunks(
+            self._library.address("kernel"),
+            (arrays.ctypes.data, self._numbers.ctypes.data),
+            (workspace.ctypes.data, shared, own),
+            self._phases,
+            self._chunks,
+            workers,
+        )
 
 
 def _steps(loops: Loops, strides: tuple[Any, ...]) -> dict[tuple[int, int], int]:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from gradloom_llvm.engine import load
+from gradloom_llvm.engine import Library, load
 from gradloom_llvm.entry import builtin, opening, prelude
 from gradloom_llvm.product_tiles import Tiles, Writer, pack_columns, pack_rows, tile
 
@@ -40,8 +40,21 @@ def multiply(dtype: np.dtype[Any], tiles: Tiles) -> Callable[..., bool]:
     It writes ``a @ b`` into ``out``, whose rows are contiguous, and returns whether the result holds a NaN.
     ``workspace`` is a one-dimensional array of uint8. TypeError says that an argument does not fit.
     """
-    library = load(prelude() + source(tiles, dtype.num))
-    return builtin(library, "multiply", doc="Multiply two matrices; return whether the product holds a NaN.")
+    return builtin(_library(dtype, tiles), "multiply")
+
+
+@cache
+def multiply_together(dtype: np.dtype[Any], tiles: Tiles) -> Callable[..., bool]:
+    """Return the builtin ``multiply_together(a, b, out, workspace, mailbox, workers)``: the same by a team.
+
+    ``workers`` is an array of int64: how many threads, and the bytes of workspace that each has.
+    """
+    return builtin(_library(dtype, tiles), "multiply_together")
+
+
+@cache
+def _library(dtype: np.dtype[Any], tiles: Tiles) -> Library:
+    return load(prelude() + source(tiles, dtype.num))
 
 
 def source(tiles: Tiles, number: int) -> str:
@@ -49,15 +62,17 @@ def source(tiles: Tiles, number: int) -> str:
     parts = [_DECLARATIONS.replace("VECTOR", tiles.vector)]
     parts[0] = parts[0].replace("NAME", f"v{tiles.lanes}f{8 * tiles.itemsize}").replace("LANES", str(tiles.lanes))
     parts += [tile(tiles, height, width) for height in tiles.heights for width in (tiles.width, 1)]
-    parts += [pack_rows(tiles), pack_columns(tiles), _product(tiles), _entry(tiles, number)]
+    parts += [pack_rows(tiles), pack_columns(tiles), _product(tiles), *_entries(tiles, number)]
     return "\n".join(parts)
 
 
 _DECLARATIONS = """
 declare i64 @llvm.smax.i64(i64, i64)
+declare i64 @llvm.smin.i64(i64, i64)
 declare VECTOR @llvm.fma.NAME(VECTOR, VECTOR, VECTOR)
 declare VECTOR @llvm.masked.load.NAME.p0(ptr, i32, <LANES x i1>, VECTOR)
 declare void @llvm.masked.store.NAME.p0(VECTOR, ptr, i32, <LANES x i1>)
+%Job = type { ptr, i64, i64, ptr, i64, i64, ptr, i64, i64, i64, i64, ptr, i1, i64, i1, i64, i64, i64, i64, ptr }
 @_Py_TrueStruct = external global i8
 @_Py_FalseStruct = external global i8
 @gradloom.misfit = private constant [28 x i8] c"a matrix does not fit here.\\00"
@@ -146,19 +161,25 @@ def _product(tiles: Tiles) -> str:
     return w.function(f"i1 @product({_PRODUCT_ARGUMENTS})")
 
 
-def _entry(tiles: Tiles, number: int) -> str:
-    """Write the builtin, which checks its arguments."""
-    words = {"NUMBER": number, "BYTE": np.dtype(np.uint8).num, "SIZE": tiles.itemsize, "STRETCH": tiles.stretch}
+def _entries(tiles: Tiles, number: int) -> list[str]:
+    """Write the builtins, which check their arguments, and the function of a piece."""
     panel = tiles.width * tiles.lanes
-    words |= {"PANEL": panel, "WIDE": WIDE_PANELS * panel, "RELEASE": RELEASE, "SHORT": SHORT // tiles.itemsize}
-    text = _ENTRY.replace("ARGUMENTS", _PRODUCT_ARGUMENTS)
+    words = {"NUMBER": number, "BYTE": np.dtype(np.uint8).num, "WORD": np.dtype(np.int64).num}
+    words |= {"SIZE": tiles.itemsize, "STRETCH": tiles.stretch, "SHORT": SHORT // tiles.itemsize}
+    words |= {"TWO_PANELS": 2 * panel, "PANEL": panel, "HEIGHT": tiles.heights[0]}
+    words |= {"WIDE": WIDE_PANELS * panel, "RELEASE": RELEASE}
+    texts = [
+        opening("multiply", 4) + _CHECKED + _ALONE + _ANSWER,
+        opening("multiply_together", 6) + _CHECKED + _TOGETHER + _ANSWER,
+        _PIECE,
+    ]
     for word, value in words.items():
-        text = text.replace(word, str(value))
-    return opening("multiply", 4) + text
+        texts = [text.replace(word, str(value)) for text in texts]
+    return [text.replace("ARGUMENTS", _PRODUCT_ARGUMENTS) for text in texts]
 
 
 #: 256 asks for aligned arrays, 1024 for writeable ones, 1 for contiguous ones.
-_ENTRY = """
+_CHECKED = """
   %fits.a = call i1 @is_array(ptr %arg0, i32 NUMBER, i32 2, i32 256)
   %fits.b = call i1 @is_array(ptr %arg1, i32 NUMBER, i32 2, i32 256)
   %fits.c = call i1 @is_array(ptr %arg2, i32 NUMBER, i32 2, i32 1280)
@@ -219,9 +240,74 @@ run:
   %space.up = add i64 %space.word, 63
   %space.aligned = and i64 %space.up, -64
   %ws = inttoptr i64 %space.aligned to ptr
+"""
+
+_ALONE = """
   %large = icmp uge i64 %work, RELEASE
   %state = call ptr @release_gil(i1 %large)
   %nan = call i1 @product(ARGUMENTS)
+"""
+
+#: Pieces are rows where rows are packed, so that none is packed twice, or columns are few; columns otherwise.
+_TOGETHER = """
+  %fits.mailbox = call i1 @is_array(ptr %arg4, i32 WORD, i32 1, i32 1281)
+  %fits.workers = call i1 @is_array(ptr %arg5, i32 WORD, i32 1, i32 257)
+  %fits.team = and i1 %fits.mailbox, %fits.workers
+  br i1 %fits.team, label %team, label %misfit
+team:
+  %mailbox = call ptr @array_data(ptr %arg4)
+  %run.job = load ptr, ptr %mailbox
+  %words = call ptr @array_data(ptr %arg5)
+  %workers = load i64, ptr %words
+  %bytes.place = getelementptr i64, ptr %words, i64 1
+  %each = load i64, ptr %bytes.place
+  %together = mul i64 %workers, %each
+  %in.all = icmp uge i64 %room, %together
+  %in.each = icmp uge i64 %each, %needed
+  %enough = and i1 %in.all, %in.each
+  br i1 %enough, label %cut, label %misfit
+cut:
+  %few = icmp slt i64 %n, TWO_PANELS
+  %by.rows = or i1 %apart, %few
+  %unit = select i1 %by.rows, i64 HEIGHT, i64 PANEL
+  %whole.length = select i1 %by.rows, i64 %m, i64 %n
+  %longer = add i64 %whole.length, %unit
+  %longest.up = sub i64 %longer, 1
+  %units = udiv i64 %longest.up, %unit
+  %each.takes = select i1 %by.rows, i64 2, i64 4
+  %wanted = mul i64 %each.takes, %workers
+  %pieces = call i64 @llvm.smin.i64(i64 %units, i64 %wanted)
+  %found = alloca i64
+  store i64 0, ptr %found
+  %job = alloca %Job
+  %job.1 = insertvalue %Job poison, ptr %a, 0
+  %job.2 = insertvalue %Job %job.1, i64 %ra, 1
+  %job.3 = insertvalue %Job %job.2, i64 %ka, 2
+  %job.4 = insertvalue %Job %job.3, ptr %b, 3
+  %job.5 = insertvalue %Job %job.4, i64 %kb, 4
+  %job.6 = insertvalue %Job %job.5, i64 %cb, 5
+  %job.7 = insertvalue %Job %job.6, ptr %c, 6
+  %job.8 = insertvalue %Job %job.7, i64 %rc, 7
+  %job.9 = insertvalue %Job %job.8, i64 %m, 8
+  %job.10 = insertvalue %Job %job.9, i64 %k, 9
+  %job.11 = insertvalue %Job %job.10, i64 %n, 10
+  %job.12 = insertvalue %Job %job.11, ptr %ws, 11
+  %job.13 = insertvalue %Job %job.12, i1 %packs, 12
+  %job.14 = insertvalue %Job %job.13, i64 %stretch, 13
+  %job.15 = insertvalue %Job %job.14, i1 %by.rows, 14
+  %job.16 = insertvalue %Job %job.15, i64 %unit, 15
+  %job.17 = insertvalue %Job %job.16, i64 %units, 16
+  %job.18 = insertvalue %Job %job.17, i64 %pieces, 17
+  %job.19 = insertvalue %Job %job.18, i64 %each, 18
+  %job.20 = insertvalue %Job %job.19, ptr %found, 19
+  store %Job %job.20, ptr %job
+  %state = call ptr @release_gil(i1 true)
+  call void %run.job(ptr %mailbox, ptr @piece, ptr %job, i64 %pieces, i64 %workers)
+  %nans = load i64, ptr %found
+  %nan = icmp ne i64 %nans, 0
+"""
+
+_ANSWER = """
   call void @take_gil(ptr %state)
   %answer = select i1 %nan, ptr @_Py_TrueStruct, ptr @_Py_FalseStruct
   call void @Py_IncRef(ptr %answer)
@@ -229,5 +315,61 @@ run:
 misfit:
   %null = call ptr @raise_type_error(ptr @gradloom.misfit)
   ret ptr %null
+}
+"""
+
+_PIECE = """
+define internal void @piece(ptr %job, i64 %number, i64 %worker) nounwind {
+  %all = load %Job, ptr %job
+  %whole.a = extractvalue %Job %all, 0
+  %ra = extractvalue %Job %all, 1
+  %ka = extractvalue %Job %all, 2
+  %whole.b = extractvalue %Job %all, 3
+  %kb = extractvalue %Job %all, 4
+  %cb = extractvalue %Job %all, 5
+  %whole.c = extractvalue %Job %all, 6
+  %rc = extractvalue %Job %all, 7
+  %whole.m = extractvalue %Job %all, 8
+  %k = extractvalue %Job %all, 9
+  %whole.n = extractvalue %Job %all, 10
+  %whole.ws = extractvalue %Job %all, 11
+  %packs = extractvalue %Job %all, 12
+  %stretch = extractvalue %Job %all, 13
+  %by.rows = extractvalue %Job %all, 14
+  %unit = extractvalue %Job %all, 15
+  %units = extractvalue %Job %all, 16
+  %pieces = extractvalue %Job %all, 17
+  %each = extractvalue %Job %all, 18
+  %found = extractvalue %Job %all, 19
+  %following = add i64 %number, 1
+  %x = mul i64 %units, %number
+  %y = mul i64 %units, %following
+  %first.unit = udiv i64 %x, %pieces
+  %last.unit = udiv i64 %y, %pieces
+  %first = mul i64 %first.unit, %unit
+  %beyond = mul i64 %last.unit, %unit
+  %length = select i1 %by.rows, i64 %whole.m, i64 %whole.n
+  %last = call i64 @llvm.smin.i64(i64 %beyond, i64 %length)
+  %count = sub i64 %last, %first
+  %across.a = select i1 %by.rows, i64 %ra, i64 0
+  %across.b = select i1 %by.rows, i64 0, i64 %cb
+  %across.c = select i1 %by.rows, i64 %rc, i64 SIZE
+  %offset.a = mul i64 %first, %across.a
+  %offset.b = mul i64 %first, %across.b
+  %offset.c = mul i64 %first, %across.c
+  %offset.ws = mul i64 %each, %worker
+  %a = getelementptr i8, ptr %whole.a, i64 %offset.a
+  %b = getelementptr i8, ptr %whole.b, i64 %offset.b
+  %c = getelementptr i8, ptr %whole.c, i64 %offset.c
+  %ws = getelementptr i8, ptr %whole.ws, i64 %offset.ws
+  %m = select i1 %by.rows, i64 %count, i64 %whole.m
+  %n = select i1 %by.rows, i64 %whole.n, i64 %count
+  %nan = call i1 @product(ARGUMENTS)
+  br i1 %nan, label %tell, label %end
+tell:
+  %before = atomicrmw or ptr %found, i64 1 monotonic
+  br label %end
+end:
+  ret void
 }
 """

@@ -13,13 +13,14 @@ import numpy as np
 
 from gradloom.backend import Kernel
 from gradloom.memory import LEAST, empty
-from gradloom.sharing import allowed, share
+from gradloom.sharing import allowed
 from gradloom.spec import Spec
-from gradloom_llvm.product_code import multiply
-from gradloom_llvm.product_tiles import Tiles, tiles
+from gradloom_llvm.product_code import multiply, multiply_together
+from gradloom_llvm.product_tiles import tiles
+from gradloom_llvm.team import team
 
-#: Multiply-adds of float64 from which on several threads share a product: a few times what it takes to wake one.
-SHARED: Final = 4_000_000
+#: Multiply-adds of float64 from which on several threads share a product: what takes one about 100 us.
+SHARED: Final = 2_000_000
 #: Bytes of the left matrix up to which this is faster than BLAS, which cuts it to fit the cache.
 LARGEST: Final = 2**24
 _BYTE: Final = np.dtype(np.uint8)
@@ -72,10 +73,14 @@ def _product(a: Spec, b: Spec) -> Callable[[Any, Any], tuple[Any, bool]] | None:
 
     def large(left: Any, right: Any) -> tuple[Any, bool]:
         out = empty(shape, dtype)
-        if not shares or allowed() < 2:
-            return out, run(left, right, out, empty(room, _BYTE))
-        return out, _in_pieces(native, tiling, left, right, out)
+        workers = allowed() if shares else 1
+        workspace = empty((workers * room[0],), _BYTE)
+        if workers < 2:
+            return out, run(left, right, out, workspace)
+        words = np.array([workers, room[0]], np.int64)
+        return out, together(left, right, out, workspace, team.mailbox(workers), words)
 
+    together = multiply_together(a.dtype, tiling)
     shares = not column and a.size * shape[1] * dtype.itemsize >= 8 * SHARED
     return large if max(room[0], shape[0] * shape[1] * dtype.itemsize) >= LEAST else whole
 
@@ -87,24 +92,3 @@ def _by_transposes(native: Callable[..., bool]) -> Callable[..., bool]:
         return native(b.T, a.T, out.T, workspace)
 
     return multiply_column
-
-
-def _in_pieces(native: Callable[..., bool], tiling: Tiles, a: Any, b: Any, out: Any) -> bool:
-    """Multiply in pieces that several threads take; return whether the product holds a NaN.
-
-    Pieces are rows where rows are packed, so that none is packed twice; columns otherwise.
-    """
-    by_rows = a.strides[1] != a.itemsize or b.shape[1] < 2 * tiling.width * tiling.lanes
-    unit, length = (tiling.heights[0], a.shape[0]) if by_rows else (tiling.width * tiling.lanes, b.shape[1])
-    units = -(-length // unit)
-    count = min(units, (2 if by_rows else 4) * allowed())
-    undefined = []
-
-    def work(p: int) -> None:
-        part = slice(units * p // count * unit, units * (p + 1) // count * unit)
-        left, right, piece = (a[part], b, out[part]) if by_rows else (a, b[:, part], out[:, part])
-        if native(left, right, piece, empty((tiling.workspace(*left.shape),), _BYTE)):
-            undefined.append(p)
-
-    share(count, work)
-    return bool(undefined)

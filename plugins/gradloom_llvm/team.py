@@ -1,0 +1,386 @@
+"""Team: threads that wait in native code for pieces of a kernel's work, and take them without Python's lock.
+
+A thread that sleeps is woken in 50 to 100 us, longer than many kernels run. So a helper that has no work left looks out
+for more during about that time, then sleeps. Pieces are cut by size alone and each writes results of its own: which
+thread takes which, and whether any helper comes at all, changes no bits.
+
+One job is worked on at a time. Whoever finds the team busy does its pieces alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from functools import cache
+from typing import Any, Final, final
+
+import numpy as np
+
+from gradloom_llvm.engine import Library, host, load
+from gradloom_llvm.entry import builtin, opening, prelude
+
+#: Words of the mailbox, each on a line of the cache of its own: the address of ``run_job``; generation and pieces left
+#: in one; pieces done; whether somebody has the team; the job; whether to go home.
+RUN_JOB, TICKET, DONE, BUSY, JOB, STOP = range(0, 48, 8)
+#: Ranges of chunks that a thread takes, one after the other, so that none waits long for another.
+RANGES: Final = 4
+#: How often a helper looks for work before it sleeps; a look takes up to 60 ns.
+LOOKS: Final = 2_000
+
+
+@final
+class Team:
+    """Helpers of this process, started at first use; a child of a fork has its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asleep: list[threading.Lock | None] = []
+        self._threads: list[threading.Thread] = []
+        self._mailbox: np.ndarray[Any, Any] | None = None
+
+    def mailbox(self, workers: int) -> np.ndarray[Any, Any]:
+        """Return what native code hands jobs over by, with helpers up and about.
+
+        Parameters
+        ----------
+        workers : int
+            Threads that are to work, with the calling one.
+        """
+        with self._lock:
+            if self._mailbox is None:
+                self._mailbox = _new_mailbox()
+                atexit.register(self.stop)
+            while len(self._threads) < workers - 1:
+                self._start()
+            for k in range(workers - 1):
+                bell = self._asleep[k]
+                if bell is not None:
+                    self._asleep[k] = None
+                    bell.release()
+            return self._mailbox
+
+    def _start(self) -> None:
+        index = len(self._threads)
+        self._asleep.append(None)
+        thread = threading.Thread(target=self._help, args=(index,), name=f"gradloom-team-{index}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _help(self, index: int) -> None:
+        mailbox, serve = self._mailbox, _native("serve")
+        assert mailbox is not None  # made before the thread was
+        own = np.array([index, LOOKS], np.int64)
+        bell = threading.Lock()
+        bell.acquire()
+        while not mailbox[STOP]:
+            serve(mailbox, own)
+            self._asleep[index] = bell
+            bell.acquire()
+
+    def stop(self) -> None:
+        """Let the helpers end."""
+        with self._lock:
+            threads, self._threads = self._threads, []
+            if self._mailbox is not None:
+                self._mailbox[STOP] = 1
+            self._mailbox = None
+        for index, thread in enumerate(threads):
+            while thread.is_alive():
+                bell, self._asleep[index] = self._asleep[index], None
+                if bell is not None:
+                    bell.release()
+                thread.join(0.001)
+        self._asleep = []
+
+
+team: Final = Team()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=team.__init__)
+
+
+def run_chunks(
+    kernel: int,
+    arguments: tuple[int, int],
+    workspace: tuple[int, int, int],
+    phases: list[bool],
+    chunks: int,
+    workers: int,
+) -> None:
+    """Run all phases of a kernel; those over rows (marked true) by a team.
+
+    Parameters
+    ----------
+    kernel : int
+        Its address.
+    arguments : tuple of int
+        Addresses of the pointers to its arrays, and of its numbers.
+    workspace : tuple of int
+        Address, and bytes: what all threads share, then what each has.
+    phases : list of bool
+        At most 63.
+    chunks, workers : int
+        How many chunks of rows there are, and how many threads may take them.
+    """
+    start, shared, own = workspace
+    over_rows = sum([row << t for t, row in enumerate(phases)])
+    ranges = min(chunks, RANGES * workers)
+    words = [kernel, *arguments, start, start + shared, own, over_rows, len(phases), chunks, ranges, workers, 0, 0]
+    _native("run_chunks")(team.mailbox(workers), np.array(words, np.int64))
+
+
+def _new_mailbox() -> np.ndarray[Any, Any]:
+    words = np.zeros(64, np.int64)
+    first = -(words.ctypes.data // 8) % 8  # to a line of the cache
+    mailbox = words[first : first + 48]
+    mailbox[RUN_JOB] = _library().address("run_job")
+    return mailbox
+
+
+@cache
+def _library() -> Library:
+    return load(source(host().triple), quick=True)
+
+
+@cache
+def _native(name: str) -> Any:
+    return builtin(_library(), name)
+
+
+def source(triple: str) -> str:
+    """Return the IR for a machine."""
+    if triple.startswith(("aarch64", "arm64")):
+        pause = "call void @llvm.aarch64.hint(i32 1)"
+        declaration = "declare void @llvm.aarch64.hint(i32)"
+    else:
+        pause, declaration = "call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()"
+    yields = "windows" not in triple
+    text = "\n".join(
+        [
+            prelude(),
+            declaration,
+            "declare i32 @sched_yield()" if yields else "",
+            _RUN_JOB,
+            opening("serve", 2),
+            _SERVE,
+            opening("run_chunks", 2),
+            _RUN_CHUNKS,
+        ]
+    )
+    text = text.replace("PAUSE", pause).replace("YIELD", "%yielded = call i32 @sched_yield()" if yields else pause)
+    for name, place in (("TICKET", TICKET), ("DONE", DONE), ("BUSY", BUSY), ("JOB", JOB), ("STOP", STOP)):
+        text = text.replace(f"AT.{name}", f"getelementptr i64, ptr %mailbox, i64 {place}")
+    return text.replace("NUMBER", str(np.dtype(np.int64).num))
+
+
+#: A job's words: the function, its argument, how many helpers may come. The ticket holds a generation in its upper
+#: half, so that a piece is only ever claimed of the job that was looked at; a job ends when all its pieces are done.
+_RUN_JOB = """
+define void @run_job(ptr %mailbox, ptr %work, ptr %argument, i64 %count, i64 %workers) nounwind {
+entry:
+  %ticket = AT.TICKET
+  %done = AT.DONE
+  %busy = AT.BUSY
+  %job = AT.JOB
+  %several = icmp sgt i64 %workers, 1
+  %pieces = icmp sgt i64 %count, 1
+  %sharing = and i1 %several, %pieces
+  br i1 %sharing, label %try, label %alone
+try:
+  %got = cmpxchg ptr %busy, i64 0, i64 1 acquire monotonic
+  %free = extractvalue { i64, i1 } %got, 1
+  br i1 %free, label %publish, label %alone
+alone:
+  %piece = phi i64 [ 0, %entry ], [ 0, %try ], [ %piece.next, %one ]
+  %more = icmp slt i64 %piece, %count
+  br i1 %more, label %one, label %end
+one:
+  call void %work(ptr %argument, i64 %piece, i64 0)
+  %piece.next = add i64 %piece, 1
+  br label %alone
+publish:
+  %job.argument = getelementptr i64, ptr %job, i64 1
+  %job.limit = getelementptr i64, ptr %job, i64 2
+  %limit = sub i64 %workers, 1
+  store ptr %work, ptr %job
+  store ptr %argument, ptr %job.argument
+  store atomic i64 %limit, ptr %job.limit monotonic, align 8
+  store atomic i64 0, ptr %done monotonic, align 8
+  %old = load atomic i64, ptr %ticket monotonic, align 8
+  %generation = lshr i64 %old, 32
+  %following = add i64 %generation, 1
+  %upper = shl i64 %following, 32
+  %new = or i64 %upper, %count
+  store atomic i64 %new, ptr %ticket release, align 8
+  br label %look
+look:
+  %seen = load atomic i64, ptr %ticket acquire, align 8
+  %left = and i64 %seen, 4294967295
+  %any = icmp ne i64 %left, 0
+  br i1 %any, label %claim, label %wait
+claim:
+  %own = sub i64 %left, 1
+  %less = sub i64 %seen, 1
+  %swapped = cmpxchg ptr %ticket, i64 %seen, i64 %less acq_rel monotonic
+  %claimed = extractvalue { i64, i1 } %swapped, 1
+  br i1 %claimed, label %take, label %look
+take:
+  call void %work(ptr %argument, i64 %own, i64 0)
+  %before = atomicrmw add ptr %done, i64 1 release
+  br label %look
+wait:
+  %waited = phi i64 [ 0, %look ], [ %waited.next, %pause ], [ %waited.next, %yield ]
+  %ended = load atomic i64, ptr %done acquire, align 8
+  %all = icmp eq i64 %ended, %count
+  br i1 %all, label %leave, label %on
+on:
+  %waited.next = add i64 %waited, 1
+  %long = icmp ugt i64 %waited, 5000
+  br i1 %long, label %yield, label %pause
+pause:
+  PAUSE
+  br label %wait
+yield:
+  YIELD
+  br label %wait
+leave:
+  store atomic i64 0, ptr %busy release, align 8
+  ret void
+end:
+  ret void
+}
+@gradloom.misfit = private constant [41 x i8] c"expected a mailbox and an array of int64\\00"
+"""
+
+_SERVE = """
+  %fits.mailbox = call i1 @is_array(ptr %arg0, i32 NUMBER, i32 1, i32 1281)
+  %fits.own = call i1 @is_array(ptr %arg1, i32 NUMBER, i32 1, i32 257)
+  %fits = and i1 %fits.mailbox, %fits.own
+  br i1 %fits, label %ready, label %misfit
+ready:
+  %mailbox = call ptr @array_data(ptr %arg0)
+  %own = call ptr @array_data(ptr %arg1)
+  %index = load i64, ptr %own
+  %looks.place = getelementptr i64, ptr %own, i64 1
+  %looks = load i64, ptr %looks.place
+  %worker = add i64 %index, 1
+  %ticket = AT.TICKET
+  %done = AT.DONE
+  %job = AT.JOB
+  %stop = AT.STOP
+  %job.argument = getelementptr i64, ptr %job, i64 1
+  %job.limit = getelementptr i64, ptr %job, i64 2
+  %state = call ptr @release_gil(i1 true)
+  br label %look
+look:
+  %looked = phi i64 [ 0, %ready ], [ 0, %take ], [ %looked, %claim ], [ %looked.next, %pause ]
+  %seen = load atomic i64, ptr %ticket acquire, align 8
+  %left = and i64 %seen, 4294967295
+  %any = icmp ne i64 %left, 0
+  %limit = load atomic i64, ptr %job.limit monotonic, align 8
+  %wanted = icmp slt i64 %index, %limit
+  %go = and i1 %any, %wanted
+  br i1 %go, label %claim, label %idle
+claim:
+  %piece = sub i64 %left, 1
+  %less = sub i64 %seen, 1
+  %swapped = cmpxchg ptr %ticket, i64 %seen, i64 %less acq_rel monotonic
+  %claimed = extractvalue { i64, i1 } %swapped, 1
+  br i1 %claimed, label %take, label %look
+take:
+  %work = load ptr, ptr %job
+  %argument = load ptr, ptr %job.argument
+  call void %work(ptr %argument, i64 %piece, i64 %worker)
+  %before = atomicrmw add ptr %done, i64 1 release
+  br label %look
+idle:
+  %looked.next = add i64 %looked, 1
+  %enough = icmp uge i64 %looked.next, %looks
+  %stopped = load atomic i64, ptr %stop monotonic, align 8
+  %home = icmp ne i64 %stopped, 0
+  %over = or i1 %enough, %home
+  br i1 %over, label %end, label %pause
+pause:
+  PAUSE
+  br label %look
+end:
+  call void @take_gil(ptr %state)
+  %none = call ptr @none()
+  ret ptr %none
+misfit:
+  %null = call ptr @raise_type_error(ptr @gradloom.misfit)
+  ret ptr %null
+}
+"""
+
+#: The job is in the order of the words that `run_chunks` gives; the last two are the phase and its ranges.
+_RUN_CHUNKS = """
+  %fits.mailbox = call i1 @is_array(ptr %arg0, i32 NUMBER, i32 1, i32 1281)
+  %fits.job = call i1 @is_array(ptr %arg1, i32 NUMBER, i32 1, i32 1281)
+  %fits = and i1 %fits.mailbox, %fits.job
+  br i1 %fits, label %ready, label %misfit
+ready:
+  %mailbox = call ptr @array_data(ptr %arg0)
+  %job = call ptr @array_data(ptr %arg1)
+  %rows.place = getelementptr i64, ptr %job, i64 6
+  %phases.place = getelementptr i64, ptr %job, i64 7
+  %ranges.place = getelementptr i64, ptr %job, i64 9
+  %workers.place = getelementptr i64, ptr %job, i64 10
+  %phase.place = getelementptr i64, ptr %job, i64 11
+  %count.place = getelementptr i64, ptr %job, i64 12
+  %rows = load i64, ptr %rows.place
+  %phases = load i64, ptr %phases.place
+  %ranges = load i64, ptr %ranges.place
+  %workers = load i64, ptr %workers.place
+  %state = call ptr @release_gil(i1 true)
+  br label %head
+head:
+  %phase = phi i64 [ 0, %ready ], [ %phase.next, %run ]
+  %more = icmp slt i64 %phase, %phases
+  br i1 %more, label %run, label %end
+run:
+  %bit = lshr i64 %rows, %phase
+  %over.rows = trunc i64 %bit to i1
+  %parts = select i1 %over.rows, i64 %ranges, i64 1
+  store i64 %phase, ptr %phase.place
+  store i64 %parts, ptr %count.place
+  call void @run_job(ptr %mailbox, ptr @chunk_range, ptr %job, i64 %parts, i64 %workers)
+  %phase.next = add i64 %phase, 1
+  br label %head
+end:
+  call void @take_gil(ptr %state)
+  %none = call ptr @none()
+  ret ptr %none
+misfit:
+  %null = call ptr @raise_type_error(ptr @gradloom.misfit)
+  ret ptr %null
+}
+define internal void @chunk_range(ptr %job, i64 %piece, i64 %worker) nounwind {
+  %arrays.place = getelementptr ptr, ptr %job, i64 1
+  %numbers.place = getelementptr ptr, ptr %job, i64 2
+  %workspace.place = getelementptr ptr, ptr %job, i64 3
+  %blocks.place = getelementptr ptr, ptr %job, i64 4
+  %bytes.place = getelementptr i64, ptr %job, i64 5
+  %chunks.place = getelementptr i64, ptr %job, i64 8
+  %phase.place = getelementptr i64, ptr %job, i64 11
+  %count.place = getelementptr i64, ptr %job, i64 12
+  %kernel = load ptr, ptr %job
+  %arrays = load ptr, ptr %arrays.place
+  %numbers = load ptr, ptr %numbers.place
+  %shared = load ptr, ptr %workspace.place
+  %blocks = load ptr, ptr %blocks.place
+  %bytes = load i64, ptr %bytes.place
+  %chunks = load i64, ptr %chunks.place
+  %count = load i64, ptr %count.place
+  %phase = load i64, ptr %phase.place
+  %offset = mul i64 %bytes, %worker
+  %block = getelementptr i8, ptr %blocks, i64 %offset
+  %following = add i64 %piece, 1
+  %a = mul i64 %chunks, %piece
+  %b = mul i64 %chunks, %following
+  %first = udiv i64 %a, %count
+  %last = udiv i64 %b, %count
+  call void %kernel(ptr %arrays, ptr %numbers, ptr %shared, ptr %block, i64 %phase, i64 %phase, i64 %first, i64 %last)
+  ret void
+}
+"""
