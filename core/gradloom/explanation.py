@@ -164,15 +164,16 @@ class Explanation:
         self.timeline().save(filename)
 
     def _task_lines(self) -> list[str]:
-        lines = ["task   predicted    measured  path  after     ops"]
+        after = [",".join(map(str, t.after[:4])) + ",..." * (len(t.after) > 4) or "-" for t in self.tasks]
+        wide = max([8, *map(len, after)])
+        lines = [f"task   predicted    measured  path  {'after':{wide}}  ops"]
         longest = sorted(range(len(self.tasks)), key=lambda n: -self.tasks[n].measured)[:ROWS]
         for n in sorted(longest):
             task = self.tasks[n]
-            after = ",".join(map(str, task.after[:4])) + ",..." * (len(task.after) > 4) or "-"
             ops = ", ".join(task.ops[:5]) + ", ..." * (len(task.ops) > 5)
             mark = "*" if task.critical else ""
             times = f"{_column(task.predicted)}  {_column(task.measured)}"
-            lines.append(f"{n:4}  {times}  {mark:4}  {after:8}  {ops}  {task.line}")
+            lines.append(f"{n:4}  {times}  {mark:4}  {after[n]:{wide}}  {ops}  {task.line}")
         if len(self.tasks) > ROWS:
             lines.append(f"... and {len(self.tasks) - ROWS} shorter tasks")
         count = sum([task.critical for task in self.tasks])
@@ -180,10 +181,11 @@ class Explanation:
         return lines
 
     def _op_lines(self) -> list[str]:
-        lines = ["op                    steps   predicted    measured  ratio"]
+        wide = max([len(report.op) for report in self.ops[:ROWS]], default=0)
+        lines = [f"{'op':{wide}}  steps   predicted    measured  ratio"]
         for report in self.ops[:ROWS]:
             times = f"{_column(report.predicted)}  {_column(report.measured)}"
-            lines.append(f"{report.op:20}  {report.steps:5}  {times}  {report.ratio:5.2f}")
+            lines.append(f"{report.op:{wide}}  {report.steps:5}  {times}  {report.ratio:5.2f}")
         return lines
 
     def _worker_lines(self) -> list[str]:
