@@ -1,12 +1,17 @@
-"""Cache files: the folder that outlives the process, and how a file is written into it."""
+"""Cache files: the folder that outlives the process, and how a file is written into it.
+
+What works on files is imported where it is first needed: it would be a sixth of `import gradloom`.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-import tempfile
-from pathlib import Path
-from typing import Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Environment variable: the folder to keep files in; ``off`` or empty for none.
 FOLDER: Final = "GRADLOOM_CACHE_DIR"
@@ -20,6 +25,8 @@ def cache_folder() -> Path | None:
     ``GRADLOOM_CACHE_DIR`` names it (``off`` or an empty value: no cache); otherwise it is ``gradloom`` in the
     platform's folder for caches, which ``XDG_CACHE_HOME`` overrules.
     """
+    from pathlib import Path
+
     chosen = os.environ.get(FOLDER)
     if chosen is not None:
         return None if chosen.strip().lower() in ("", "off") else Path(os.path.abspath(os.path.expanduser(chosen)))
@@ -44,11 +51,14 @@ def write_whole(path: Path, content: bytes) -> None:
     OSError
         If the folder cannot be written to. Nothing is left behind.
     """
+    import tempfile
+
     descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     try:
         with open(descriptor, "wb") as file:
             file.write(content)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            os.unlink(temporary)
         raise

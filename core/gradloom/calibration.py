@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 
 from gradloom.blas import one_thread_each
 from gradloom.cache_files import FOLDER, cache_folder, write_whole
 from gradloom.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Environment variable: the file to keep rates in; empty for the defaults, without measuring.
 FILE = "GRADLOOM_CALIBRATION"
@@ -97,6 +97,8 @@ def correct(factors: Mapping[str, float]) -> None:
 
 def _file() -> Path | None:
     """Return where rates are kept; None if nowhere."""
+    from pathlib import Path
+
     named = os.environ.get(FILE)
     if named is not None:
         return Path(named) if named else None
@@ -105,6 +107,8 @@ def _file() -> Path | None:
 
 
 def _machine() -> str:
+    import platform
+
     return f"{platform.node()} {platform.machine()} {os.cpu_count()} numpy-{np.__version__}"
 
 
@@ -152,6 +156,8 @@ def _best(action: Callable[[], Any], runs: int = 7) -> float:
 
 
 def _read(path: Path | None) -> dict[str, Any]:
+    import json
+
     try:
         found = {} if path is None else json.loads(path.read_text())
     except (OSError, ValueError):
@@ -161,6 +167,8 @@ def _read(path: Path | None) -> dict[str, Any]:
 
 def _write(path: Path | None, content: dict[str, Any]) -> None:
     """Replace the file; a place that cannot be written to is no error."""
+    import json
+
     if path is not None:
         with suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
