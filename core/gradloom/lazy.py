@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, final
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
@@ -111,8 +112,7 @@ class _LazyTrace(Recorder):
 
     def home(self, node: LazyNode) -> LazyNode:
         """Return a node that is to be seen from outside, copied home if it is elsewhere."""
-        moved_home: LazyNode = moved(self, node, None)
-        return moved_home
+        return moved(self, node, None)  # type: ignore[no-any-return]
 
     def static(self, node: LazyNode) -> Any:
         """Return the value of a literal node, None for any other."""
@@ -161,10 +161,9 @@ class LazyTensor(Tensor):
 
     def _graph(self) -> tuple[Graph, list[Any]]:
         """Return the graph of this tensor alone, and the values of its inputs."""
-        node = LAZY.home(self._index)
-        trace, ids = to_trace([node], {})
+        trace, outputs = _traced([self], {})
         _require_fed(trace)
-        return trace.graph((ids[node],)), list(trace.input_values.values())
+        return trace.graph(outputs), list(trace.input_values.values())
 
     def __dask_tokenize__(self) -> Any:
         return "gradloom", _dask().token(*self._graph())
@@ -177,7 +176,7 @@ class LazyTensor(Tensor):
         return [f"gradloom-{self.__dask_tokenize__()[1]}"]
 
     def __dask_postcompute__(self) -> tuple[Any, tuple[Any, ...]]:
-        return _first, ()
+        return itemgetter(0), ()
 
     def __dask_postpersist__(self) -> tuple[Any, tuple[Any, ...]]:
         return _persisted, (self.spec, self.__dask_keys__()[0])
@@ -211,15 +210,10 @@ def _dask() -> Any:
     return executors.get("threads").collections()
 
 
-def _first(results: Sequence[Any]) -> Any:
-    return results[0]
-
-
-class _Future:
+class _Future(NamedTuple):
     """The value of an input that is kept elsewhere."""
 
-    def __init__(self, future: Any) -> None:
-        self.future = future
+    future: Any
 
 
 def _persisted(graph: Mapping[Any, Any], spec: Spec, key: Any, rename: Mapping[Any, Any] | None = None) -> LazyTensor:
@@ -228,6 +222,19 @@ def _persisted(graph: Mapping[Any, Any], spec: Spec, key: Any, rename: Mapping[A
     if hasattr(value, "result"):
         value = _Future(value)
     return LAZY.tensor(LazyNode(INPUT, (), (spec,), spec, None, value))
+
+
+def graph_of(tensors: Sequence[LazyTensor]) -> Graph:
+    """Return the graph of what lazy tensors depend on; its inputs are arrays and placeholders."""
+    trace, outputs = _traced(tensors, {})
+    return trace.graph(outputs)
+
+
+def _traced(tensors: Sequence[LazyTensor], feed: Mapping[LazyNode, Any]) -> tuple[Trace, tuple[int, ...]]:
+    """Return a trace of what lazy tensors depend on, and their ids in it."""
+    nodes = [LAZY.home(t._index) for t in tensors]
+    trace, ids = to_trace(nodes, feed)
+    return trace, tuple([ids[node] for node in nodes])
 
 
 def _require_fed(trace: Trace) -> None:
@@ -303,7 +310,7 @@ def to_trace(nodes: Iterable[LazyNode], feed: Mapping[LazyNode, Any]) -> tuple[T
                 stack += node.inputs
     trace = Trace(Tensor)
     ids: dict[LazyNode, int] = {}
-    for node in sorted(needed, key=_serial):
+    for node in sorted(needed, key=attrgetter("serial")):
         if node in feed or node.op is INPUT:
             if isinstance(node.value, _Future):
                 node.value = node.value.future.result()
@@ -317,10 +324,6 @@ def to_trace(nodes: Iterable[LazyNode], feed: Mapping[LazyNode, Any]) -> tuple[T
             inputs = tuple([ids[i] for i in node.inputs])
             ids[node] = trace.append(node.op, inputs, node.attrs, node.spec, source)
     return trace, ids
-
-
-def _serial(node: LazyNode) -> int:
-    return node.serial
 
 
 def compute(*tensors: Any, feed: Mapping[Any, Any] | None = None) -> tuple[Any, ...]:
@@ -352,12 +355,11 @@ def compute(*tensors: Any, feed: Mapping[Any, Any] | None = None) -> tuple[Any, 
     >>> gl.compute(x * 2.0, feed={x: 4.0})
     (np.float64(8.0),)
     """
-    lazy = [LAZY.home(t._index) for t in tensors if isinstance(t, LazyTensor)]
+    lazy = [t for t in tensors if isinstance(t, LazyTensor)]
     if not lazy:
         return tensors
-    trace, ids = to_trace(lazy, _checked_feed(feed or {}))
+    trace, outputs = _traced(lazy, _checked_feed(feed or {}))
     _require_fed(trace)
-    outputs = tuple([ids[node] for node in lazy])
     program, values = programs.find(trace, "compute", outputs, Program)
     results = iter(program.run(values, trace.sources))
     return tuple([next(results) if isinstance(t, LazyTensor) else t for t in tensors])

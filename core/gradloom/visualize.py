@@ -10,6 +10,7 @@ from gradloom.errors import ArgumentError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph
 from gradloom.jit import make_graph
 from gradloom.layout import BOX_HEIGHT, Layout, Line, drawn_nodes
+from gradloom.lazy import LazyTensor, graph_of
 from gradloom.placement import ANYWHERE, node_places
 from gradloom.pytree import flatten, paths
 from gradloom.refusals import describe
@@ -43,7 +44,10 @@ text { font-family: FONT; fill: #1f2937 }
 
 
 def visualize(
-    f: Callable[..., Any] | Graph, *args: Any, filename: str | os.PathLike[str] | None = None, **kwargs: Any
+    f: Callable[..., Any] | Graph | LazyTensor,
+    *args: Any,
+    filename: str | os.PathLike[str] | None = None,
+    **kwargs: Any,
 ) -> Drawing:
     """Draw the graph of a function.
 
@@ -53,11 +57,11 @@ def visualize(
 
     Parameters
     ----------
-    f : callable or Graph
+    f : callable, Graph or Tensor
         A function of arrays and numbers (in containers), written with NumPy, such as
-        ``gl.value_and_grad(loss)``; or a graph.
+        ``gl.value_and_grad(loss)``; a graph; or a lazy tensor.
     *args, **kwargs
-        The arguments of ``f``; only their shapes and dtypes matter.
+        The arguments of ``f``, of which only shapes and dtypes matter; or further lazy tensors.
     filename : path, optional
         Where to save the picture, a name that ends in ``.svg``.
 
@@ -69,7 +73,7 @@ def visualize(
     Raises
     ------
     ArgumentError
-        If there is no function or graph to draw, if it has more than 1,000 nodes, or if
+        If there is no function, graph or lazy tensor to draw, if it has more than 1,000 nodes, or if
         ``filename`` does not end in ``.svg``.
 
     Notes
@@ -83,6 +87,9 @@ def visualize(
     >>> drawing = gl.visualize(gl.value_and_grad(lambda x: np.sum(np.sin(x))), np.ones(3))
     >>> drawing.svg[:4]
     '<svg'
+    >>> x = gl.tensor(shape=(3,))
+    >>> loss = np.sum(x**2)
+    >>> drawing = gl.visualize(loss, *gl.gradients(loss, [x]))
     """
     title = "graph"
     names: Sequence[str] = ()
@@ -96,10 +103,23 @@ def visualize(
                 remedy="pass the graph alone",
             )
         graph = f
+    elif isinstance(f, LazyTensor):
+        if kwargs or not all([isinstance(arg, LazyTensor) for arg in args]):
+            raise ArgumentError(
+                "lazy tensors are drawn with other lazy tensors only",
+                op="visualize",
+                argument="args",
+                expected="tensors that gl.tensor returned, or that were computed with such",
+                got=", ".join([describe(arg) for arg in [*args, *kwargs.values()]]),
+                remedy="pass the lazy tensors alone; what they are fed does not matter",
+            )
+        graph = graph_of([f, *args])
     elif not callable(f):
         raise ArgumentError(
-            "the first argument must be a function or a graph",
+            "the first argument must be a function, a graph or a lazy tensor",
             op="visualize",
+            argument="f",
+            expected="what gl.make_graph, gl.jit or gl.tensor take or return",
             got=describe(f),
             remedy="write what is to be drawn as a function, or make its graph with gl.make_graph",
         )

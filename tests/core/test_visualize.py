@@ -263,7 +263,7 @@ def test_a_graph_takes_no_arguments() -> None:
 
 def test_what_is_neither_function_nor_graph_is_refused() -> None:
     """An array, or the output of a function, has no graph."""
-    with pytest.raises(ArgumentError, match="must be a function or a graph") as error:
+    with pytest.raises(ArgumentError, match="must be a function, a graph or a lazy tensor") as error:
         gl.visualize(chain(X))  # type: ignore[arg-type]
     assert "got: numpy.float64" in str(error.value)
 
@@ -298,3 +298,15 @@ def test_tracks_never_share_a_place() -> None:
         for b in spans:
             if a < b and tracks[a] == tracks[b]:
                 assert spans[a][1] < spans[b][0] or spans[b][1] < spans[a][0]
+
+
+def test_lazy_tensors() -> None:
+    """Placeholders need no value; the gradient stands beside what it is the gradient of."""
+    x = gl.tensor(shape=(3,))
+    loss = np.sum(np.sin(x) * 2.0)
+    drawn = parse(gl.visualize(loss, *gl.gradients(loss, [x])))
+    expected = parse(gl.visualize(gl.value_and_grad(lambda x: np.sum(np.sin(x) * 2.0)), X))
+    assert len(nodes_of(drawn)) == len(nodes_of(expected))
+    for call in (lambda: gl.visualize(loss, 3.0), lambda: gl.visualize(loss, feed={x: X})):
+        with pytest.raises(ArgumentError, match="lazy tensors are drawn with other lazy tensors only"):
+            call()
