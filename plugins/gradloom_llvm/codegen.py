@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, final
 
 from gradloom_llvm import vectormath
-from gradloom_llvm.combining import identity
+from gradloom_llvm.combining import DType, combiner, identity
 from gradloom_llvm.elementwise import TYPES, constant
 from gradloom_llvm.function import Function, Parameter
 from gradloom_llvm.loops import Loops
 from gradloom_llvm.nests import emit_nest
-from gradloom_llvm.statements import Phase, Statement
+from gradloom_llvm.statements import Nest, Phase, Statement
 
 
 class Code(NamedTuple):
@@ -56,32 +57,61 @@ _LOCK = threading.Lock()
 
 
 def _write(loops: Loops, vector_bytes: int, strided: frozenset[tuple[int, int]]) -> Code:
-    function = Function(loops, vector_bytes, strided)
+    module = _Module(Function(loops, vector_bytes, strided))
     for t, phase in enumerate(loops.phases):
-        _phase(function, t, phase)
-    definitions, declares = vectormath.build(sorted(function.requests), avx512=vector_bytes == 64)
-    head = (
-        "define void @kernel(ptr %p, ptr %n, ptr %ws, ptr %block, i64 %first, i64 %last, i64 %lo, i64 %hi) nounwind {"
-    )
-    text = "\n".join(
-        [
-            *sorted({*declares, *function.declares}),
-            definitions,
-            head,
-            "entry:",
-            *function.entry,
-            "  br label %begin",
-            "begin:",
-            *function.lines,
-            "  ret void",
-            "}",
-        ]
-    )
-    return Code(text, tuple(function.parameters))
+        _phase(module, t, phase)
+    return module.code()
 
 
-def _phase(function: Function, time: int, phase: Phase) -> None:
+@final
+class _Module:
+    """A kernel's function, and those that it calls."""
+
+    def __init__(self, kernel: Function) -> None:
+        self.kernel = kernel
+        self.nests: dict[str, str] = {}
+        self.combiners: dict[str, str] = {}
+
+    def call(self, nests: Sequence[Nest], r0: str, r1: str) -> None:
+        """Write a function of some nests, and its call; ``r0``, ``r1`` bound the block of rows.
+
+        Functions of their own are compiled in less time than the same loops in one, and what only calls them
+        need not be optimised.
+        """
+        kernel = self.kernel
+        function = kernel.sibling()
+        for nest in nests:
+            emit_nest(function, nest, "%r0", "%r1")
+        how = "noinline" if any([nest.labels for nest in nests]) else "noinline optnone"
+        text = function.text(f"({_SHARED}, i64 %chunk, i64 %r0, i64 %r1) {how}")
+        name = self.nests.setdefault(text, f"@nest{len(self.nests)}")
+        arguments = f"ptr %p, ptr %n, ptr %ws, ptr %block, i64 {kernel.chunk or 0}, i64 {r0}, i64 {r1}"
+        kernel.lines.append(f"  call void {name}({arguments})")
+
+    def combine(self, combine: str, dtype: DType, parts: str, width: str) -> None:
+        """Write the call of what combines the partial results of all chunks."""
+        kernel = self.kernel
+        name = f"@combine.{combine}.{dtype.name}"
+        self.combiners[name] = combiner(name, combine, dtype, kernel.declares)
+        kernel.lines.append(f"  call void {name}(ptr {parts}, i64 {kernel.number('chunks')}, i64 {width})")
+
+    def code(self) -> Code:
+        """Return the module."""
+        kernel = self.kernel
+        definitions, declares = vectormath.build(sorted(kernel.requests), avx512=kernel.vector_bytes == 64)
+        nests = [f"define internal void {name}{text}" for text, name in self.nests.items()]
+        own = kernel.text(f"({_SHARED}, i64 %first, i64 %last, i64 %lo, i64 %hi) noinline optnone")
+        parts = [*sorted({*declares, *kernel.declares}), definitions, *self.combiners.values(), *nests]
+        return Code("\n".join([*parts, f"define void @kernel{own}"]), tuple(kernel.parameters))
+
+
+#: The arguments of all functions.
+_SHARED = "ptr %p, ptr %n, ptr %ws, ptr %block"
+
+
+def _phase(module: _Module, time: int, phase: Phase) -> None:
     """Emit one phase, which runs if it is among those asked for."""
+    function = module.kernel
     sums = _row_sums(function.loops, time - 1) if time % 2 == 0 and time else []
     if not phase.nests and not sums:
         return
@@ -92,18 +122,19 @@ def _phase(function: Function, time: int, phase: Phase) -> None:
     function.lines.append(f"  br i1 {asked}, label %{name}, label %{name}.done")
     function.label(name)
     if phase.row:
-        _row_phase(function, time, phase)
+        _row_phase(module, time, phase)
     else:
         for s in sums:
-            _combine_partials(function, s)
-        for nest in phase.nests:
-            emit_nest(function, nest, "0", "0")
+            _combine_partials(module, s)
+        if phase.nests:
+            module.call(phase.nests, "0", "0")
     function.branch(f"{name}.done")
     function.label(f"{name}.done")
 
 
-def _row_phase(function: Function, time: int, phase: Phase) -> None:
+def _row_phase(module: _Module, time: int, phase: Phase) -> None:
     """Emit the loop over the chunks of a range and, in each, over its blocks."""
+    function = module.kernel
     chunk, rows, block = function.number("chunk"), function.number("rows"), function.number("block")
     function.chunk, close_chunks = function.open("%lo", "%hi", "1")
     first = function.emit(f"mul i64 {function.chunk}, {chunk}")
@@ -113,7 +144,7 @@ def _row_phase(function: Function, time: int, phase: Phase) -> None:
     r0, close_blocks = function.open(first, last, block)
     r1 = function.minimum(function.emit(f"add i64 {r0}, {block}"), last)
     for nest in phase.nests:
-        emit_nest(function, nest, r0, r1)
+        module.call([nest], r0, r1)
     close_blocks()
     close_chunks()
     function.chunk = None
@@ -136,13 +167,13 @@ def _fill_partials(function: Function, s: Statement) -> None:
     close()
 
 
-def _combine_partials(function: Function, s: Statement) -> None:
+def _combine_partials(module: _Module, s: Statement) -> None:
     """Combine what all chunks gave, and store it where the value belongs."""
+    function = module.kernel
     dtype = function.loops.values[s.id].dtype
     width, parts = function.number("width", s.id), function.partials(s.id)
-    address = function.number("combiner", s.combine, dtype)
-    combine = function.emit(f"inttoptr i64 {address} to ptr")
-    function.lines.append(f"  call void {combine}(ptr {parts}, i64 {function.number('chunks')}, i64 {width})")
+    assert s.combine is not None  # it is reduced
+    module.combine(s.combine, dtype, parts, width)
     size = function.emit(f"mul i64 {width}, {dtype.itemsize}")
     function.declares.add("declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
     function.lines.append(

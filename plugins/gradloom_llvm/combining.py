@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from gradloom_llvm import memory
 from gradloom_llvm.elementwise import EMITTERS, TYPES, Body
-from gradloom_llvm.engine import Library, load
 
 DType = np.dtype[Any]
 
@@ -72,24 +70,19 @@ def combine_lanes_of_each(body: Body, combine: str, dtype: DType, vectors: Seque
 # -- partial results -------------------------------------------------------------------------
 
 
-@cache
-def _combiner_library(combine: str, dtype: DType) -> Library:
-    body = Body(1, "t")
-    values = [memory.load(body, dtype, pointer, None) for pointer in ("%ap", "%bp")]
-    memory.store(body, dtype, combine_values(body, combine, dtype, *values), "%ap", None)
-    text = _COMBINER.format(memory=TYPES[dtype.name][1], lines="\n".join(body.lines))
-    return load("\n".join([*sorted(body.declares), text]))
-
-
-def combiner(combine: str, dtype: DType) -> int:
-    """Return the address of ``void combine(ptr parts, i64 count, i64 width)``.
+def combiner(name: str, combine: str, dtype: DType, declares: set[str]) -> str:
+    """Return the definition of ``void name(ptr parts, i64 count, i64 width)``; add what it declares.
 
     It joins ``count`` rows of ``width`` partial results, neighbours first, into the first row.
     """
-    return _combiner_library(combine, dtype).address("combine")
+    body = Body(1, "t")
+    values = [memory.load(body, dtype, pointer, None) for pointer in ("%ap", "%bp")]
+    memory.store(body, dtype, combine_values(body, combine, dtype, *values), "%ap", None)
+    declares |= body.declares
+    return _COMBINER.format(name=name, memory=TYPES[dtype.name][1], lines="\n".join(body.lines))
 
 
-_COMBINER = """define void @combine(ptr %parts, i64 %count, i64 %width) nounwind {{
+_COMBINER = """define internal void {name}(ptr %parts, i64 %count, i64 %width) nounwind {{
 entry:
   br label %level
 level:

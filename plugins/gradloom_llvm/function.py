@@ -34,7 +34,8 @@ class Function(Text):
         self.vector_bytes = vector_bytes
         #: Whether loads and stores under a mask cost no more than others: then one loop does all.
         self.masks = vector_bytes >= 64
-        self.parameters: list[Parameter] = []
+        #: The numbers that all functions of the kernel read, and where.
+        self.parameters: dict[Parameter, int] = {}
         self.requests: set[tuple[str, str, int]] = set()
         self.declares: set[str] = set()
         self.entry: list[str] = []
@@ -42,6 +43,18 @@ class Function(Text):
         self.chunk: str | None = None
         self._strided = strided
         self._known: dict[Any, str] = {}
+
+    def sibling(self) -> Function:
+        """Return another function of the same kernel, with the same arguments and numbers."""
+        other = Function(self.loops, self.vector_bytes, self._strided)
+        other.parameters, other.requests, other.declares = self.parameters, self.requests, self.declares
+        other.chunk = None if self.chunk is None else "%chunk"
+        return other
+
+    def text(self, head: str) -> str:
+        """Return the function, from its arguments and attributes on."""
+        entry = ["entry:", *self.entry, "  br label %begin", "begin:"]
+        return "\n".join([f"{head} nounwind {{", *entry, *self.lines, "  ret void", "}"])
 
     def literal(self, i: int, lanes: int) -> str:
         """Return a literal that the code reads, in every lane."""
@@ -69,8 +82,7 @@ class Function(Text):
     def number(self, *key: Any) -> str:
         """Return a number that depends on sizes."""
         if key not in self._known:
-            self.parameters.append(key)
-            position = len(self.parameters) - 1
+            position = self.parameters.setdefault(key, len(self.parameters))
             address = self._in_entry(("address", key), f"getelementptr i64, ptr %n, i64 {position}")
             self._in_entry(key, f"load i64, ptr {address}")
         return self._known[key]

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 
-from gradloom_llvm.combining import combiner
 from gradloom_llvm.function import Parameter
 from gradloom_llvm.loops import Loops
 
@@ -113,8 +112,6 @@ class _Layout:
         self.sizes[area] += -(-size // 64) * 64
 
     def _number(self, word: str, *key: Any) -> int:
-        if word == "combiner":
-            return combiner(*key)
         if word == "literal":
             value, dtype = self.loops.literals[key[0]]
             return int(np.float64(dtype.type(value)).view(np.int64) if dtype.kind == "f" else dtype.type(value))

@@ -151,12 +151,13 @@ class Innermost:
         function.label(f"{name}.start")
         lines.append(f"  br i1 {some}, label %{name}.main, label %{name}.done")
         function.label(f"{name}.main")
-        lines.append(f"  {index} = phi i64 [ {start}, %{name}.start ], [ {index}.next, %{end} ]")
+        lines.append(f"  {index}.phi = phi i64 [ {start}, %{name}.start ], [ {index}.next, %{end} ]")
         sofar = {i: f"%{name}.sum{i}" for i in sums}
         for i, before in sums.items():
             lines.append(
                 f"  {sofar[i]} = phi {self._vector(i)} [ {before}, %{name}.start ], [ {sofar[i]}.next, %{end} ]"
             )
+        lines.append(f'  {index} = call i64 asm "", "=r,0"(i64 {index}.phi)')
         mask = None if masked_to is None else self._mask(function.emit(f"sub i64 {masked_to}, {index}"))
         run = _Run(self, index, mask, sofar)
         run.statements()
@@ -165,7 +166,7 @@ class Innermost:
         function.label(end)
         for i in sums:
             # Another name for a value, which stands in the block that jumps back.
-            lines.append(f"  {sofar[i]}.next = freeze {self._vector(i)} {run.sums[i]}")
+            lines.append(f"  {sofar[i]}.next = bitcast {self._vector(i)} {run.sums[i]} to {self._vector(i)}")
         lines.append(f"  {index}.next = add i64 {index}, {self.lanes}")
         more = function.emit(f"icmp slt i64 {index}.next, {stop}")
         lines.append(f"  br i1 {more}, label %{name}.main, label %{name}.done")
