@@ -287,7 +287,7 @@ def opening(symbol: str, arity: int) -> str:
         for i in range(arity)
     )
     return f"""
-define ptr @{symbol}(ptr %self, ptr %arguments, i64 %count) nounwind {{
+define ptr @{symbol}(ptr %self, ptr %arguments, i64 %count) noinline optnone nounwind {{
   %fits.count = icmp eq i64 %count, {arity}
   br i1 %fits.count, label %body, label %unfit.count
 unfit.count:

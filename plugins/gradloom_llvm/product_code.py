@@ -79,6 +79,8 @@ declare void @llvm.masked.store.NAME.p0(VECTOR, ptr, i32, <LANES x i1>)
 """
 
 
+#: Of functions that only call others: they need not be optimised, which takes LLVM longer than the others together.
+_CALLS: Final = "noinline optnone"
 _PRODUCT_ARGUMENTS: Final = (
     "ptr %a, i64 %ra, i64 %ka, ptr %b, i64 %kb, i64 %cb, ptr %c, i64 %rc, i64 %m, i64 %k, i64 %n, "
     "ptr %ws, i1 %packs, i64 %stretch"
@@ -158,7 +160,7 @@ def _product(tiles: Tiles) -> str:
     close()
     last_word = w.emit("load i8, ptr %nan")
     w.lines.append(f"  ret i1 {w.emit(f'trunc i8 {last_word} to i1')}")
-    return w.function(f"i1 @product({_PRODUCT_ARGUMENTS})")
+    return w.function(f"i1 @product({_PRODUCT_ARGUMENTS})", _CALLS)
 
 
 def _entries(tiles: Tiles, number: int) -> list[str]:

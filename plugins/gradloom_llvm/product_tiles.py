@@ -131,9 +131,9 @@ class Writer(Text):
         one = self.emit(f"load {kind}, ptr {source}, align {align}")
         self.lines.append(f"  store {kind} {one}, ptr {target}, align {align}")
 
-    def function(self, head: str) -> str:
-        """Return the text of the function with some head."""
-        return "\n".join([f"define internal {head} nounwind {{", "entry:", *self.lines, "}"])
+    def function(self, head: str, how: str = "") -> str:
+        """Return the text of the function with some head and attributes."""
+        return "\n".join([f"define internal {head} {how} nounwind {{", "entry:", *self.lines, "}"])
 
 
 def tile(tiles: Tiles, height: int, width: int) -> str:
@@ -254,22 +254,20 @@ def pack_columns(tiles: Tiles) -> str:
 def _transpose_block(w: Writer, k: str) -> None:
     """Pack as many steps as a vector has lanes, where steps are contiguous.
 
-    Interleaving the first half of the rows with the second, as often as halves can be halved, transposes.
+    Squares of half the lanes change places across the diagonal, then within each square those of half its size, and so on.
     """
     lanes, size = w.tiles.lanes, w.tiles.itemsize
     source = w.at("%b", w.emit(f"mul i64 {k}, {size}"))
     rows = [w.load(w.at(source, w.emit(f"mul i64 %cb, {r}"))) for r in range(lanes)]
-    halves = [
-        ", ".join(f"i32 {lane}, i32 {lane + lanes}" for lane in range(first, first + lanes // 2))
-        for first in (0, lanes // 2)
-    ]
-    for _ in range(lanes.bit_length() - 1):
-        pairs = zip(rows[: lanes // 2], rows[lanes // 2 :], strict=True)
-        rows = [
-            w.emit(f"shufflevector {w.vector} {a}, {w.vector} {b}, <{lanes} x i32> <{half}>")
-            for a, b in pairs
-            for half in halves
-        ]
+    half = lanes // 2
+    while half:
+        upper = [lane if not lane & half else lane - half + lanes for lane in range(lanes)]
+        lower = [lane + half if not lane & half else lane + lanes for lane in range(lanes)]
+        masks = [", ".join(f"i32 {lane}" for lane in part) for part in (upper, lower)]
+        for r in [r for r in range(lanes) if not r & half]:
+            pair = f"{w.vector} {rows[r]}, {w.vector} {rows[r + half]}"
+            rows[r], rows[r + half] = [w.emit(f"shufflevector {pair}, <{lanes} x i32> <{mask}>") for mask in masks]
+        half //= 2
     target = w.at("%to", w.emit(f"mul i64 {k}, %step"))
     for r, row in enumerate(rows):
         w.store(row, w.at(target, w.emit(f"mul i64 %step, {r}")), align=lanes * size)
