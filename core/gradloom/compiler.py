@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from gradloom.backend import Kernel
@@ -34,6 +35,10 @@ class AbstractCompiler(ABC):
         """Return why the compiler cannot run here, or None if it can."""
         return None
 
+    def prepare(self) -> None:
+        """Begin with what takes long and is done once, on other threads; a function that will be compiled is traced next."""
+        return
+
     @abstractmethod
     def forms(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> int:
         """Return in which forms a region may hold a node, an op of inputs of some specs, as bit flags.
@@ -59,6 +64,13 @@ class AbstractCompiler(ABC):
             Of any kind: then the region runs by the backend's own kernels, with one warning.
         """
 
+    def begin(self, region: Graph) -> Callable[[], Kernel]:
+        """Begin to compile a region, and return what waits for its kernel.
+
+        Those of a plan are all begun before the first is waited for, so a compiler can work on several at once.
+        """
+        return lambda: self.compile(region)
+
 
 #: All compilers, by name.
 compilers: Registry[AbstractCompiler] = Registry("compiler", AbstractCompiler)  # type: ignore[type-abstract]
@@ -70,3 +82,10 @@ def compiler_for(backend: str) -> AbstractCompiler | None:
         if compiler.backend == backend and compiler.unavailable() is None:
             return compiler
     return None
+
+
+def prepare_compilers(backend: str) -> None:
+    """Let the compilers for a backend prepare themselves."""
+    for compiler in compilers:
+        if compiler.backend == backend:
+            compiler.prepare()

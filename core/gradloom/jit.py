@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, final
 
 from gradloom.api import normalise_argnums
 from gradloom.backend import spec_of
+from gradloom.compiler import prepare_compilers
 from gradloom.context import backend as backend_context
 from gradloom.context import current_backend, require_backend
 from gradloom.context import scheduler as scheduler_context
@@ -247,6 +248,8 @@ class Jitted:
         key = structure, tuple(specs), static, place
         compiled = self._traces.get(key)
         if compiled is None:
+            if not innermost(leaves):
+                prepare_compilers(choose_backend(leaves))
             # Concurrent first calls may both trace; the first one to finish is kept.
             compiled = trace_abstractly("jit", f, structure, specs, leaves)
             if not any(isinstance(value, Handle) for value in compiled.captured):

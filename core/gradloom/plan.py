@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from functools import cached_property
 from typing import Any, final
 
@@ -194,11 +194,21 @@ class _Lowering:
         self.uncompiled: list[str] = []
         self._kernels: dict[Any, tuple[Kernel, dict[str, Any]]] = {}
         self._live = live_nodes(graph.nodes, graph.outputs)
+        self._begun = {} if plan.compiler is None else self._begin_regions(plan.compiler)
         self._owned = _owned_nodes(graph)
         self._order = self._fold_constants()
         if self.compiler is not None:
             self._order = economical_order(graph, self._order, {*graph.outputs, *self.constants})
         self.outputs, self._copies = self._own_outputs()
+
+    def _begin_regions(self, compiler: AbstractCompiler) -> dict[Any, Callable[[], Kernel]]:
+        """Begin to compile all regions, so that some compile while others are waited for."""
+        begun: dict[Any, Callable[[], Kernel]] = {}
+        for i, (op, _, attrs) in enumerate(self.graph.nodes):
+            if op is REGION and self._live[i] and self._key(i) not in begun:
+                with suppress(Exception):  # it fails again where its kernel is asked for
+                    begun[self._key(i)] = compiler.begin(*attrs)
+        return begun
 
     def _fold_constants(self) -> list[int]:
         """Compute what depends on literals alone; return the other live nodes in order."""
@@ -229,16 +239,19 @@ class _Lowering:
         self._owned[i] = 0
         return True
 
-    def _kernel(self, i: int) -> tuple[Kernel, dict[str, Any]]:
+    def _key(self, i: int) -> tuple[Op, tuple[Any, ...], str | None, tuple[Spec, ...]]:
+        """Return what nodes of one kernel have in common."""
         op, inputs, attrs = self.graph.nodes[i]
-        place = self.places[i]
-        specs = () if self.compiler is None else tuple([self.graph.specs[j] for j in inputs])
-        key = op, attrs, place, specs
+        alike = self.compiler is None or op is REGION  # a region holds the specs of its inputs
+        return op, attrs, self.places[i], () if alike else tuple([self.graph.specs[j] for j in inputs])
+
+    def _kernel(self, i: int) -> tuple[Kernel, dict[str, Any]]:
+        key = op, attrs, place, specs = self._key(i)
         found = self._kernels.get(key)
         if found is None:
             device = self.devices.get(place)
             if op is REGION and self.compiler is not None:
-                found = self._region_kernel(self.compiler, *attrs), {}
+                found = self._region_kernel(self.compiler, *attrs, self._begun.pop(key, None)), {}
             elif op in MOVES:
                 source = self.devices.get(attrs[1])
                 home = Device(self.backend, None)
@@ -253,10 +266,10 @@ class _Lowering:
             self._kernels[key] = found
         return found
 
-    def _region_kernel(self, compiler: AbstractCompiler, region: Graph) -> Kernel:
+    def _region_kernel(self, compiler: AbstractCompiler, region: Graph, finish: Callable[[], Kernel] | None) -> Kernel:
         """Return the kernel of a region; if it does not compile, its kernels one after the other, with a warning."""
         try:
-            return compiler.compile(region)
+            return compiler.compile(region) if finish is None else finish()
         except Exception as error:
             names = ", ".join(dict.fromkeys([op.name for op, inputs, _ in region.nodes if inputs]))
             self._warn_of_failure(compiler, f"a region of {names}", error)

@@ -91,3 +91,9 @@ def share(count: int, work: Callable[[int], None]) -> None:
             # One that has not begun, because all threads are busy, is not waited for.
             if not helper.cancel():
                 helper.result()
+
+
+def hand_out(work: Callable[[], object]) -> None:
+    """Let another thread call ``work()`` soon; nobody does where one thread is all that is allowed."""
+    if allowed() > 1:
+        _pool.get().submit(copy_context().run, work)

@@ -21,17 +21,18 @@ number of processes, see a whole entry or none.
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import importlib
 import os
 import stat
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from gradloom.cache_files import TEMPORARY, write_whole
 
-__all__ = ["FORMAT", "ObjectCache"]
+__all__ = ["FORMAT", "ObjectCache", "sha256"]
 
 #: Version of the layout of an entry; it is part of every header.
 FORMAT: Final = 1
@@ -50,6 +51,19 @@ _OPEN_FLAGS: Final = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+
+
+def _builtin_sha256() -> Callable[[bytes], Any]:
+    """Return Python's own SHA-256 where it can be had apart; `hashlib` would load OpenSSL, which takes milliseconds."""
+    for name in ("_sha2", "_sha256", "hashlib"):
+        with contextlib.suppress(ImportError, AttributeError):
+            found: Callable[[bytes], Any] = importlib.import_module(name).sha256
+            return found
+    raise ImportError("this Python has no SHA-256")
+
+
+#: ``sha256(content)``, with ``digest`` and ``hexdigest``.
+sha256: Final = _builtin_sha256()
 
 
 def _ours_alone(status: os.stat_result) -> bool:
@@ -102,7 +116,7 @@ class ObjectCache:
 
     def write(self, key: str, content: bytes) -> None:
         """Store `content` under `key` if the folder allows it."""
-        header = _HEADER.pack(_MAGIC, FORMAT, bytes.fromhex(key), len(content), hashlib.sha256(content).digest())
+        header = _HEADER.pack(_MAGIC, FORMAT, bytes.fromhex(key), len(content), sha256(content).digest())
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self._trusted():
@@ -157,4 +171,4 @@ def _verified(entry: bytes, key: str) -> bytes | None:
     content = entry[_HEADER.size :]
     if (magic, version, stored_key, length) != (_MAGIC, FORMAT, bytes.fromhex(key), len(content)):
         return None
-    return content if hashlib.sha256(content).digest() == digest else None
+    return content if sha256(content).digest() == digest else None

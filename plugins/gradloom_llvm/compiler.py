@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, final
 
 from gradloom.backend import Kernel as AnyKernel
@@ -36,6 +37,16 @@ class LLVMCompiler(AbstractCompiler):
 
         return native.unavailable() or entry.unavailable()
 
+    def prepare(self) -> None:
+        """Begin to start LLVM, and to compile what all kernels need."""
+        from gradloom_llvm import native
+
+        if native.unfit() is None:
+            native.START.begin()
+            from gradloom_llvm.invoke import INVOKE
+
+            INVOKE.begin()
+
     def forms(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> int:
         """Return the forms in which a node can be compiled."""
         from gradloom_llvm.support import LOOPS, forms, is_stack
@@ -52,10 +63,12 @@ class LLVMCompiler(AbstractCompiler):
         return product_kernel(op.name, specs, plain)
 
     def compile(self, region: Graph) -> AnyKernel:
-        """Return the kernel of a region: on the tape where all values are small, else as loops."""
-        from gradloom_llvm.kernel import Kernel
+        """Return the kernel of a region."""
+        return self.begin(region)()
+
+    def begin(self, region: Graph) -> Callable[[], AnyKernel]:
+        """Begin to compile a region: for the tape where all values are small, else as loops."""
         from gradloom_llvm.support import TAPE, is_stack
-        from gradloom_llvm.tape_kernel import tape_kernel
 
         specs = region.specs
         nodes = list(enumerate(region.nodes))
@@ -66,13 +79,17 @@ class LLVMCompiler(AbstractCompiler):
                 if args
             ]
         ):
-            return tape_kernel(region)
+            from gradloom_llvm.tape_kernel import begin_tape
+
+            return begin_tape(region)
         if any([is_stack(op, specs[i]) for i, (op, _, _) in nodes]):
             from gradloom_llvm.loops import Loops
 
             if not Loops(region, merge=True).tiles_pay():
-                return _apart(region)
-        return Kernel(region).function()
+                return lambda: _apart(region)
+        from gradloom_llvm.kernel import Kernel
+
+        return Kernel(region).function
 
 
 def _apart(region: Graph) -> AnyKernel:

@@ -7,6 +7,7 @@
 
 - ``load(ir: str) -> Library`` is thread-safe. The code stays in memory as long as the `Library` lives. IR that LLVM
   does not accept raises `CompileError` with LLVM's message.
+- ``begin(ir) -> finish`` starts on another thread; ``finish()`` waits and returns the `Library`.
 - ``host() -> Host`` describes the target: ``triple``, ``cpu``, ``features``, ``vector_bytes``; ``host_vector_bytes()``
   is 64, 32 or 16.
 - ``assembly(ir, target=None) -> str`` shows the machine code, for other processors too (``Host("aarch64-linux-gnu")``).
@@ -24,30 +25,27 @@ are done as written: nothing is contracted or reassociated. Vectors of ``vector_
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import math
-import os
 import re
 import sys
-import threading
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from gradloom.cache_files import cache_folder
-from gradloom.sharing import share
 from gradloom_llvm import native
-from gradloom_llvm.cache import FORMAT, ObjectCache
+from gradloom_llvm.cache import FORMAT, ObjectCache, sha256
+from gradloom_llvm.jobs import LINKING, Job
 from gradloom_llvm.native import CompileError, Host, Linker, host
 
-__all__ = ["CompileError", "Host", "Library", "assembly", "host", "host_vector_bytes", "load", "load_all"]
+__all__ = ["CompileError", "Host", "Library", "assembly", "begin", "host", "host_vector_bytes", "load"]
 
 #: Changes with anything below that changes the code made of the same IR.
 _PIPELINE: Final = "1"
@@ -93,16 +91,12 @@ class Library:
         forgotten.append(self._serial)
 
 
-# One lock stands around all use of LLVM; `load_all` holds it while threads compile for it. A fork waits for it, so that
-# a child never starts in the middle of a compilation. Finalisers run anywhere and must not lock: what they drop is
-# unloaded by the next compilation.
-_lock = threading.RLock()
+# Finalisers run anywhere and must not lock: what they drop is unloaded by the next compilation.
 _loaded: WeakValueDictionary[str, Library] = WeakValueDictionary()
 _recent: OrderedDict[str, Library] = OrderedDict()
+_jobs: WeakValueDictionary[str, Job[_Object]] = WeakValueDictionary()
 _trackers: dict[int, int] = {}
 _serials = count()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def load(ir: str, quick: bool = False) -> Library:
@@ -125,22 +119,17 @@ def load(ir: str, quick: bool = False) -> Library:
     CompileError
         LLVM does not accept `ir`, or a symbol that it declares is not to be found.
     """
-    return load_all([ir], quick)[0]
+    return _found(_key(ir, quick), ir, quick)()
 
 
-def load_all(modules: Sequence[str], quick: bool = False) -> list[Library]:
-    """Return what `load` returns for several modules; they are compiled side by side."""
-    with _lock:
-        keys = [_key(ir, quick) for ir in modules]
-        found = {key: _loaded.get(key) for key in keys}
-        missing = {key: ir for key, ir in zip(keys, modules, strict=True) if found[key] is None}
-        libraries = {key: library for key, library in found.items() if library is not None} | _load(missing, quick)
-        for key, library in libraries.items():
-            _loaded[key] = _recent[key] = library
-            _recent.move_to_end(key)
-            if len(_recent) > _KEEP:
-                _recent.popitem(last=False)
-    return [libraries[key] for key in keys]
+def begin(ir: str, quick: bool = False) -> Callable[[], Library]:
+    """Begin to compile a module on another thread; the function returned waits, and returns what `load` does."""
+    key = _key(ir, quick)
+    finish = _found(key, ir, quick)
+    job = _jobs.get(key)
+    if job is not None:
+        job.begin()
+    return finish
 
 
 def host_vector_bytes() -> int:
@@ -150,7 +139,7 @@ def host_vector_bytes() -> int:
 
 def assembly(ir: str, target: Host | None = None) -> str:
     """Return the assembly text of the module `ir` for `target`, by default this machine."""
-    with _lock:
+    with LINKING:
         if target is not None:
             native.prepare_all_targets()
         return native.compiled(ir, target or host(), _level(ir), assembly=True).decode()
@@ -173,45 +162,71 @@ def _versions() -> bytes:
 
 
 def _key(ir: str, quick: bool) -> str:
-    return hashlib.sha256(_versions() + (b"quick" if quick else b"") + ir.encode()).hexdigest()
+    return sha256(_versions() + (b"quick" if quick else b"") + ir.encode()).hexdigest()
 
 
 def _level(ir: str, quick: bool = False) -> int:
     return 0 if quick or ir.count("\n") >= _LONG else 1
 
 
-def _load(modules: Mapping[str, str], quick: bool) -> dict[str, Library]:
-    """Return the libraries of modules by their keys, from disk or compiled."""
-    if not modules:
-        return {}
-    _unload()
-    found: dict[str, Library] = {}
+class _Object(NamedTuple):
+    """An object, and whether it comes from disk."""
+
+    content: bytes
+    stored: bool
+
+
+def _found(key: str, ir: str, quick: bool) -> Callable[[], Library]:
+    """Return what finishes a module: it is in memory, or its object is a job."""
+    with LINKING:
+        library = _loaded.get(key)
+        if library is not None:
+            return lambda: _remembered(library)
+        job = _jobs.get(key)
+        if job is None:
+            job = _jobs[key] = Job(lambda: _object(key, ir, quick))
+    return lambda: _finished(key, ir, quick, job)
+
+
+def _finished(key: str, ir: str, quick: bool, job: Job[_Object]) -> Library:
+    """Return the library of a module whose object is a job."""
+    content, stored = job.result()
+    with LINKING:
+        library = _loaded.get(key)
+        if library is None:
+            _unload()
+            try:
+                library = _linked(key, ir, content)
+            except CompileError:
+                if not stored:
+                    raise
+                library = _linked(key, ir, _compiled(key, ir, quick))
+        return _remembered(library)
+
+
+def _remembered(library: Library) -> Library:
+    with LINKING:
+        _loaded[library.key] = _recent[library.key] = library
+        _recent.move_to_end(library.key)
+        if len(_recent) > _KEEP:
+            _recent.popitem(last=False)
+    return library
+
+
+def _object(key: str, ir: str, quick: bool) -> _Object:
+    """Return the object of a module, from disk or compiled."""
+    disk = _disk()
+    content = None if disk is None else disk.read(key)
+    return _Object(_compiled(key, ir, quick), False) if content is None else _Object(content, True)
+
+
+def _compiled(key: str, ir: str, quick: bool) -> bytes:
+    """Return the object of a module, compiled now, and keep it on disk."""
+    content = native.compiled(ir, host(), _level(ir, quick))
     disk = _disk()
     if disk is not None:
-        for key, ir in modules.items():
-            content = disk.read(key)
-            if content is not None:
-                with suppress(CompileError):
-                    found[key] = _linked(key, ir, content)
-    missing = [key for key in modules if key not in found]
-    for key, content in zip(missing, _compiled([modules[key] for key in missing], quick), strict=True):
-        found[key] = _linked(key, modules[key], content)
-        if disk is not None:
-            disk.write(key, content)
-    return found
-
-
-def _compiled(modules: Sequence[str], quick: bool) -> list[bytes]:
-    """Return the objects of modules, which threads take one after the other, the longest first."""
-    objects = [b""] * len(modules)
-    order = sorted(range(len(modules)), key=lambda k: -len(modules[k]))
-
-    def work(k: int) -> None:
-        ir = modules[order[k]]
-        objects[order[k]] = native.compiled(ir, host(), _level(ir, quick))
-
-    share(len(modules), work)
-    return objects
+        disk.write(key, content)
+    return content
 
 
 def _disk() -> ObjectCache | None:

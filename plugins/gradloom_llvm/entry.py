@@ -321,7 +321,7 @@ define void @drop(ptr %capsule) nounwind {
 
 @cache
 def _drop() -> tuple[Library, int]:
-    library = load(_DROP)
+    library = load(_DROP, quick=True)
     return library, library.address("drop")
 
 

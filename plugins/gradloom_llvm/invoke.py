@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from gradloom.memory import LEAST, empty
 from gradloom_llvm.engine import load
 from gradloom_llvm.entry import builtin, prelude
+from gradloom_llvm.jobs import Job
 
 #: Flags of arrays that kernels take: C-contiguous and aligned; outputs can be written, too.
 CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
@@ -61,15 +61,21 @@ def record(
     return np.array(words, np.int64)
 
 
-@cache
+def _make() -> Callable[..., None]:
+    library = load(prelude() + _INVOKE, quick=True)
+    return builtin(library, "invoke", doc="Check arrays against a record and call its kernel.")
+
+
+#: What makes the builtin that `invoke` returns.
+INVOKE: Final = Job(_make)
+
+
 def invoke() -> Callable[..., None]:
     """Return the builtin ``invoke(record, *arrays)``: inputs, then outputs.
 
     It returns None; TypeError says that an argument is not what the record asks for.
     """
-    return builtin(
-        load(prelude() + _INVOKE, quick=True), "invoke", doc="Check arrays against a record and call its kernel."
-    )
+    return INVOKE.result()
 
 
 def caller(

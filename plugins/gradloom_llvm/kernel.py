@@ -12,7 +12,7 @@ from gradloom.memory import empty
 from gradloom.sharing import allowed
 from gradloom_llvm import vectormath
 from gradloom_llvm.codegen import generate
-from gradloom_llvm.engine import host_vector_bytes, load
+from gradloom_llvm.engine import begin, host_vector_bytes
 from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, caller, invoke, record
 from gradloom_llvm.layout import lay_out
 from gradloom_llvm.loops import Loops
@@ -41,7 +41,7 @@ class Kernel:
     """A region's compiled form for arrays of its shapes.
 
     C-contiguous arrays go straight to the native function. Others are taken as they are, by code
-    made for their strides, or copied where they are small or no such code can be.
+    made for their strides, or copied where they are small or no such code can be. Compiling begins when this is made.
     """
 
     def __init__(self, region: Graph) -> None:
@@ -49,10 +49,11 @@ class Kernel:
         self._specs = [(s.shape, s.dtype) for s in region.output_specs()]
         self._plain = _Variant(region, None)
         self._variants: dict[Any, _Variant] = {}
-        self._invoke = invoke()
 
     def function(self) -> Callable[..., Any]:
-        """Return the kernel as a function of the region's inputs."""
+        """Return the kernel as a function of the region's inputs, when it is compiled."""
+        self._plain.load()
+        self._invoke = invoke()
         record = None if self._plain.threaded else self._plain.record
         return caller(record, len(self._region.inputs), self._specs, self._run)
 
@@ -83,7 +84,9 @@ class Kernel:
         if variant is None:
             if len(self._variants) >= 64:
                 self._variants.clear()
-            variant = self._variants[key] = _Variant(self._region, key)
+            variant = _Variant(self._region, key)
+            variant.load()
+            self._variants[key] = variant
         return variant
 
 
@@ -120,7 +123,7 @@ class _Variant:
         strided = frozenset([(i, label) for (i, label), step in steps.items() if inner[i] == label and step != 1])
         code = generate(loops, host_vector_bytes(), strided)
         layout = lay_out(loops, code.parameters, steps)
-        self._library = load(code.text)  # keeps the code
+        self._begun = begin(code.text)
         self._numbers = layout.numbers
         self._workspaces = (layout.workspace, layout.block)
         self._chunks = layout.chunks
@@ -131,16 +134,21 @@ class _Variant:
         flags = [CONTIGUOUS | ALIGNED] * len(region.inputs)
         if strides is not None:
             flags = [CONTIGUOUS | ALIGNED if s is None else ALIGNED for s in strides]
-        arguments = [Argument(s.dtype, s.shape, f) for s, f in zip(region.input_specs(), flags, strict=True)]
-        arguments += [Argument(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in region.output_specs()]
+        self._arguments = [Argument(s.dtype, s.shape, f) for s, f in zip(region.input_specs(), flags, strict=True)]
+        self._arguments += [Argument(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in region.output_specs()]
+        self._release = arithmetic + traffic >= RELEASE_SECONDS
+
+    def load(self) -> None:
+        """Wait until the code is there."""
+        self._library = self._begun()  # keeps the code
         self.record = record(
             self._library.address("kernel"),
             self._numbers,
             self._workspaces,
             len(self._phases),
             self._chunks,
-            arithmetic + traffic >= RELEASE_SECONDS,
-            arguments,
+            self._release,
+            self._arguments,
         )
 
     def run_threads(self, inputs: list[Any], outs: list[Any]) -> None:

@@ -13,13 +13,14 @@ import ctypes
 import sys
 from collections.abc import Mapping
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint8, c_uint64, c_void_p
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple, final
 
-__all__ = ["CompileError", "Host", "Linker", "compiled", "host", "unavailable", "versions"]
+from gradloom_llvm.jobs import Job
+
+__all__ = ["START", "CompileError", "Host", "Linker", "compiled", "host", "unavailable", "versions"]
 
 #: The newest version of llvmlite whose functions are known to have the types below.
 KNOWN: Final = (0, 50)
@@ -29,8 +30,7 @@ class CompileError(RuntimeError):
     """LLVM does not accept the IR, or a symbol that it declares is not to be found."""
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(NamedTuple):
     """What code is generated for; empty `cpu` and `features` mean any processor of that architecture."""
 
     triple: str
@@ -104,8 +104,8 @@ FUNCTIONS: Final[Mapping[str, tuple[Any, ...]]] = {
 
 
 @cache
-def unavailable() -> str | None:
-    """Return why LLVM cannot be used here, or None if it can."""
+def unfit() -> str | None:
+    """Return why llvmlite cannot be used here, or None if its library is worth a try."""
     try:
         import llvmlite
     except ModuleNotFoundError as error:
@@ -115,15 +115,30 @@ def unavailable() -> str | None:
     found = tuple([int(word) for word in llvmlite.__version__.split(".")[:2] if word.isdecimal()])
     if found > KNOWN:
         return f"llvmlite {llvmlite.__version__} is newer than {'.'.join(map(str, KNOWN))}, the newest that is known"
-    try:
-        _library()
-    except (OSError, AttributeError) as error:
-        return f"the library of llvmlite {llvmlite.__version__} cannot be loaded ({error})"
     return None
 
 
 @cache
+def unavailable() -> str | None:
+    """Return why LLVM cannot be used here, or None if it can."""
+    reason = unfit()
+    if reason is not None:
+        return reason
+    try:
+        _library()
+    except (OSError, AttributeError) as error:
+        import llvmlite
+
+        return f"the library of llvmlite {llvmlite.__version__} cannot be loaded ({error})"
+    return None
+
+
 def _library() -> Any:
+    """Return the functions of llvmlite's library by their names; it is loaded once."""
+    return START.result()
+
+
+def _start() -> Any:
     """Load llvmlite's library and prepare it for this machine; return its functions by their names.
 
     Those that take long let other Python threads run; the others do not, since waiting for those
@@ -144,7 +159,12 @@ def _library() -> Any:
     return functions
 
 
-_LONG: Final = frozenset({"ParseAssembly", "RunNewModulePassManager", "TargetMachineEmitToMemory", "LLJIT_Link"})
+#: Parsing and inlining take a tenth of the time of what follows, and would wait for the lock afterwards.
+_LONG: Final = frozenset(
+    {"InitializeNativeTarget", "InitializeNativeAsmPrinter", "TargetMachineEmitToMemory", "LLJIT_Link"}
+)
+#: What starts LLVM; it takes as long as to compile a small kernel.
+START: Final = Job(_start)
 
 
 def _text(function: Any, *arguments: Any) -> str:

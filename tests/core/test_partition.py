@@ -272,6 +272,53 @@ def test_a_failing_region_runs_by_single_kernels() -> None:
             np.testing.assert_array_equal(one, other)
 
 
+class Begun(Kernels):
+    """A compiler that notes what it begins and what is waited for, and can fail at either."""
+
+    def __init__(self, forms: Mapping[str, int], fails: str = "") -> None:
+        super().__init__(forms)
+        self.fails = fails
+        self.events: list[str] = []
+
+    def compile(self, region: Graph) -> Kernel:
+        """Begin, and wait."""
+        return self.begin(region)()
+
+    def begin(self, region: Graph) -> Callable[[], Kernel]:
+        """Note it."""
+        self._happen("begin")
+
+        def finish() -> Kernel:
+            self._happen("finish")
+            return Kernels.compile(self, region)
+
+        return finish
+
+    def _happen(self, event: str) -> None:
+        self.events.append(event)
+        if event == self.fails:
+            raise RuntimeError(f"no {event}")
+
+
+def apart(x: Any, w: Any) -> Any:
+    """Three regions, two of them equal, with products between them."""
+    return np.sin(np.tanh(np.tanh(x @ w) * 2.0 @ w) * 2.0 @ w) - 1.0
+
+
+@pytest.mark.parametrize("fails", ["", "begin", "finish"])
+def test_all_regions_are_begun_before_one_is_waited_for(fails: str) -> None:
+    x, w = rng(1).normal(size=(3, 3)), rng(2).normal(size=(3, 3))
+    graph = gl.make_graph(apart)(x, w)
+    compiler = Begun(elementwise().table, fails)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        plan = Plan(graph, NUMPY, compiler)
+    assert compiler.events[:2] == ["begin", "begin"]
+    assert compiler.events[2:] == (["begin", "begin"] if fails == "begin" else ["finish", "finish"])
+    assert [str(warning.message)[-len(f"no {fails}") :] for warning in caught] == ([f"no {fails}"] * 2 if fails else [])
+    np.testing.assert_array_equal(cast(Any, plan.run([x, w])[0]), Plan(graph, NUMPY).run([x, w])[0])
+
+
 def test_equal_regions_that_fail_warn_once() -> None:
     """Steps that share a region share its warning."""
 

@@ -11,47 +11,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from importlib import import_module
 from inspect import signature
-from typing import Final
+from typing import Any, Final
 
-from gradloom_llvm.vectormath import (
-    error_function,
-    exponential,
-    inverse_hyperbolic,
-    inverse_trigonometric,
-    logarithmic,
-    powers,
-    trigonometric,
-)
 from gradloom_llvm.vectormath._text import Body, Function, function_name, vector_type
 
 __all__ = ["bound", "build", "function_name", "names"]
 
 Request = tuple[str, str, int]
 
-_FAMILIES: Final = (
-    exponential,
-    logarithmic,
-    inverse_hyperbolic,
-    trigonometric,
-    inverse_trigonometric,
-    powers,
-    error_function,
-)
-_FUNCTIONS: Final[dict[str, Function]] = {
-    name: function for family in _FAMILIES for name, function in family.FUNCTIONS.items()
+#: The functions of each family, a module that is imported when one of them is asked for.
+_FAMILIES: Final = {
+    "exponential": "exp exp2 expm1 expit tanh sinh cosh",
+    "logarithmic": "log log2 log10 log1p logaddexp logaddexp2 log_expit xlogy xlog1py entr",
+    "inverse_hyperbolic": "arcsinh arccosh arctanh",
+    "trigonometric": "sin cos tan",
+    "inverse_trigonometric": "arcsin arccos arctan arctan2",
+    "powers": "power cbrt hypot",
+    "error_function": "erf erfc ndtr",
 }
-#: For some functions of float32, the function of float64 that computes them.
-_WIDE: Final[dict[str, str]] = {
-    name: wide for family in _FAMILIES for name, wide in getattr(family, "WIDE", {}).items()
+#: What functions call that no op stands for.
+_HELPERS: Final = {"powers": "float32_power", "trigonometric": "huge_sin huge_cos huge_tan"}
+_FAMILY_OF: Final = {
+    name: family for table in (_FAMILIES, _HELPERS) for family, own in table.items() for name in own.split()
 }
-_RARE: Final[dict[str, Function]] = trigonometric.RARE
-_ALL: Final[dict[str, Function]] = {**_FUNCTIONS, **powers.HELPERS, **_RARE}
+_NAMES: Final = frozenset(" ".join(_FAMILIES.values()).split())
+
+
+def _family(op: str) -> Any:
+    """Return the module that holds a function."""
+    return import_module(f"gradloom_llvm.vectormath.{_FAMILY_OF[op]}")
 
 
 def names() -> frozenset[str]:
     """Return the names of the ops there are vector functions for."""
-    return frozenset(_FUNCTIONS)
+    return _NAMES
 
 
 def bound(op: str, dtype: str) -> float:
@@ -90,16 +85,20 @@ def build(requests: Iterable[Request], avx512: bool = False) -> tuple[str, froze
 @lru_cache(maxsize=1024)
 def _definition(op: str, dtype: str, lanes: int, avx512: bool) -> tuple[str, frozenset[str], tuple[Request, ...]]:
     """Return the text of one function, its declarations and the functions that it calls."""
-    function = _ALL[op]
+    family = _family(op)
+    rare: dict[str, Function] = getattr(family, "RARE", {})
+    function: Function = {**family.FUNCTIONS, **getattr(family, "HELPERS", {}), **rare}[op]
+    #: For some functions of float32, the function of float64 that computes them.
+    wide_function: dict[str, str] = getattr(family, "WIDE", {})
     body, type = Body(dtype, lanes, avx512), vector_type(dtype, lanes)
     parameters = [body.parameter(f"%{name}") for name in signature(function).parameters]
-    if dtype == "float32" and op in _WIDE:
-        wide = body.call(_WIDE[op], *[x.astype("float64") for x in parameters], dtype="float64")
+    if dtype == "float32" and op in wide_function:
+        wide = body.call(wide_function[op], *[x.astype("float64") for x in parameters], dtype="float64")
         result = wide.astype("float32")
     else:
         result = function(*parameters)
     head = ", ".join([f"{type} {x.name}" for x in parameters])
-    attributes = "noinline cold nounwind" if op in _RARE else "alwaysinline nounwind"
+    attributes = "noinline cold nounwind" if op in rare else "alwaysinline nounwind"
     lines = [
         f'define internal {type} @"{function_name(op, dtype, lanes)}"({head}) {attributes} {{',
         "entry:",

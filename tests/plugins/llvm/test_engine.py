@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from gradloom_llvm import engine, native
-from gradloom_llvm.engine import CompileError, Host, Library, assembly, host, host_vector_bytes, load, load_all
+from gradloom_llvm.engine import CompileError, Host, Library, assembly, begin, host, host_vector_bytes, load
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -217,15 +217,25 @@ def test_several_modules_at_once(compilations: list[str]) -> None:
     """What there is is not compiled again, what is asked for twice is compiled once, and an error leaves nothing."""
     held = load(adds(111))
     texts = [adds(number) for number in (112, 111, 113, 112)]
-    libraries = load_all(texts)
+    libraries = [finish() for finish in [begin(text) for text in texts]]
     assert libraries[1] is held
     assert libraries[3] is libraries[0]
     assert [call(library, "add", ctypes.c_int64, 1) for library in libraries] == [113, 112, 114, 113]
     assert sorted(compilations) == sorted(texts[:3])
-    assert load_all([]) == []
-    with pytest.raises(CompileError, match="no_such"):
-        load_all([adds(114), BAD[r"not to be found: \['no_such'\]"], adds(115)])
-    assert [call(library, "add", ctypes.c_int64, 1) for library in load_all([adds(115), adds(114)])] == [116, 115]
+    first, bad, last = [begin(text) for text in (adds(114), BAD[r"not to be found: \['no_such'\]"], adds(115))]
+    for _ in range(2):
+        with pytest.raises(CompileError, match="no_such"):
+            bad()
+    assert [call(finish(), "add", ctypes.c_int64, 1) for finish in (last, first)] == [116, 115]
+    assert last() is load(adds(115))
+
+
+def test_what_is_begun_and_never_asked_for_does_no_harm(compilations: list[str]) -> None:
+    begin("no IR")
+    begin(adds(116))
+    assert call(load(adds(116)), "add", ctypes.c_int64, 1) == 117
+    with pytest.raises(CompileError, match="expected"):
+        begin("no IR")()
 
 
 def test_another_process_finds_the_code_on_disk(compilations: list[str], own_cache: Path) -> None:

@@ -29,6 +29,16 @@ SPECIAL = [
 ]  # fmt: skip
 
 
+def test_each_function_is_in_the_family_it_is_said_to_be_in() -> None:
+    for table, attribute in ((vectormath._FAMILIES, "FUNCTIONS"), (vectormath._HELPERS, ("HELPERS", "RARE"))):
+        for family, own in table.items():
+            module = vectormath._family(own.split()[0])
+            assert module.__name__ == f"gradloom_llvm.vectormath.{family}"
+            parts = (attribute,) if isinstance(attribute, str) else attribute
+            assert {name for part in parts for name in getattr(module, part, ())} == set(own.split())
+    assert vectormath._NAMES.isdisjoint(" ".join(vectormath._HELPERS.values()).split())
+
+
 def native(dtype: str) -> int:
     return engine.host_vector_bytes() // np.dtype(dtype).itemsize
 

@@ -1,0 +1,98 @@
+"""Jobs: work done once, by whichever thread comes to it first.
+
+What takes LLVM long is begun before it is needed, and goes on in the threads of `gradloom.sharing` meanwhile. Whoever
+needs the result takes over what has not begun, and waits for what has.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar, final
+
+from gradloom.sharing import hand_out
+
+T = TypeVar("T")
+
+
+#: Held by whoever links, and looks up what is linked.
+LINKING = threading.RLock()
+
+
+@final
+class _Running:
+    """How many jobs run in this process.
+
+    A fork waits until none does and nobody links, since a child has no threads to bring it to an end.
+    """
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.count = 0
+
+    def before_fork(self) -> None:
+        """Wait until no job runs, and let none begin."""
+        self.changed.acquire()
+        while self.count:
+            self.changed.wait()
+        LINKING.acquire()  # which jobs take, so they go first
+
+    def after_fork(self) -> None:
+        """Let jobs begin again."""
+        LINKING.release()
+        self.changed.release()
+
+
+_running = _Running()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_running.before_fork, after_in_parent=_running.after_fork, after_in_child=_running.after_fork
+    )
+
+
+@final
+class Job(Generic[T]):
+    """The result of ``work()``, which is called once."""
+
+    __slots__ = ("__weakref__", "_done", "_error", "_results", "_taken", "_work")
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._taken = self._done = False
+        self._results: list[T] = []
+        self._error: Exception | None = None
+
+    def begin(self) -> None:
+        """Let another thread do it, if this one may share its work."""
+        if not self._taken:
+            hand_out(self._run)
+
+    def result(self) -> T:
+        """Return the result, or raise what the work raised."""
+        while not self._done:
+            self._run()
+            with _running.changed:
+                while self._taken and not self._done:
+                    _running.changed.wait()
+        if self._error is not None:
+            raise self._error
+        return self._results[0]
+
+    def _run(self) -> None:
+        with _running.changed:
+            if self._taken:
+                return
+            self._taken = True
+            _running.count += 1
+        try:
+            self._results.append(self._work())
+            self._done = True
+        except Exception as error:
+            self._error = error
+            self._done = True
+        finally:
+            with _running.changed:
+                self._taken = self._done  # after an interrupt somebody else may do it
+                _running.count -= 1
+                _running.changed.notify_all()
