@@ -36,7 +36,7 @@ class AbstractCompiler(ABC):
         return None
 
     def prepare(self) -> None:
-        """Begin with what takes long and is done once, on other threads; a function that will be compiled is traced next."""
+        """Begin, on other threads, with what takes long and is done once; what is traced next will be compiled."""
         return
 
     @abstractmethod

@@ -203,11 +203,11 @@ class _Lowering:
 
     def _begin_regions(self, compiler: AbstractCompiler) -> dict[Any, Callable[[], Kernel]]:
         """Begin to compile all regions, so that some compile while others are waited for."""
+        nodes = self.graph.nodes
         begun: dict[Any, Callable[[], Kernel]] = {}
-        for i, (op, _, attrs) in enumerate(self.graph.nodes):
-            if op is REGION and self._live[i] and self._key(i) not in begun:
-                with suppress(Exception):  # it fails again where its kernel is asked for
-                    begun[self._key(i)] = compiler.begin(*attrs)
+        for key in dict.fromkeys([self._key(i) for i, node in enumerate(nodes) if node[0] is REGION and self._live[i]]):
+            with suppress(Exception):  # it fails again where its kernel is asked for
+                begun[key] = compiler.begin(key[1][0])
         return begun
 
     def _fold_constants(self) -> list[int]:
@@ -251,7 +251,7 @@ class _Lowering:
         if found is None:
             device = self.devices.get(place)
             if op is REGION and self.compiler is not None:
-                found = self._region_kernel(self.compiler, *attrs, self._begun.pop(key, None)), {}
+                found = self._region_kernel(self.compiler, attrs[0], self._begun.pop(key, None)), {}
             elif op in MOVES:
                 source = self.devices.get(attrs[1])
                 home = Device(self.backend, None)

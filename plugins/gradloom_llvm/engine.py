@@ -162,7 +162,7 @@ def _versions() -> bytes:
 
 
 def _key(ir: str, quick: bool) -> str:
-    return sha256(_versions() + (b"quick" if quick else b"") + ir.encode()).hexdigest()
+    return str(sha256(_versions() + (b"quick" if quick else b"") + ir.encode()).hexdigest())
 
 
 def _level(ir: str, quick: bool = False) -> int:

@@ -16,7 +16,7 @@ from gradloom_llvm.engine import begin, host_vector_bytes
 from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, caller, invoke, record
 from gradloom_llvm.layout import lay_out
 from gradloom_llvm.loops import Loops
-from gradloom_llvm.team import run_chunks
+from gradloom_llvm.team import CODE, run_chunks
 
 #: Estimated seconds from which on other Python threads run meanwhile.
 RELEASE_SECONDS = 50e-6
@@ -131,6 +131,8 @@ class _Variant:
         arithmetic, traffic = estimated_seconds(loops)
         pays = arithmetic >= THREAD_SECONDS or arithmetic + traffic >= TRAFFIC_SECONDS
         self.threaded = pays and layout.chunks > 1 and len(self._phases) < 64
+        if self.threaded:
+            CODE.begin()
         flags = [CONTIGUOUS | ALIGNED] * len(region.inputs)
         if strides is not None:
             flags = [CONTIGUOUS | ALIGNED if s is None else ALIGNED for s in strides]

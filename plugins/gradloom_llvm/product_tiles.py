@@ -254,7 +254,7 @@ def pack_columns(tiles: Tiles) -> str:
 def _transpose_block(w: Writer, k: str) -> None:
     """Pack as many steps as a vector has lanes, where steps are contiguous.
 
-    Squares of half the lanes change places across the diagonal, then within each square those of half its size, and so on.
+    Squares of half the lanes change places across the diagonal, then in each square those of half its size, and so on.
     """
     lanes, size = w.tiles.lanes, w.tiles.itemsize
     source = w.at("%b", w.emit(f"mul i64 {k}, {size}"))

@@ -78,7 +78,7 @@ def function(op: str) -> Callable[[], Library]:
 
 
 def machine(opcodes: Iterable[int]) -> Callable[[], Library]:
-    """Begin to compile a function ``kernel`` that runs programs of some opcodes; what is returned waits for its library.
+    """Begin to compile a function ``kernel`` that runs programs of some opcodes, and return what waits for it.
 
     Its signature is that of compiled regions. The numbers are: how many instructions and where;
     how many constants and where; how many inputs, and where their lengths and kinds stand (two

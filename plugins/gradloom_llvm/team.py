@@ -19,6 +19,7 @@ import numpy as np
 
 from gradloom_llvm.engine import Library, host, load
 from gradloom_llvm.entry import builtin, opening, prelude
+from gradloom_llvm.jobs import Job
 
 #: Words of the mailbox, each on a line of the cache of its own: the address of ``run_job``; generation and pieces left
 #: in one; pieces done; whether somebody has the team; the job; whether to go home.
@@ -133,18 +134,17 @@ def _new_mailbox() -> np.ndarray[Any, Any]:
     words = np.zeros(64, np.int64)
     first = -(words.ctypes.data // 8) % 8  # to a line of the cache
     mailbox = words[first : first + 48]
-    mailbox[RUN_JOB] = _library().address("run_job")
+    mailbox[RUN_JOB] = CODE.result().address("run_job")
     return mailbox
 
 
-@cache
-def _library() -> Library:
-    return load(source(host().triple), quick=True)
+#: What compiles the team's code; begun for kernels that will need it.
+CODE: Final[Job[Library]] = Job(lambda: load(source(host().triple), quick=True))
 
 
 @cache
 def _native(name: str) -> Any:
-    return builtin(_library(), name)
+    return builtin(CODE.result(), name)
 
 
 def source(triple: str) -> str:

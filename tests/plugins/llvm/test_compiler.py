@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradloom as gl
+from gradloom.compiler import compilers
 from gradloom.testing.compilers import CompilerConformance
+
+LLVM = compilers.get("llvm")
 
 
 class TestLLVM(CompilerConformance):
