@@ -69,6 +69,8 @@ class _Module:
 
     def __init__(self, kernel: Function) -> None:
         self.kernel = kernel
+        #: Whether there are several nests.
+        self.apart = sum([len(phase.nests) for phase in kernel.loops.phases]) > 1
         self.nests: dict[str, str] = {}
         self.combiners: dict[str, str] = {}
 
@@ -79,6 +81,10 @@ class _Module:
         need not be optimised.
         """
         kernel = self.kernel
+        if not self.apart:
+            for nest in nests:
+                emit_nest(kernel, nest, r0, r1)
+            return
         function = kernel.sibling()
         for nest in nests:
             emit_nest(function, nest, "%r0", "%r1")
@@ -100,7 +106,8 @@ class _Module:
         kernel = self.kernel
         definitions, declares = vectormath.build(sorted(kernel.requests), avx512=kernel.vector_bytes == 64)
         nests = [f"define internal void {name}{text}" for text, name in self.nests.items()]
-        own = kernel.text(f"({_SHARED}, i64 %first, i64 %last, i64 %lo, i64 %hi) noinline optnone")
+        how = "noinline optnone" if self.apart else ""
+        own = kernel.text(f"({_SHARED}, i64 %first, i64 %last, i64 %lo, i64 %hi) {how}")
         parts = [*sorted({*declares, *kernel.declares}), definitions, *self.combiners.values(), *nests]
         return Code("\n".join([*parts, f"define void @kernel{own}"]), tuple(kernel.parameters))
 

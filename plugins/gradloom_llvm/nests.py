@@ -151,13 +151,14 @@ class Innermost:
         function.label(f"{name}.start")
         lines.append(f"  br i1 {some}, label %{name}.main, label %{name}.done")
         function.label(f"{name}.main")
-        lines.append(f"  {index}.phi = phi i64 [ {start}, %{name}.start ], [ {index}.next, %{end} ]")
+        phi, *opaque = function.index(index, f"[ {start}, %{name}.start ], [ {index}.next, %{end} ]")
+        lines.append(phi)
         sofar = {i: f"%{name}.sum{i}" for i in sums}
         for i, before in sums.items():
             lines.append(
                 f"  {sofar[i]} = phi {self._vector(i)} [ {before}, %{name}.start ], [ {sofar[i]}.next, %{end} ]"
             )
-        lines.append(f'  {index} = call i64 asm "", "=r,0"(i64 {index}.phi)')
+        lines += opaque
         mask = None if masked_to is None else self._mask(function.emit(f"sub i64 {masked_to}, {index}"))
         run = _Run(self, index, mask, sofar)
         run.statements()

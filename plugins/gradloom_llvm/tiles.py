@@ -253,10 +253,11 @@ class _Tiles:
         function.label(name)
         lines = function.lines
         index = f"%{name}.i"
-        lines.append(f"  {index}.phi = phi i64 [ {start}, %{name}.start ], [ {index}.next, %{name}.end ]")
+        phi, *opaque = function.index(index, f"[ {start}, %{name}.start ], [ {index}.next, %{name}.end ]")
+        lines.append(phi)
         heads = [f"%{name}.{k}" for k in range(len(sums))]
         place = len(lines)
-        lines.append(f'  {index} = call i64 asm "", "=r,0"(i64 {index}.phi)')
+        lines += opaque
         inside = function.emit(f"icmp slt i64 {index}, {stop}")
         lines.append(f"  br i1 {inside}, label %{name}.body, label %{name}.done")
         function.label(f"{name}.body")
