@@ -6,6 +6,13 @@ from typing import Any
 
 from gradloom.errors import AliasError, ArgumentError, ConcreteValueError, TraceEndedError
 
+#: What NumPy and Python do with a value when it is put into an array, or into a function of math.
+CONVERSIONS = frozenset({"float()", "complex()", "conversion to a NumPy array"})
+#: What to write instead.
+TRACED_INSTEAD = (
+    "use np.* instead of math.*, np.stack instead of np.array, and np.zeros(n, like=x) for an array to assign to"
+)
+
 
 def trace_ended() -> TraceEndedError:
     """Return the error for a tensor used after its trace."""
@@ -18,10 +25,10 @@ def trace_ended() -> TraceEndedError:
 
 def abstract_value(action: str, reason: str) -> ConcreteValueError:
     """Return the error for a value needed where only a spec is known."""
-    return ConcreteValueError(
-        f"{action} needs a value, but {reason}",
-        remedy="use np.where or np.select, mark the argument with static_argnums, or leave out the transform",
-    )
+    instead = "use np.where or np.select, mark the argument with static_argnums"
+    if action in CONVERSIONS:
+        instead = f"{TRACED_INSTEAD}; np.take(a, x) instead of a[x], np.where to choose"
+    return ConcreteValueError(f"{action} needs a value, but {reason}", remedy=f"{instead}, or leave out the transform")
 
 
 def not_an_array(value: Any) -> ArgumentError:

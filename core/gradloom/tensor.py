@@ -11,7 +11,7 @@ import numpy as np
 from gradloom import alias, dispatch
 from gradloom.errors import ArgumentError, LostGradientError
 from gradloom.op import _OPS, Op
-from gradloom.refusals import alias_error
+from gradloom.refusals import TRACED_INSTEAD, alias_error
 from gradloom.source import called_function
 from gradloom.trace import Handle, innermost
 
@@ -385,7 +385,7 @@ def _beside(tensor: Tensor, inputs: tuple[Any, ...], op: Op) -> tuple[Any, ...] 
 def lost_gradient(action: str) -> LostGradientError:
     """Return the error for a conversion that would cut a gradient."""
     function = called_function()
-    instead = "use np.* instead of math.* and np.stack instead of np.array"
+    instead = TRACED_INSTEAD
     if function in dispatch.supported():
         instead = "join a list of tensors by np.stack first"
     elif function is not None:

@@ -271,7 +271,7 @@ def test_a_needed_value_is_named_through_nested_transforms() -> None:
         (lambda x: np.sum([x[0], x[1]]), "numpy.sum", "np.stack"),
         (lambda x: np.polynomial.chebyshev.chebval(0.5, x), "numpy.polynomial.chebyshev.chebval", "gl.custom_gradient"),
         (lambda x: np.vectorize(np.sin)(x)[0], "numpy.vectorize.__call__", "gl.vmap"),
-        (lambda x: float(x[0]), None, "np.stack instead of np.array"),
+        (lambda x: float(x[0]), None, "np.zeros(n, like=x)"),
     ],
 )
 def test_function_that_converts_a_tensor_is_named(f: Any, op: Any, remedy: str) -> None:
@@ -280,6 +280,12 @@ def test_function_that_converts_a_tensor_is_named(f: Any, op: Any, remedy: str) 
     assert caught.value.op == op
     assert remedy in str(caught.value.remedy)
     assert str(caught.value.location).startswith(__file__)
+
+
+@pytest.mark.parametrize("f", [lambda x: np.array([x[0], 1.0]), lambda x: np.zeros(2).__setitem__(0, x), float])
+def test_conversion_without_a_value_names_what_to_write(f: Any) -> None:
+    with pytest.raises(errors.ConcreteValueError, match=r"np\.zeros\(n, like=x\)"):
+        gl.jit(f)(X if f is not float else 1.0)
 
 
 def test_arguments_have_their_callers_names() -> None:
