@@ -11,10 +11,15 @@ from typing import Any
 #: A batch is long enough for a call to find its own data in the caches, as in a loop.
 BATCH_SECONDS = 0.005
 LEAST_ROUNDS = 5
+#: Before each turn nothing runs for so long. The threads of most libraries look out for more work a while after a
+#: call, on the cores that the next library would use: without a rest, what is measured depends on who came before.
+REST_SECONDS = 0.03
 
 
 def samples(calls: Mapping[str, Callable[[], Any]], seconds: float, warm_up: int = 3) -> dict[str, list[float]]:
     """Return seconds per call of each, warmed up, of short batches that take turns in random order.
+
+    Each turn is a rest, an unmeasured batch, and the measured one.
 
     Parameters
     ----------
@@ -38,6 +43,8 @@ def samples(calls: Mapping[str, Callable[[], Any]], seconds: float, warm_up: int
     while rounds < LEAST_ROUNDS or time.perf_counter() < deadline:
         shuffle(order)
         for name in order:
+            time.sleep(REST_SECONDS)
+            batch(calls[name], sizes[name])
             times[name].append(batch(calls[name], sizes[name]))
         rounds += 1
     return times

@@ -77,7 +77,10 @@ class Team:
         while not mailbox[STOP]:
             serve(mailbox, own)
             self._asleep[index] = bell
-            bell.acquire()
+            if mailbox[TICKET] & 0xFFFFFFFF:
+                self._asleep[index] = None  # a job came before anybody could know that the bell must be rung
+            else:
+                bell.acquire()
 
     def stop(self) -> None:
         """Let the helpers end."""
