@@ -51,7 +51,8 @@ def run_graph(graph: Graph, values: Sequence[Any]) -> list[Any]:
     """
     chunked = {n: v for n, v in enumerate(values) if isinstance(v, dask.array.Array)}
     seeds, chunks = _chosen_axes(graph, chunked)
-    name = f"gradloom-{uuid.uuid4().hex}"
+    # Keys begin with a word for their kind of task: dask expects of a task what others of its kind took.
+    name = uuid.uuid4().hex
     if not seeds:
         whole = {n: array.rechunk(-1) for n, array in chunked.items()}
         return _one_task(name, graph, values, whole)
@@ -209,17 +210,25 @@ class _Tasks:
 def _one_task(name: str, graph: Graph, values: Sequence[Any], arrays: dict[int, Any]) -> list[Any]:
     """Return lazy arrays for a graph whose data is in one chunk."""
     tasks = _Tasks()
-    refs = [tasks.computation(f"{name}-graph", graph)]
+    refs = [tasks.computation(f"gradloom-graph-{name}", graph)]
     for n, value in enumerate(values):
         if n in arrays:
             refs.append(Ref((arrays[n].name, *(0,) * arrays[n].ndim)))
         else:
-            tasks.data[f"{name}-{n}"] = value
-            refs.append(Ref(f"{name}-{n}"))
-    tasks.add(f"{name}-end", Call(finish, (), refs))
+            tasks.data[f"gradloom-input-{name}-{n}"] = value
+            refs.append(Ref(f"gradloom-input-{name}-{n}"))
+    tasks.add(f"gradloom-end-{name}", Call(finish, (), refs))
     layer = tasks.layer()
     return [
-        _array(name, layer, arrays, f"{name}-out{k}", {(): Call(part, (k,), (), [f"{name}-end"])}, spec, None)
+        _array(
+            name,
+            layer,
+            arrays,
+            f"gradloom-out-{name}-{k}",
+            {(): Call(part, (k,), (), [f"gradloom-end-{name}"])},
+            spec,
+            None,
+        )
         for k, spec in enumerate(graph.output_specs())
     ]
 
@@ -235,16 +244,16 @@ class _Build:
         self.arrays = arrays
         self.chunks = chunks
         self.tasks = _Tasks()
-        after = self.tasks.computation(f"{name}-after", found.after)
+        after = self.tasks.computation(f"gradloom-graph-{name}-after", found.after)
         self._values = values
         for n, axis in enumerate(found.cut):
             if axis is None and n not in arrays:
-                self.tasks.data[f"{name}-{n}"] = values[n]
+                self.tasks.data[f"gradloom-input-{name}-{n}"] = values[n]
         whole = [self._input(n, 0, slice(0)) for n, axis in enumerate(found.cut) if axis is None]
         tops: list[str] = []
         for p in range(len(found.passes)):
             tops = [*tops, *self._pass(p, whole, tops)]
-        self.tasks.add(f"{name}-end", Call(finish, (), [after, *whole], tops))
+        self.tasks.add(f"gradloom-end-{name}", Call(finish, (), [after, *whole], tops))
 
     def _pass(self, p: int, whole: list[Ref], tops: list[str]) -> list[str]:
         """Add one pass over the blocks, and return the key of its combined partials, if it has any."""
@@ -252,15 +261,15 @@ class _Build:
         name = f"{self.name}-{p}"
         known = []
         if this.before is not None:
-            known = [f"{name}-before"]
-            before = self.tasks.computation(f"{name}-known", this.before)
+            known = [f"gradloom-before-{name}"]
+            before = self.tasks.computation(f"gradloom-graph-{name}-before", this.before)
             self.tasks.add(known[0], Call(finish, (), [before, *whole], tops))
-        blocks = {n: self.tasks.computation(f"{name}-graph-{n}", this.block(n)) for n in set(self.chunks)}
+        blocks = {n: self.tasks.computation(f"gradloom-graph-{name}-{n}", this.block(n)) for n in set(self.chunks)}
         start = 0
         for b, size in enumerate(self.chunks):
             refs = [self._input(n, b, slice(start, start + size)) for n in range(len(self._values))]
             count = len(this.partials)
-            self.tasks.add(f"{name}-block-{b}", Call(run_block, (count,), [blocks[size], *refs], known))
+            self.tasks.add(f"gradloom-block-{name}-{b}", Call(run_block, (count,), [blocks[size], *refs], known))
             start += size
         return [self._tree(p)] if this.partials else []
 
@@ -271,20 +280,20 @@ class _Build:
             array = self.arrays[n]
             return Ref((array.name, *[b if k == axis else 0 for k in range(array.ndim)]))
         if axis is None:
-            return Ref(f"{self.name}-{n}")
-        key = f"{self.name}-{n}-{b}"
+            return Ref(f"gradloom-input-{self.name}-{n}")
+        key = f"gradloom-input-{self.name}-{n}-{b}"
         self.tasks.data[key] = self._values[n][(slice(None),) * axis + (rows,)]
         return Ref(key)
 
     def _tree(self, p: int) -> str:
         """Combine the partials of all blocks; the order does not depend on what runs them."""
-        keys = [f"{self.name}-{p}-block-{b}" for b in range(len(self.chunks))]
+        keys = [f"gradloom-block-{self.name}-{p}-{b}" for b in range(len(self.chunks))]
         kinds = self.split.passes[p].partials
         level = 0
         while len(keys) > 1:
             above = []
             for n in range(0, len(keys), FAN_IN):
-                above.append(f"{self.name}-{p}-sum-{level}-{n}")
+                above.append(f"gradloom-sum-{self.name}-{p}-{level}-{n}")
                 self.tasks.add(above[-1], Call(combine, (kinds,), (), keys[n : n + FAN_IN]))
             keys = above
             level += 1
@@ -297,13 +306,15 @@ class _Build:
         calls: dict[tuple[int, ...], Call]
         for n, (place, spec) in enumerate(zip(self.split.outputs, self.split.graph.output_specs(), strict=True)):
             where, p, k = place
-            name = f"{self.name}-out{n}"
+            name = f"gradloom-out-{self.name}-{n}"
             if where == "after":
-                calls = {(): Call(part, (k,), (), [f"{self.name}-end"])}
+                calls = {(): Call(part, (k,), (), [f"gradloom-end-{self.name}"])}
                 arrays.append(_array(self.name, layer, self.arrays, name, calls, spec, None))
                 continue
             along = self.split.passes[p].joined[k], self.chunks
-            calls = {(b,): Call(piece, (k,), (), [f"{self.name}-{p}-block-{b}"]) for b in range(len(self.chunks))}
+            calls = {
+                (b,): Call(piece, (k,), (), [f"gradloom-block-{self.name}-{p}-{b}"]) for b in range(len(self.chunks))
+            }
             arrays.append(_array(self.name, layer, self.arrays, name, calls, spec, along))
         return arrays
 

@@ -130,7 +130,7 @@ class PlanPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no type
     def claim(self, task: str) -> dict[str, Any]:
         """Return the outputs of a task that were kept, by content, and keep them no longer."""
         with self._lock:
-            return self._kept.pop(task)
+            return self._kept.pop(task, {})
 
 
 class PlanMissingError(Exception):
@@ -148,7 +148,7 @@ class Claimed(NamedTuple):
 
 
 def claim(name: str, task: str, values: Sequence[Any], others: Sequence[Any]) -> Claimed:
-    """Return outputs that a task on this worker has kept.
+    """Return outputs that a task on this worker has kept; none if its plan has gone meanwhile.
 
     This is a task that depends on no other, so that no chain of runs holds on to all that went before.
 
@@ -160,10 +160,7 @@ def claim(name: str, task: str, values: Sequence[Any], others: Sequence[Any]) ->
         Key of the task.
     """
     plugin = get_worker().plugins.get(name)
-    try:
-        return Claimed(plugin.claim(task))
-    except (AttributeError, KeyError):
-        raise OutputMissingError(name) from None
+    return Claimed({} if plugin is None else plugin.claim(task))
 
 
 def run_task(
@@ -197,6 +194,8 @@ def run_task(
     plan, schedule = plugin.load()
     # Several tasks are one for each thread of a worker; one alone may share its kernels out over all.
     threads = worker.state.nthreads if len(schedule.tasks) == 1 else 1
+    if any([name is not None and name not in v.arrays for name, v in zip(inputs.values(), values, strict=True)]):
+        raise OutputMissingError(name)
     given = [v if name is None else v.arrays[name] for name, v in zip(inputs.values(), values, strict=True)]
     result = run_loaded(plan, schedule, t, blas, tuple(inputs), given, others, threads)
     return result._replace(kept=plugin.keep(worker.get_current_task(), worker.address, result.values))

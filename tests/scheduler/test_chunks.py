@@ -176,6 +176,40 @@ def test_on_workers(workers: Any) -> None:
         assert_same_bits(np.asarray(one), np.asarray(other))
 
 
+def test_blocks_leave_a_worker_that_holds_all_the_data(workers: Any) -> None:
+    """dask moves what will take long enough; how long blocks take it learns apart from what small tasks take."""
+
+    def loss(w: Any, x: Any) -> Any:
+        for _ in range(4):
+            x = np.tanh(x @ w)
+        return np.mean(x**2)
+
+    client = workers._connection.client
+    first = min(client.scheduler_info(n_workers=-1)["workers"])
+    x = da.random.default_rng(0).normal(size=(8 * 4096, 96), chunks=(4096, -1))
+    x = client.persist(x, workers=[first])
+    client.gather(client.compute(x.sum()))
+    gradient = gl.grad(loss)
+    for _ in range(10):
+        client.run(_forget)
+        dask.compute(gradient(np.eye(96), x), scheduler=client)
+        blocks = client.run(_blocks)
+        assert sum(blocks.values()) == 8
+        if min(blocks.values()) > 1:
+            return
+    raise AssertionError(blocks)
+
+
+def _forget(dask_worker: Any) -> None:
+    dask_worker.state.log.clear()
+
+
+def _blocks(dask_worker: Any) -> int:
+    """Return how many blocks a worker has computed."""
+    computed = [str(event[0]) for event in dask_worker.state.log if event[1:3] == ("executing", "memory")]
+    return sum([key.startswith("gradloom-block-") for key in computed])
+
+
 OUT_OF_CORE = """
     import os, resource, sys, threading, time
     import dask, dask.array as da, numpy as np
