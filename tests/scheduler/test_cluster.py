@@ -69,7 +69,7 @@ def test_branches_have_the_bits_of_serial(workers: Any) -> None:
 
 def split_work(x: Any) -> Any:
     """Two chains that share an input."""
-    a, b = x[:, :100], x[:, 100:200]
+    a, b = x[:, :400], x[:, 400:800]
     for _ in range(6):
         a, b = np.tanh(x @ a), np.tanh(x @ b)
     return np.sum(a), np.sum(b)
