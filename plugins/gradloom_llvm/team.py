@@ -10,8 +10,12 @@ One job is worked on at a time. Whoever finds the team busy does its pieces alon
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any, Final, final
 
@@ -26,8 +30,8 @@ from gradloom_llvm.jobs import Job
 RUN_JOB, TICKET, DONE, BUSY, JOB, STOP = range(0, 48, 8)
 #: Ranges of chunks that a thread takes, one after the other, so that none waits long for another.
 RANGES: Final = 4
-#: How often a helper looks for work before it sleeps; a look takes up to 60 ns.
-LOOKS: Final = 2_000
+#: Seconds that a helper looks out for work before it sleeps.
+LOOK_SECONDS: Final = 100e-6
 
 
 @final
@@ -36,8 +40,7 @@ class Team:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._asleep: list[threading.Lock | None] = []
-        self._threads: list[threading.Thread] = []
+        self._helpers: list[_Helper] = []
         self._mailbox: np.ndarray[Any, Any] | None = None
 
     def mailbox(self, workers: int) -> np.ndarray[Any, Any]:
@@ -52,50 +55,94 @@ class Team:
             if self._mailbox is None:
                 self._mailbox = _new_mailbox()
                 atexit.register(self.stop)
-            while len(self._threads) < workers - 1:
-                self._start()
-            for k in range(workers - 1):
-                bell = self._asleep[k]
-                if bell is not None:
-                    self._asleep[k] = None
-                    bell.release()
+            while len(self._helpers) < workers - 1:
+                self._helpers.append(_Helper(self._lock, self._mailbox, len(self._helpers)))
+            for helper in self._helpers[: workers - 1]:
+                if helper.asleep:
+                    helper.wake()
             return self._mailbox
-
-    def _start(self) -> None:
-        index = len(self._threads)
-        self._asleep.append(None)
-        thread = threading.Thread(target=self._help, args=(index,), name=f"gradloom-team-{index}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _help(self, index: int) -> None:
-        mailbox, serve = self._mailbox, _native("serve")
-        assert mailbox is not None  # made before the thread was
-        own = np.array([index, LOOKS], np.int64)
-        bell = threading.Lock()
-        bell.acquire()
-        while not mailbox[STOP]:
-            serve(mailbox, own)
-            self._asleep[index] = bell
-            if mailbox[TICKET] & 0xFFFFFFFF:
-                self._asleep[index] = None  # a job came before anybody could know that the bell must be rung
-            else:
-                bell.acquire()
 
     def stop(self) -> None:
         """Let the helpers end."""
         with self._lock:
-            threads, self._threads = self._threads, []
+            helpers, self._helpers = self._helpers, []
             if self._mailbox is not None:
                 self._mailbox[STOP] = 1
             self._mailbox = None
-        for index, thread in enumerate(threads):
-            while thread.is_alive():
-                bell, self._asleep[index] = self._asleep[index], None
-                if bell is not None:
-                    bell.release()
-                thread.join(0.001)
-        self._asleep = []
+        deadline = time.monotonic() + 1.0
+        while any([helper.is_alive() for helper in helpers]) and time.monotonic() < deadline:
+            for helper in helpers:
+                with self._lock:
+                    if helper.asleep:
+                        helper.wake()
+                helper.join(0.001)
+
+
+@final
+class _Helper(threading.Thread):
+    """A thread that takes pieces, and sleeps when there have been none for a while."""
+
+    def __init__(self, lock: threading.Lock, mailbox: np.ndarray[Any, Any], index: int) -> None:
+        super().__init__(name=f"gradloom-team-{index}", daemon=True)
+        self._lock = lock
+        self._mailbox = mailbox
+        self._index = index
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self.asleep = False
+        self.start()
+
+    def wake(self) -> None:
+        """Ring the bell; the team's lock is held, and the thread asleep."""
+        self.asleep = False
+        _keep_off_this_core(self.native_id)
+        self._bell.release()
+
+    def run(self) -> None:
+        """Take pieces until the team ends."""
+        mailbox, serve = self._mailbox, _native("serve")
+        own = np.array([self._index, _looks()], np.int64)
+        while not mailbox[STOP]:
+            serve(mailbox, own)
+            with self._lock:
+                # A job may have come since the last look, when nobody knew that the bell must be rung.
+                self.asleep = sleeps = not (mailbox[TICKET] & 0xFFFFFFFF or mailbox[STOP])
+            if sleeps:
+                self._bell.acquire()
+
+
+def _keep_off_this_core(thread: int | None) -> None:
+    """Let a sleeping thread wake on another core than the calling thread's, if it has any.
+
+    Linux may wake it on the core of the thread that wakes it, where both then take turns, beside a core that is idle.
+    """
+    current = _current_core()
+    if current is None or thread is None:
+        return
+    with suppress(OSError, ValueError):  # the cores of this process have changed meanwhile
+        others = os.sched_getaffinity(0) - {current()}
+        if others:
+            os.sched_setaffinity(thread, others)
+
+
+@cache
+def _current_core() -> Callable[[], int] | None:
+    """Return the C library's function that tells the core of the calling thread, where it can be used."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    function: Callable[[], int] | None = getattr(ctypes.CDLL(None), "sched_getcpu", None)
+    return function
+
+
+@cache
+def _looks() -> int:
+    """Return how many looks a helper takes in its time; how long one takes varies tenfold between processors."""
+    trial, nothing, took = 1000, np.zeros(64, np.int64), []
+    for _ in range(3):
+        start = time.perf_counter()
+        _native("serve")(nothing, np.array([0, trial], np.int64))
+        took.append(time.perf_counter() - start)
+    return max(1, int(trial * LOOK_SECONDS / min(took)))
 
 
 team: Final = Team()

@@ -14,7 +14,7 @@ import pytest
 
 from gradloom_llvm.engine import Host, assembly, load
 from gradloom_llvm.entry import builtin, opening, prelude
-from gradloom_llvm.team import BUSY, Team, source, team
+from gradloom_llvm.team import BUSY, Team, _keep_off_this_core, source, team
 
 #: ``job(mailbox, counts, workers)``: each piece counts in its own word and, for a while, does nothing else.
 JOB = (
@@ -91,9 +91,25 @@ def test_helpers_take_pieces_and_sleep_between_jobs(own: Team) -> None:
         while not {1, 2} <= came:
             came |= set(run(own, 640, 3)[1].tolist())
             assert time.monotonic() < watchdog
-        while any(bell is None for bell in own._asleep):
+        while not all(helper.asleep for helper in own._helpers):
             time.sleep(0.001)
             assert time.monotonic() < watchdog
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores are chosen on Linux alone")
+def test_helpers_wake_on_another_core(own: Team) -> None:
+    cores = os.sched_getaffinity(0)
+    for core in sorted(cores)[:2]:
+        os.sched_setaffinity(0, {core})
+        try:
+            own.mailbox(2)
+            _keep_off_this_core(own._helpers[0].native_id)
+            kept_to = os.sched_getaffinity(own._helpers[0].native_id or 0)
+        finally:
+            os.sched_setaffinity(0, cores)
+        assert kept_to  # with one core allowed, there is no other to go to
+        _keep_off_this_core(own._helpers[0].native_id)
+        assert len(cores) == 1 or len(os.sched_getaffinity(own._helpers[0].native_id or 0)) == len(cores) - 1
 
 
 def test_helpers_beyond_what_a_job_allows_stay_away(own: Team) -> None:
