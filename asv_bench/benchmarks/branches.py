@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +51,8 @@ class Program(NamedTuple):
 
     def calls(self) -> dict[str, Call]:
         """Return the calls to compare: those of gradloom by scheduler, and of the peers that are installed."""
-        found = {"serial, 1 core": self.call("serial", one_core=True)}
+        one, other = [self.call("serial", one_core=True) for _ in range(2)]
+        found = {"serial, 1 core": one, "the same, twice at once": at_once(one, other)}
         found |= {name: self.call(name) for name in ("serial", "threads", "auto")}
         for name in self.peers:
             library = LIBRARIES[name]
@@ -59,6 +61,18 @@ class Program(NamedTuple):
                 if isinstance(library, Torch):
                     library.choose_threads(found[name])
         return found
+
+
+def at_once(one: Call, other: Call) -> Call:
+    """Return a call of two others at the same time: what it takes tells what a second core has to give now."""
+
+    def both() -> None:
+        thread = Thread(target=other)
+        thread.start()
+        one()
+        thread.join()
+
+    return both
 
 
 def _normal(shapes: Sequence[tuple[int, ...]], seed: int = 0) -> Arrays:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from threading import Thread
 from typing import Any
 
 import numpy as np
 
 import gradloom as gl
-from benchmarks.branches import PROGRAMS
+from benchmarks.branches import PROGRAMS, at_once
 from benchmarks.compare import known
 from benchmarks.interleaved import least, samples
 from benchmarks.libraries import LIBRARIES, Call, argnums
@@ -84,24 +83,19 @@ def on_clusters(seconds: float) -> dict[str, list[float]]:
     """
     with ExitStack() as stack:
         one, other, two = [data_parallel(stack.enter_context(always(n))._connection.client) for n in (1, 1, 2)]
-
-        def at_once() -> None:
-            thread = Thread(target=other)
-            thread.start()
-            one()
-            thread.join()
-
-        return samples({"1 worker": one, "2 workers": two, "1 worker, twice at once": at_once}, seconds, warm_up=4)
+        return samples(
+            {"1 worker": one, "2 workers": two, "the same, twice at once": at_once(one, other)}, seconds, warm_up=4
+        )
 
 
-def speed_up(found: dict[str, list[float]]) -> float:
-    """Return what a second worker gains."""
-    return statistics.median(found["1 worker"]) / statistics.median(found["2 workers"])
+def speed_up(found: dict[str, list[float]], one: str, several: str) -> float:
+    """Return how many times as fast a call is than one on a single core or worker."""
+    return statistics.median(found[one]) / statistics.median(found[several])
 
 
-def capacity(found: dict[str, list[float]]) -> float:
-    """Return how much more two busy workers do than one, which is the most that a second one can gain."""
-    return 2.0 * statistics.median(found["1 worker"]) / statistics.median(found["1 worker, twice at once"])
+def capacity(found: dict[str, list[float]], one: str) -> float:
+    """Return how much more two busy cores do than one, which is the most that a second one can gain."""
+    return 2.0 * speed_up(found, one, "the same, twice at once")
 
 
 def auto_and_serial(workload: str, seconds: float) -> dict[str, list[float]]:
@@ -135,16 +129,22 @@ def table(seconds: float) -> Any:
         cells = [f"{name} {value:.3g} ms (least {best[name]:.3g})" for name, value in middle.items()]
         result.add_row(what, "\n".join(cells))
 
+    def add_gain(found: dict[str, list[float]], one: str, several: str) -> None:
+        gain, most = speed_up(found, one, several), capacity(found, one)
+        result.add_row(f"  {several} over {one}", f"{gain:.2f}; two cores could {most:.2f}")
+
     result.add_row("a task in threads", f"{1e6 * seconds_per_task():.1f} us")
     for name, program in PROGRAMS.items():
-        add(name, samples(program.calls(), seconds))
+        found = samples(program.calls(), seconds)
+        add(name, found)
+        add_gain(found, "serial, 1 core", "threads")
     for name in WORKLOADS:
         add(name, auto_and_serial(name, seconds / 2))
     with always(2) as executor:
         add("step of a shipped plan, 2 workers", samples({"step": step_of_a_shipped_plan(executor)}, seconds / 2, 20))
     found = on_clusters(seconds)
     add("data-parallel gradient", found)
-    result.add_row("speed-up of 2 workers, capacity", f"{speed_up(found):.2f}, {capacity(found):.2f}")
+    add_gain(found, "1 worker", "2 workers")
     return result
 
 
@@ -170,17 +170,21 @@ class Branches:
     timeout = 300
 
     def setup(self, program: str) -> None:
-        found = samples(PROGRAMS[program].calls(), 4.0)
-        self.seconds = {name: statistics.median(times) for name, times in found.items()}
+        self.found = samples(PROGRAMS[program].calls(), 4.0)
+        self.seconds = {name: statistics.median(times) for name, times in self.found.items()}
 
     def track_speed_up_over_one_core(self, program: str) -> float:
-        return self.seconds["serial, 1 core"] / self.seconds["threads"]
+        return speed_up(self.found, "serial, 1 core", "threads")
+
+    def track_capacity_for_two_branches(self, program: str) -> float:
+        return capacity(self.found, "serial, 1 core")
 
     def track_threads_to_best_peer(self, program: str) -> float:
         peers = [self.seconds[name] for name in PROGRAMS[program].peers if name in self.seconds]
         return known(self.seconds["threads"] / min(peers) if peers else None)
 
     track_speed_up_over_one_core.unit = "ratio"  # type: ignore[attr-defined]
+    track_capacity_for_two_branches.unit = "ratio"  # type: ignore[attr-defined]
     track_threads_to_best_peer.unit = "ratio"  # type: ignore[attr-defined]
 
 
@@ -207,10 +211,10 @@ class DataParallel:
         self.found = on_clusters(9.0)
 
     def track_speed_up_of_two_workers(self) -> float:
-        return speed_up(self.found)
+        return speed_up(self.found, "1 worker", "2 workers")
 
     def track_capacity_for_two_workers(self) -> float:
-        return capacity(self.found)
+        return capacity(self.found, "1 worker")
 
     track_speed_up_of_two_workers.unit = "ratio"  # type: ignore[attr-defined]
     track_capacity_for_two_workers.unit = "ratio"  # type: ignore[attr-defined]

@@ -261,7 +261,7 @@ def test_a_worker_that_compiles_less_is_refused(monkeypatch: pytest.MonkeyPatch)
     def fails(*_: Any) -> Any:
         raise MemoryError("no room for code")
 
-    monkeypatch.setattr("gradloom_llvm.compiler.LLVMCompiler.compile", fails)
+    monkeypatch.setattr("gradloom_llvm.compiler.LLVMCompiler.begin", lambda *_: fails)
     with (
         pytest.warns(RuntimeWarning, match="failed on a region of"),
         pytest.raises(SchedulerError, match="a worker does not compile what the client does") as raised,
