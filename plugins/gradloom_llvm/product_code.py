@@ -216,7 +216,8 @@ sizes:
   %length = mul i64 %longest, SIZE
   %columns = add i64 %m, PANEL
   %bytes = mul i64 %length, %columns
-  %needed = add i64 %bytes, 64
+  %bytes.more = add i64 %bytes, 127
+  %needed = and i64 %bytes.more, -64
   %roomy = icmp uge i64 %room, %needed
   %apart = icmp ne i64 %ka, SIZE
   %rest = and i64 %ra, 4095
@@ -266,7 +267,10 @@ team:
   %together = mul i64 %workers, %each
   %in.all = icmp uge i64 %room, %together
   %in.each = icmp uge i64 %each, %needed
-  %enough = and i1 %in.all, %in.each
+  %beyond.lines = and i64 %each, 63
+  %whole.lines = icmp eq i64 %beyond.lines, 0
+  %large.enough = and i1 %in.all, %in.each
+  %enough = and i1 %large.enough, %whole.lines
   br i1 %enough, label %cut, label %misfit
 cut:
   %few = icmp slt i64 %n, TWO_PANELS

@@ -54,8 +54,9 @@ class Tiles(NamedTuple):
         return STRETCH // self.itemsize
 
     def workspace(self, rows: int, summed: int) -> int:
-        """Return the bytes of workspace that a product needs."""
-        return 64 + min(summed, self.stretch) * self.itemsize * (self.width * self.lanes + rows)
+        """Return the bytes of workspace that a product needs: whole lines of the cache, so that others may follow."""
+        packed = min(summed, self.stretch) * self.itemsize * (self.width * self.lanes + rows)
+        return 64 + -(-packed // 64) * 64
 
 
 @cache
