@@ -61,8 +61,9 @@ class Kernel:
         """Run the code that fits some arrays, in several threads where that pays and is allowed."""
         inputs = self._checked(arrays)
         variant = self._variant(inputs)  # which this name keeps while it runs
-        if variant.threaded and allowed() > 1:
-            variant.run_threads(inputs, outs)
+        workers = allowed() if variant.threaded else 1
+        if workers > 1:
+            variant.run_threads(inputs, outs, workers)
         else:
             self._invoke(variant.record, *inputs, *outs)
 
@@ -127,10 +128,11 @@ class _Variant:
         self._numbers = layout.numbers
         self._workspaces = (layout.workspace, layout.block)
         self._chunks = layout.chunks
-        self._phases = [phase.row for phase in loops.phases]
+        #: One bit for each phase, set if it runs over rows, and how many there are.
+        self._phases = sum([phase.row << t for t, phase in enumerate(loops.phases)]), len(loops.phases)
         arithmetic, traffic = estimated_seconds(loops)
         pays = arithmetic >= THREAD_SECONDS or arithmetic + traffic >= TRAFFIC_SECONDS
-        self.threaded = pays and layout.chunks > 1 and len(self._phases) < 64
+        self.threaded = pays and layout.chunks > 1 and len(loops.phases) < 64
         if self.threaded:
             CODE.begin()
         flags = [CONTIGUOUS | ALIGNED] * len(region.inputs)
@@ -147,15 +149,15 @@ class _Variant:
             self._library.address("kernel"),
             self._numbers,
             self._workspaces,
-            len(self._phases),
+            self._phases[1],
             self._chunks,
             self._release,
             self._arguments,
         )
 
-    def run_threads(self, inputs: list[Any], outs: list[Any]) -> None:
+    def run_threads(self, inputs: list[Any], outs: list[Any], workers: int) -> None:
         """Run with the chunks spread over threads."""
-        workers = min(allowed(), self._chunks)
+        workers = min(workers, self._chunks)
         shared, own = self._workspaces
         workspace = empty((shared + workers * own,), _BYTE)
         arrays = np.array([a.ctypes.data for a in (*inputs, *outs)], np.intp)

@@ -22,6 +22,7 @@ import numpy as np
 from gradloom_llvm.engine import Library, load
 from gradloom_llvm.entry import builtin, opening, prelude
 from gradloom_llvm.product_tiles import Tiles, Writer, pack_columns, pack_rows, tile
+from gradloom_llvm.text import Struct
 
 #: Up to so many rows panels are not packed, where the columns of ``b`` are contiguous.
 UNPACKED_ROWS: Final = 64
@@ -72,7 +73,6 @@ declare i64 @llvm.smin.i64(i64, i64)
 declare VECTOR @llvm.fma.NAME(VECTOR, VECTOR, VECTOR)
 declare VECTOR @llvm.masked.load.NAME.p0(ptr, i32, <LANES x i1>, VECTOR)
 declare void @llvm.masked.store.NAME.p0(VECTOR, ptr, i32, <LANES x i1>)
-%Job = type { ptr, i64, i64, ptr, i64, i64, ptr, i64, i64, i64, i64, ptr, i1, i64, i1, i64, i64, i64, i64, ptr }
 @_Py_TrueStruct = external global i8
 @_Py_FalseStruct = external global i8
 @gradloom.misfit = private constant [28 x i8] c"a matrix does not fit here.\\00"
@@ -170,15 +170,27 @@ def _entries(tiles: Tiles, number: int) -> list[str]:
     words |= {"SIZE": tiles.itemsize, "STRETCH": tiles.stretch, "SHORT": SHORT // tiles.itemsize}
     words |= {"TWO_PANELS": 2 * panel, "PANEL": panel, "HEIGHT": tiles.heights[0]}
     words |= {"WIDE": WIDE_PANELS * panel, "RELEASE": RELEASE}
+    # A piece has its own share of these; of the rest it takes the whole.
+    cut = ("a", "b", "c", "m", "n", "ws")
+    same = [field for field in _JOB.kinds if field not in cut]
     texts = [
         opening("multiply", 4) + _CHECKED + _ALONE + _ANSWER,
-        opening("multiply_together", 6) + _CHECKED + _TOGETHER + _ANSWER,
-        _PIECE,
+        _JOB.definition(),
+        opening("multiply_together", 6) + _CHECKED + _TOGETHER.replace("STORE.JOB", _JOB.store("%job")) + _ANSWER,
+        _PIECE.replace("LOAD.JOB", f"{_JOB.load('%job', cut, 'whole.')}\n{_JOB.load('%job', same)}"),
     ]
     for word, value in words.items():
         texts = [text.replace(word, str(value)) for text in texts]
     return [text.replace("ARGUMENTS", _PRODUCT_ARGUMENTS) for text in texts]
 
+
+#: A product that several threads share. ``unit`` rows or columns are not cut; ``each`` thread has so much workspace.
+_JOB: Final = Struct(
+    "Job",
+    "ptr a, i64 ra, i64 ka, ptr b, i64 kb, i64 cb, ptr c, i64 rc, "
+    "i64 m, i64 k, i64 n, ptr ws, i1 packs, i64 stretch, i1 by.rows, "
+    "i64 unit, i64 units, i64 pieces, i64 each, ptr found",
+)
 
 #: 256 asks for aligned arrays, 1024 for writeable ones, 1 for contiguous ones.
 _CHECKED = """
@@ -286,27 +298,7 @@ cut:
   %found = alloca i64
   store i64 0, ptr %found
   %job = alloca %Job
-  %job.1 = insertvalue %Job poison, ptr %a, 0
-  %job.2 = insertvalue %Job %job.1, i64 %ra, 1
-  %job.3 = insertvalue %Job %job.2, i64 %ka, 2
-  %job.4 = insertvalue %Job %job.3, ptr %b, 3
-  %job.5 = insertvalue %Job %job.4, i64 %kb, 4
-  %job.6 = insertvalue %Job %job.5, i64 %cb, 5
-  %job.7 = insertvalue %Job %job.6, ptr %c, 6
-  %job.8 = insertvalue %Job %job.7, i64 %rc, 7
-  %job.9 = insertvalue %Job %job.8, i64 %m, 8
-  %job.10 = insertvalue %Job %job.9, i64 %k, 9
-  %job.11 = insertvalue %Job %job.10, i64 %n, 10
-  %job.12 = insertvalue %Job %job.11, ptr %ws, 11
-  %job.13 = insertvalue %Job %job.12, i1 %packs, 12
-  %job.14 = insertvalue %Job %job.13, i64 %stretch, 13
-  %job.15 = insertvalue %Job %job.14, i1 %by.rows, 14
-  %job.16 = insertvalue %Job %job.15, i64 %unit, 15
-  %job.17 = insertvalue %Job %job.16, i64 %units, 16
-  %job.18 = insertvalue %Job %job.17, i64 %pieces, 17
-  %job.19 = insertvalue %Job %job.18, i64 %each, 18
-  %job.20 = insertvalue %Job %job.19, ptr %found, 19
-  store %Job %job.20, ptr %job
+STORE.JOB
   %state = call ptr @release_gil(i1 true)
   call void %run.job(ptr %mailbox, ptr @piece, ptr %job, i64 %pieces, i64 %workers)
   %nans = load i64, ptr %found
@@ -326,27 +318,7 @@ misfit:
 
 _PIECE = """
 define internal void @piece(ptr %job, i64 %number, i64 %worker) nounwind {
-  %all = load %Job, ptr %job
-  %whole.a = extractvalue %Job %all, 0
-  %ra = extractvalue %Job %all, 1
-  %ka = extractvalue %Job %all, 2
-  %whole.b = extractvalue %Job %all, 3
-  %kb = extractvalue %Job %all, 4
-  %cb = extractvalue %Job %all, 5
-  %whole.c = extractvalue %Job %all, 6
-  %rc = extractvalue %Job %all, 7
-  %whole.m = extractvalue %Job %all, 8
-  %k = extractvalue %Job %all, 9
-  %whole.n = extractvalue %Job %all, 10
-  %whole.ws = extractvalue %Job %all, 11
-  %packs = extractvalue %Job %all, 12
-  %stretch = extractvalue %Job %all, 13
-  %by.rows = extractvalue %Job %all, 14
-  %unit = extractvalue %Job %all, 15
-  %units = extractvalue %Job %all, 16
-  %pieces = extractvalue %Job %all, 17
-  %each = extractvalue %Job %all, 18
-  %found = extractvalue %Job %all, 19
+LOAD.JOB
   %following = add i64 %number, 1
   %x = mul i64 %units, %number
   %y = mul i64 %units, %following

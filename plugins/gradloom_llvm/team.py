@@ -24,6 +24,7 @@ import numpy as np
 from gradloom_llvm.engine import Library, host, load
 from gradloom_llvm.entry import builtin, opening, prelude
 from gradloom_llvm.jobs import Job
+from gradloom_llvm.text import Struct
 
 #: Words of the mailbox, each on a line of the cache of its own: the address of ``run_job``; generation and pieces left
 #: in one; pieces done; whether somebody has the team; the job; whether to go home.
@@ -154,11 +155,11 @@ def run_chunks(
     kernel: int,
     arguments: tuple[int, int],
     workspace: tuple[int, int, int],
-    phases: list[bool],
+    phases: tuple[int, int],
     chunks: int,
     workers: int,
 ) -> None:
-    """Run all phases of a kernel; those over rows (marked true) by a team.
+    """Run all phases of a kernel; those over rows by a team.
 
     Parameters
     ----------
@@ -168,15 +169,14 @@ def run_chunks(
         Addresses of the pointers to its arrays, and of its numbers.
     workspace : tuple of int
         Address, and bytes: what all threads share, then what each has.
-    phases : list of bool
-        At most 63.
+    phases : tuple of int
+        One bit for each, set if it runs over rows; and how many there are, at most 63.
     chunks, workers : int
         How many chunks of rows there are, and how many threads may take them.
     """
     start, shared, own = workspace
-    over_rows = sum([row << t for t, row in enumerate(phases)])
     ranges = min(chunks, RANGES * workers)
-    words = [kernel, *arguments, start, start + shared, own, over_rows, len(phases), chunks, ranges, workers, 0, 0]
+    words = [kernel, *arguments, start, start + shared, own, *phases, chunks, ranges, workers, 0, 0]
     _native("run_chunks")(team.mailbox(workers), np.array(words, np.int64))
 
 
@@ -213,8 +213,12 @@ def source(triple: str) -> str:
             _RUN_JOB,
             opening("serve", 2),
             _SERVE,
+            _CHUNKS.definition(),
             opening("run_chunks", 2),
-            _RUN_CHUNKS,
+            _RUN_CHUNKS.replace("LOAD.PLAN", _CHUNKS.load("%job", ("rows", "phases", "ranges", "workers")))
+            .replace("PLACE.PHASE", _CHUNKS.place("%job", "phase"))
+            .replace("PLACE.PARTS", _CHUNKS.place("%job", "parts")),
+            _CHUNK_RANGE.replace("LOAD.RANGE", _CHUNKS.load("%job", _RANGE)),
         ]
     )
     text = text.replace("PAUSE", pause).replace("YIELD", "%yielded = call i32 @sched_yield()" if yields else pause)
@@ -225,7 +229,39 @@ def source(triple: str) -> str:
 
 #: A job's words: the function, its argument, how many helpers may come. The ticket holds a generation in its upper
 #: half, so that a piece is only ever claimed of the job that was looked at; a job ends when all its pieces are done.
+#: Worker 0 is whose job it is.
 _RUN_JOB = """
+define internal i1 @take_piece(ptr %mailbox, i64 %worker) nounwind {
+entry:
+  %ticket = AT.TICKET
+  %done = AT.DONE
+  %job = AT.JOB
+  %job.argument = getelementptr i64, ptr %job, i64 1
+  %job.limit = getelementptr i64, ptr %job, i64 2
+  br label %look
+look:
+  %seen = load atomic i64, ptr %ticket acquire, align 8
+  %left = and i64 %seen, 4294967295
+  %any = icmp ne i64 %left, 0
+  %limit = load atomic i64, ptr %job.limit monotonic, align 8
+  %wanted = icmp sle i64 %worker, %limit
+  %go = and i1 %any, %wanted
+  br i1 %go, label %claim, label %none
+claim:
+  %piece = sub i64 %left, 1
+  %less = sub i64 %seen, 1
+  %swapped = cmpxchg ptr %ticket, i64 %seen, i64 %less acq_rel monotonic
+  %claimed = extractvalue { i64, i1 } %swapped, 1
+  br i1 %claimed, label %take, label %look
+take:
+  %work = load ptr, ptr %job
+  %argument = load ptr, ptr %job.argument
+  call void %work(ptr %argument, i64 %piece, i64 %worker)
+  %before = atomicrmw add ptr %done, i64 1 release
+  ret i1 true
+none:
+  ret i1 false
+}
 define void @run_job(ptr %mailbox, ptr %work, ptr %argument, i64 %count, i64 %workers) nounwind {
 entry:
   %ticket = AT.TICKET
@@ -264,20 +300,8 @@ publish:
   store atomic i64 %new, ptr %ticket release, align 8
   br label %look
 look:
-  %seen = load atomic i64, ptr %ticket acquire, align 8
-  %left = and i64 %seen, 4294967295
-  %any = icmp ne i64 %left, 0
-  br i1 %any, label %claim, label %wait
-claim:
-  %own = sub i64 %left, 1
-  %less = sub i64 %seen, 1
-  %swapped = cmpxchg ptr %ticket, i64 %seen, i64 %less acq_rel monotonic
-  %claimed = extractvalue { i64, i1 } %swapped, 1
-  br i1 %claimed, label %take, label %look
-take:
-  call void %work(ptr %argument, i64 %own, i64 0)
-  %before = atomicrmw add ptr %done, i64 1 release
-  br label %look
+  %took = call i1 @take_piece(ptr %mailbox, i64 0)
+  br i1 %took, label %look, label %wait
 wait:
   %waited = phi i64 [ 0, %look ], [ %waited.next, %pause ], [ %waited.next, %yield ]
   %ended = load atomic i64, ptr %done acquire, align 8
@@ -314,35 +338,13 @@ ready:
   %looks.place = getelementptr i64, ptr %own, i64 1
   %looks = load i64, ptr %looks.place
   %worker = add i64 %index, 1
-  %ticket = AT.TICKET
-  %done = AT.DONE
-  %job = AT.JOB
   %stop = AT.STOP
-  %job.argument = getelementptr i64, ptr %job, i64 1
-  %job.limit = getelementptr i64, ptr %job, i64 2
   %state = call ptr @release_gil(i1 true)
   br label %look
 look:
-  %looked = phi i64 [ 0, %ready ], [ 0, %take ], [ %looked, %claim ], [ %looked.next, %pause ]
-  %seen = load atomic i64, ptr %ticket acquire, align 8
-  %left = and i64 %seen, 4294967295
-  %any = icmp ne i64 %left, 0
-  %limit = load atomic i64, ptr %job.limit monotonic, align 8
-  %wanted = icmp slt i64 %index, %limit
-  %go = and i1 %any, %wanted
-  br i1 %go, label %claim, label %idle
-claim:
-  %piece = sub i64 %left, 1
-  %less = sub i64 %seen, 1
-  %swapped = cmpxchg ptr %ticket, i64 %seen, i64 %less acq_rel monotonic
-  %claimed = extractvalue { i64, i1 } %swapped, 1
-  br i1 %claimed, label %take, label %look
-take:
-  %work = load ptr, ptr %job
-  %argument = load ptr, ptr %job.argument
-  call void %work(ptr %argument, i64 %piece, i64 %worker)
-  %before = atomicrmw add ptr %done, i64 1 release
-  br label %look
+  %looked = phi i64 [ 0, %ready ], [ 0, %look ], [ %looked.next, %pause ]
+  %took = call i1 @take_piece(ptr %mailbox, i64 %worker)
+  br i1 %took, label %look, label %idle
 idle:
   %looked.next = add i64 %looked, 1
   %enough = icmp uge i64 %looked.next, %looks
@@ -363,7 +365,14 @@ misfit:
 }
 """
 
-#: The job is in the order of the words that `run_chunks` gives; the last two are the phase and its ranges.
+#: The phases of a kernel, in the order of the words that `run_chunks` gives; the last two say what runs now.
+_CHUNKS: Final = Struct(
+    "Chunks",
+    "ptr kernel, ptr arrays, ptr numbers, ptr shared, ptr blocks, i64 bytes, "
+    "i64 rows, i64 phases, i64 chunks, i64 ranges, i64 workers, "
+    "i64 phase, i64 parts",
+)
+
 _RUN_CHUNKS = """
   %fits.mailbox = call i1 @is_array(ptr %arg0, i32 NUMBER, i32 1, i32 1281)
   %fits.job = call i1 @is_array(ptr %arg1, i32 NUMBER, i32 1, i32 1281)
@@ -372,16 +381,7 @@ _RUN_CHUNKS = """
 ready:
   %mailbox = call ptr @array_data(ptr %arg0)
   %job = call ptr @array_data(ptr %arg1)
-  %rows.place = getelementptr i64, ptr %job, i64 6
-  %phases.place = getelementptr i64, ptr %job, i64 7
-  %ranges.place = getelementptr i64, ptr %job, i64 9
-  %workers.place = getelementptr i64, ptr %job, i64 10
-  %phase.place = getelementptr i64, ptr %job, i64 11
-  %count.place = getelementptr i64, ptr %job, i64 12
-  %rows = load i64, ptr %rows.place
-  %phases = load i64, ptr %phases.place
-  %ranges = load i64, ptr %ranges.place
-  %workers = load i64, ptr %workers.place
+LOAD.PLAN
   %state = call ptr @release_gil(i1 true)
   br label %head
 head:
@@ -392,8 +392,10 @@ run:
   %bit = lshr i64 %rows, %phase
   %over.rows = trunc i64 %bit to i1
   %parts = select i1 %over.rows, i64 %ranges, i64 1
+  %phase.place = PLACE.PHASE
+  %parts.place = PLACE.PARTS
   store i64 %phase, ptr %phase.place
-  store i64 %parts, ptr %count.place
+  store i64 %parts, ptr %parts.place
   call void @run_job(ptr %mailbox, ptr @chunk_range, ptr %job, i64 %parts, i64 %workers)
   %phase.next = add i64 %phase, 1
   br label %head
@@ -405,31 +407,20 @@ misfit:
   %null = call ptr @raise_type_error(ptr @gradloom.misfit)
   ret ptr %null
 }
+"""
+
+#: What a range of chunks needs to know.
+_RANGE: Final = ("kernel", "arrays", "numbers", "shared", "blocks", "bytes", "chunks", "phase", "parts")
+_CHUNK_RANGE = """
 define internal void @chunk_range(ptr %job, i64 %piece, i64 %worker) nounwind {
-  %arrays.place = getelementptr ptr, ptr %job, i64 1
-  %numbers.place = getelementptr ptr, ptr %job, i64 2
-  %workspace.place = getelementptr ptr, ptr %job, i64 3
-  %blocks.place = getelementptr ptr, ptr %job, i64 4
-  %bytes.place = getelementptr i64, ptr %job, i64 5
-  %chunks.place = getelementptr i64, ptr %job, i64 8
-  %phase.place = getelementptr i64, ptr %job, i64 11
-  %count.place = getelementptr i64, ptr %job, i64 12
-  %kernel = load ptr, ptr %job
-  %arrays = load ptr, ptr %arrays.place
-  %numbers = load ptr, ptr %numbers.place
-  %shared = load ptr, ptr %workspace.place
-  %blocks = load ptr, ptr %blocks.place
-  %bytes = load i64, ptr %bytes.place
-  %chunks = load i64, ptr %chunks.place
-  %count = load i64, ptr %count.place
-  %phase = load i64, ptr %phase.place
+LOAD.RANGE
   %offset = mul i64 %bytes, %worker
   %block = getelementptr i8, ptr %blocks, i64 %offset
   %following = add i64 %piece, 1
   %a = mul i64 %chunks, %piece
   %b = mul i64 %chunks, %following
-  %first = udiv i64 %a, %count
-  %last = udiv i64 %b, %count
+  %first = udiv i64 %a, %parts
+  %last = udiv i64 %b, %parts
   call void %kernel(ptr %arrays, ptr %numbers, ptr %shared, ptr %block, i64 %phase, i64 %phase, i64 %first, i64 %last)
   ret void
 }

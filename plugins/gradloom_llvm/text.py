@@ -1,8 +1,9 @@
-"""Text: a function's IR as it is written: names, basic blocks and loops."""
+"""Text: a function's IR as it is written: names, basic blocks and loops; and structs that functions hand over."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, final
 
 
 class Text:
@@ -57,3 +58,39 @@ class Text:
         """Return the lesser of two numbers."""
         less = self.emit(f"icmp ult i64 {a}, {b}")
         return self.emit(f"select i1 {less}, i64 {a}, i64 {b}")
+
+
+@final
+class Struct(NamedTuple):
+    """Values in memory that one function leaves for another: the name of the type, and its fields as in a head."""
+
+    name: str
+    fields: str
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kinds of the fields, by name."""
+        return {name: kind for kind, name in map(str.split, self.fields.split(", "))}
+
+    def definition(self) -> str:
+        """Return the definition of the type."""
+        return f"%{self.name} = type {{ {', '.join(self.kinds.values())} }}"
+
+    def place(self, pointer: str, field: str) -> str:
+        """Return the instruction that gives the address of a field."""
+        return f"getelementptr %{self.name}, ptr {pointer}, i32 0, i32 {list(self.kinds).index(field)}"
+
+    def store(self, pointer: str) -> str:
+        """Return the lines that store all fields, from values of their names."""
+        return "\n".join(
+            f"  %{field}.place = {self.place(pointer, field)}\n  store {kind} %{field}, ptr %{field}.place"
+            for field, kind in self.kinds.items()
+        )
+
+    def load(self, pointer: str, fields: Iterable[str], prefix: str = "") -> str:
+        """Return the lines that load some fields, into values of their names behind a prefix."""
+        return "\n".join(
+            f"  %{field}.place = {self.place(pointer, field)}\n"
+            f"  %{prefix}{field} = load {self.kinds[field]}, ptr %{field}.place"
+            for field in fields
+        )
