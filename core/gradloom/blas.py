@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -27,19 +28,34 @@ class _Libraries:
         self._depth = 0
         self._limit = 0
         self._before: list[tuple[Any, int]] = []
-        self._found: list[Any] | None = None
+        self._found: dict[str, Any] = {}
+        self._modules = 0
 
-    def found(self) -> list[Any]:
-        """Return a handle of each library in the process; none without threadpoolctl."""
-        if self._found is None:
-            if find_spec("threadpoolctl") is None:
-                self._found = []
-            else:
-                # An optional dependency that takes milliseconds to import.
-                from threadpoolctl import ThreadpoolController
+    def _look(self) -> list[Any]:
+        """Return a handle of each library in the process, held to the limit in force; none without threadpoolctl.
 
-                self._found = list(ThreadpoolController().lib_controllers)
-        return self._found
+        Libraries come with modules: they are looked for where there are new ones. The lock is held.
+        """
+        if self._modules != len(sys.modules) and can_limit():
+            # An optional dependency that takes milliseconds to import.
+            from threadpoolctl import ThreadpoolController
+
+            self._modules = len(sys.modules)
+            for library in ThreadpoolController().lib_controllers:
+                if library.filepath not in self._found:
+                    self._found[library.filepath] = library
+                    if self._depth:
+                        self._hold(library)
+        return list(self._found.values())
+
+    def _hold(self, library: Any) -> None:
+        self._before.append((library, library.get_num_threads()))
+        library.set_num_threads(self._limit)
+
+    def look(self) -> None:
+        """Hold libraries that were loaded since the limit was set to it."""
+        with self._changed:
+            self._look()
 
     @contextmanager
     def limited(self, limit: int) -> Iterator[None]:
@@ -58,12 +74,12 @@ class _Libraries:
     def _enter(self, limit: int) -> None:
         with self._changed:
             self._changed.wait_for(lambda: not self._depth or self._limit == limit)
+            libraries = self._look()
             self._depth += 1
             if self._depth == 1:
-                self._limit = limit
-                self._before = [(library, library.get_num_threads()) for library in self.found()]
-                for library, _ in self._before:
-                    library.set_num_threads(limit)
+                self._limit, self._before = limit, []
+                for library in libraries:
+                    self._hold(library)
 
     def _leave(self) -> None:
         with self._changed:
@@ -78,7 +94,7 @@ class _Libraries:
         with self._changed:
             if self._depth:
                 return max([count for _, count in self._before], default=1)
-            return max([library.get_num_threads() for library in self.found()], default=1)
+            return max([library.get_num_threads() for library in self._look()], default=1)
 
     def after_fork(self) -> None:
         """End the limits of threads that a forked process has not got."""
@@ -102,6 +118,11 @@ def one_thread_each() -> AbstractContextManager[None]:
 def limited_to(threads: int | None) -> AbstractContextManager[None]:
     """Return a context in which BLAS and OpenMP calls take some number of threads; None changes nothing."""
     return nullcontext() if threads is None else _LIBRARIES.limited(threads)
+
+
+def limit_new_libraries() -> None:
+    """Hold a library that was loaded just now, inside of a limit, to the limit too."""
+    _LIBRARIES.look()
 
 
 def has_limit() -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -282,13 +283,25 @@ def einsum_pushforward(
 
 
 def contract(subscripts: str, *operands: Tensor, annihilates: int | None = None) -> Tensor:
-    """Record an einsum, unless it would change nothing."""
+    """Record an einsum; nothing if it changes nothing, an elementwise product if that is all."""
+    terms, output = parse_subscripts(subscripts)
     if len(operands) == 1:
-        left, right = subscripts.split("->")
-        if left == right and len(set(left)) == len(left):
+        if terms[0] == output and len(set(output)) == len(output):
             return operands[0]
         annihilates = None
+    # Nothing is summed, and no axis moves.
+    elif annihilates is not None and all("".join([x for x in output if x in term]) == term for term in terms):
+        spread = [_spread(x, term, output) for x, term in zip(operands, terms, strict=True)]
+        return reduce(annihilating_multiply, [spread.pop(annihilates), *spread])
     return einsum(*operands, subscripts=subscripts, annihilates=annihilates)
+
+
+def _spread(x: Tensor, term: str, output: str) -> Tensor:
+    """Return an operand with an axis of length 1 for each letter of the output that it has not got."""
+    if not term or output.endswith(term):
+        return x
+    lengths = dict(zip(term, x.shape, strict=True))
+    return reshape(x, shape=tuple([lengths.get(letter, 1) for letter in output]))
 
 
 def einsum_axes(*specs: Spec, subscripts: str, annihilates: int | None) -> Axes:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.backend import Kernel, Specialised
+from gradloom_numpy.lapack import inv
 
 
 def annihilating_solve(a: Any, b: Any) -> Any:
@@ -129,7 +130,7 @@ def pinv(*, rcond: float | None) -> Kernel:
 KERNELS: dict[str, Kernel | Specialised] = {
     "lower_triangle": Specialised(lower_triangle),
     "inverse_gaps": inverse_gaps,
-    "inv": np.linalg.inv,
+    "inv": inv,
     "solve": np.linalg.solve,
     "annihilating_solve": annihilating_solve,
     "det": np.linalg.det,

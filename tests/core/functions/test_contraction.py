@@ -266,3 +266,25 @@ def test_einsum_errors(subscripts: str, shapes: tuple[tuple[int, ...], ...], tex
 )
 def test_refusals(f: Callable[..., Any], text: str) -> None:
     assert text in message(f, array(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("subscripts", "shapes"),
+    [
+        (",ij->ij", ((), (3, 4))),
+        ("i,ij->ij", ((3,), (3, 4))),
+        ("j,ij->ij", ((4,), (3, 4))),
+        ("i,j->ij", ((3,), (4,))),
+        ("ik,j->ijk", ((2, 3), (4,))),
+        ("ji,ij->ij", ((4, 3), (3, 4))),
+    ],
+)
+def test_gradients_of_sums_without_sums(subscripts: str, shapes: Any) -> None:
+    """Contractions of which the gradients sum nothing, zeros beside infinities included."""
+    check(lambda a, b: np.einsum(subscripts, a, b), *[array(*shape, seed=k) for k, shape in enumerate(shapes)])
+    summed = subscripts.split("->")[0] + "->"
+    a, b = [array(*shape, seed=k) for k, shape in enumerate(shapes)]
+    check(lambda a, b: np.einsum(summed, a, b), a, b)
+    infinite = np.full_like(b, np.inf)
+    (found,) = gl.grad(lambda a: np.sum(np.einsum(subscripts, a, infinite)[:0] * 1.0), argnums=(0,))(a)
+    np.testing.assert_array_equal(found, np.zeros_like(a))
