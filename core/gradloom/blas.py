@@ -50,7 +50,7 @@ class _Libraries:
 
     def _hold(self, library: Any) -> None:
         self._before.append((library, library.get_num_threads()))
-        library.set_num_threads(self._limit)
+        _set_threads(library, self._limit)
 
     def look(self) -> None:
         """Hold libraries that were loaded since the limit was set to it."""
@@ -86,7 +86,7 @@ class _Libraries:
             self._depth -= 1
             if not self._depth:
                 for library, count in self._before:
-                    library.set_num_threads(count)
+                    _set_threads(library, count)
                 self._changed.notify_all()
 
     def threads(self) -> int:
@@ -102,7 +102,21 @@ class _Libraries:
         if self._depth and not _INSIDE.get():
             self._depth = 0
             for library, count in self._before:
-                library.set_num_threads(count)
+                _set_threads(library, count)
+
+
+def _set_threads(library: Any, count: int) -> None:
+    """Set the number of threads of a library, from any thread.
+
+    threadpoolctl 3.8 obeys the thread that was first to set OpenBLAS's number, and ignores all others without a word,
+    until that one is told to have done. Here a lock sees to it that threads take turns.
+    """
+    done = getattr(library, "clear_controlling_thread", None)
+    if done is not None:
+        done(force=True)
+    library.set_num_threads(count)
+    if done is not None:
+        done()
 
 
 _LIBRARIES = _Libraries()
