@@ -80,6 +80,12 @@ def axes_of(op: Op, specs: tuple[Spec, ...], attrs: dict[str, Any]) -> Axes | No
     return Axes(tuple(inputs), tuple(range(rank)) + _core_labels(notation.output))
 
 
+@lru_cache(maxsize=8192)
+def known_axes(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...]) -> Axes | None:
+    """Return the axes of one use of an op, looked up where they are known; see `axes_of`."""
+    return axes_of(op, specs, op.attr_dict(attrs))
+
+
 def _core_labels(term: str) -> tuple[str | None, ...]:
     return tuple([letter if letter.islower() else None for letter in term])
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
-from gradloom.axes import axes_of
+from gradloom.axes import known_axes
 from gradloom.calibration import Rates
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph
 from gradloom.op import Op
@@ -90,10 +90,10 @@ def node_cost(graph: Graph, i: int) -> Cost:
         # Of the first input it reads no more than it returns.
         moved += outs[0].nbytes - specs[0].nbytes
     blas = op.name in PRODUCTS or op.name in DECOMPOSITIONS
-    return Cost(_flops(op, specs, op.attr_dict(attrs), outs), float(moved), blas, op.name)
+    return Cost(_flops(op, specs, attrs, outs), float(moved), blas, op.name)
 
 
-def _flops(op: Op, specs: tuple[Spec, ...], attrs: dict[str, object], outs: tuple[Spec, ...]) -> float:
+def _flops(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], outs: tuple[Spec, ...]) -> float:
     """Count a multiply-add for each combination of labelled axes; a whole axis meets itself."""
     size = float(max([s.size for s in (*specs, *outs)]))
     if op.name in _INDEXING:
@@ -101,7 +101,7 @@ def _flops(op: Op, specs: tuple[Spec, ...], attrs: dict[str, object], outs: tupl
     if op.name in _SOLVES:  # a decomposition, and two passes over its factors for each right-hand side
         n = specs[0].shape[-1]
         return n * (DECOMPOSITIONS[op.name] * specs[0].size + 4.0 * outs[0].size)
-    axes = axes_of(op, specs, attrs)
+    axes = known_axes(op, specs, attrs)
     if axes is None:
         return size
     lengths: dict[object, int] = {}

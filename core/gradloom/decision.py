@@ -12,7 +12,7 @@ from gradloom.graph import ITEM
 from gradloom.plan import Plan
 from gradloom.schedule import Schedule
 from gradloom.sharing import cores
-from gradloom.tasks import TASK_SECONDS, best_cut, makespan, step_costs
+from gradloom.tasks import TASK_SECONDS, best_cut, longest_path, makespan, step_costs
 
 #: Plans with more steps are not cut.
 MAX_STEPS = 20_000
@@ -68,8 +68,12 @@ def _decide(plan: Plan) -> Decision:
     if sum([cost.seconds() for cost in costs]) < TINY_SECONDS:
         return step_by_step
     speed = rates()
-    tasks = best_cut(plan, [cost.seconds(speed) for cost in costs], workers)
-    if makespan(tasks, workers) > WORTHWHILE * sum([cost.shared_seconds(speed, workers) for cost in costs]):
+    seconds = [cost.seconds(speed) for cost in costs]
+    worthwhile = WORTHWHILE * sum([cost.shared_seconds(speed, workers) for cost in costs])
+    if longest_path(plan, seconds) > worthwhile:
+        return step_by_step
+    tasks = best_cut(plan, seconds, workers)
+    if makespan(tasks, workers) > worthwhile:
         return step_by_step
     return Decision(Schedule(plan, tasks), step_by_step.one_thread)
 

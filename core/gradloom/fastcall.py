@@ -14,6 +14,7 @@ import numpy as np
 
 from gradloom.context import BACKEND, EXECUTOR
 from gradloom.decision import decide
+from gradloom.generated import function
 from gradloom.placement import PLACE
 from gradloom.plan import Plan
 from gradloom.program import Program
@@ -74,10 +75,7 @@ def fast_call(
         "  return MISS  # the general path raises it again, with the user's line",
         f" return {_packing(output, count(), namespace)}",
     ]
-    exec("\n".join(lines), namespace)
-    # Without it among its own globals, the function needs no collector to go.
-    call: Callable[[tuple[Any, ...]], Any] = namespace.pop("call")
-    return call
+    return function(lines, namespace)
 
 
 def _runner(program: Program) -> Callable[..., list[Any]]:

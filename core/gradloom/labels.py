@@ -8,12 +8,10 @@ see from the labels what shares a loop.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
-from gradloom.axes import Axes, axes_of
+from gradloom.axes import Axes, known_axes
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph
-from gradloom.op import Op
 from gradloom.spec import Spec
 
 #: One label per axis; None for an axis of length 1, which any loop may ignore.
@@ -50,12 +48,6 @@ class AxisGroups:
             a, b = b, a
         self._parents[b] = a
         return a
-
-
-@lru_cache(maxsize=8192)
-def known_axes(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...]) -> Axes | None:
-    """Return the axes of one use of an op; see `gradloom.axes.axes_of`."""
-    return axes_of(op, specs, op.attr_dict(attrs))
 
 
 def label_axes(graph: Graph, through: Sequence[int] | None = None) -> list[AxisLabels]:

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from gradloom.axes import Combine
+from gradloom.axes import Combine, known_axes
 from gradloom.errors import GradloomError
 from gradloom.graph import INPUT, Graph, live_nodes
-from gradloom.labels import AxisLabels, known_axes, label_axes
+from gradloom.labels import AxisLabels, label_axes
 from gradloom.op import Op
 from gradloom.spec import Spec
 

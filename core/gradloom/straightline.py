@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple, final
 
 from gradloom.backend import AbstractBackend, Kernel
+from gradloom.generated import function
 
 _INFIX: Mapping[Any, str] = {
     operator.add: "{} + {}",
@@ -83,24 +84,22 @@ class StraightLine:
                 self._steps_of_lines.append(k)
         lines.append(f" return [{', '.join(self._name(i) for i in outputs)}]")
         self.source = "\n".join(lines)
-        self._filename = f"<plan {id(self):x}>"
-        exec(compile(self.source, self._filename, "exec"), self._namespace)
         #: Takes one array per input and returns the list of outputs.
-        self.run: Callable[..., list[Any]] = self._namespace.pop("run")
+        self.run: Callable[..., list[Any]] = function(lines, self._namespace)
 
     def failed_step(self, error: BaseException) -> int | None:
         """Return the number of the step that an error passed through."""
         found = None
         traceback = error.__traceback__
         while traceback is not None:
-            if traceback.tb_frame.f_code.co_filename == self._filename:
+            if traceback.tb_frame.f_globals is self._namespace:
                 found = traceback.tb_lineno
             traceback = traceback.tb_next
         return None if found is None else self._steps_of_lines[found - 1]
 
     def _statement(self, step: Step) -> str:
         words = [self._operand(i, step) for i in step.inputs]
-        infix = _item(step.kernel) if type(step.kernel) is itemgetter else _INFIX.get(step.kernel)
+        infix = self._item(step.kernel) if type(step.kernel) is itemgetter else _INFIX.get(step.kernel)
         if step.attrs:
             infix = None
         if infix is not None:
@@ -126,6 +125,10 @@ class StraightLine:
     def _name(self, i: int) -> str:
         return f"a{i}" if i in self._inputs else f"v{i}"
 
+    def _item(self, kernel: Any) -> str:
+        (index,) = kernel.__reduce__()[1]
+        return f"{{}}[{_inline(index) or self._global(index, 'index')}]"
+
     def _global(self, value: Any, prefix: str) -> str:
         name = self._names.get(id(value))
         if name is None:
@@ -134,20 +137,11 @@ class StraightLine:
         return name
 
 
-def _item(kernel: Any) -> str:
-    (position,) = kernel.__reduce__()[1]
-    return f"{{}}[{position}]"
-
-
 def _kernel_name(kernel: Kernel) -> str:
     name = getattr(kernel, "__name__", "kernel")
     return name if name.isidentifier() and not keyword.iskeyword(name) else "kernel"
 
 
 def _inline(value: Any) -> str | None:
-    """Return a simple attr value as Python text, None for anything that is not."""
-    if value is None or type(value) in (bool, int, str):
-        return repr(value)
-    if type(value) is tuple and all(type(v) is int for v in value):
-        return repr(value)
-    return None
+    """Return a simple attr value as Python text, None for anything else, such as a shape."""
+    return repr(value) if value is None or type(value) in (bool, int, str) else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 from gradloom.cost import Cost, node_cost
 from gradloom.placement import TO_DEVICE
@@ -49,14 +49,19 @@ class Task:
 
 def step_costs(plan: Plan) -> list[Cost]:
     """Return the estimated cost of each step of a plan."""
-    count = len(plan.graph.nodes)
+    nodes, specs = plan.graph.nodes, plan.graph.specs
+    known: dict[Any, Cost] = {}
     costs = []
     for step in plan.steps:
-        if step.out < count:
-            costs.append(node_cost(plan.graph, step.out))
-        else:  # the copy of an output
-            spec = plan.graph.specs[step.inputs[0]]
-            costs.append(Cost(0.0, 2.0 * spec.nbytes))
+        if step.out >= len(nodes):  # the copy of an output
+            costs.append(Cost(0.0, 2.0 * specs[step.inputs[0]].nbytes))
+            continue
+        op, inputs, attrs = nodes[step.out]
+        key = op, attrs, tuple([specs[j] for j in inputs])
+        cost = known.get(key)
+        if cost is None:
+            cost = known[key] = node_cost(plan.graph, step.out)
+        costs.append(cost)
     return costs
 
 
@@ -76,14 +81,14 @@ def step_resources(plan: Plan) -> list[str | None]:
     return [place if place in plan.resources else None for place in found]
 
 
-def dependencies(plan: Plan) -> list[set[int]]:
-    """Return, for each step, the steps that must run before it.
+def dependencies(plan: Plan, views: Collection[int] = ()) -> list[set[int]]:
+    """Return, for each step, the steps that must run before it; instead of those in ``views``, what they show.
 
     A step that may overwrite its first argument also waits for all others that read it.
     """
     made: dict[int, int] = {}
     readers: dict[int, list[int]] = {}
-    needed = []
+    needed: list[set[int]] = []
     for k, step in enumerate(plan.steps):
         before = {made[i] for i in step.inputs if i in made}
         if step.attrs.get("donate"):
@@ -91,8 +96,20 @@ def dependencies(plan: Plan) -> list[set[int]]:
         for i in step.inputs:
             readers.setdefault(i, []).append(k)
         made[step.out] = k
+        for j in before.intersection(views):
+            before |= needed[j]
+        before.difference_update(views)
         needed.append(before)
     return needed
+
+
+def longest_path(plan: Plan, seconds: Sequence[float]) -> float:
+    """Return the time of the steps that must run one after the other; no cut of the plan takes less."""
+    views = view_steps(plan)
+    ends: list[float] = []
+    for k, before in enumerate(dependencies(plan, views)):
+        ends.append(0.0 if k in views else max([ends[j] for j in before], default=0.0) + seconds[k])
+    return max(ends, default=0.0)
 
 
 def cut(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS) -> list[Task]:
@@ -115,11 +132,7 @@ def cut(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS
     """
     views = view_steps(plan)
     resources = step_resources(plan)
-    needed = dependencies(plan)
-    for before in needed:  # through views, to what they show
-        for j in [j for j in before if j in views]:
-            before |= needed[j]
-        before -= views
+    needed = dependencies(plan, views)
     small = SMALL * task_seconds
     forks = _forks(needed, views, seconds, small)
     steps: list[list[int]] = []

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from gradloom.generated import function
 from gradloom.memory import LEAST, empty
 from gradloom_llvm.engine import load
 from gradloom_llvm.entry import builtin, prelude
@@ -113,9 +114,7 @@ def caller(
     for k, (shape, dtype) in enumerate(outs):
         namespace[f"shape{k}"], namespace[f"dtype{k}"] = shape, dtype
         namespace[f"empty{k}"] = empty if math.prod(shape) * dtype.itemsize >= LEAST else np.empty
-    exec("\n".join(lines), namespace)
-    made: Callable[..., Any] = namespace.pop("kernel")  # no cycle with its globals
-    return made
+    return function(lines, namespace)
 
 
 _INVOKE = """

@@ -13,9 +13,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, final
 
-from gradloom.axes import Combine
+from gradloom.axes import Combine, known_axes
 from gradloom.graph import INPUT, LITERAL, Graph, literal_key
-from gradloom.labels import known_axes, label_axes
+from gradloom.labels import label_axes
 from gradloom_llvm.statements import PRODUCTS, DType, Labels, Nest, Phase, Place, Statement, Tile, Value, is_written
 
 #: Ops that give another view of their input's values.

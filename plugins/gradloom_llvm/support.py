@@ -6,7 +6,7 @@ import math
 from functools import lru_cache
 from typing import Any
 
-from gradloom.labels import known_axes
+from gradloom.axes import known_axes
 from gradloom.op import Op
 from gradloom.spec import Spec
 from gradloom_llvm import vectormath

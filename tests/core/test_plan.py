@@ -107,6 +107,26 @@ def test_kernel_errors_name_the_op_in_both_forms() -> None:
             assert f"{__file__}:{f.__code__.co_firstlineno}" in note
 
 
+def test_plans_that_differ_in_sizes_alone_share_their_code() -> None:
+    """And nothing else: each has its own sizes, and finds its own step in an error."""
+
+    def f(x: Any, y: Any) -> Any:
+        return np.reshape(np.sin(x)[1:, :], (-1,)), np.linalg.inv(y)
+
+    plans = {n: plan_of(f, np.ones((n, 2)), np.eye(n)) for n in (3, 4)}
+    assert len({plan.compile().source for plan in plans.values()}) == 1
+    for n, plan in plans.items():
+        rest, inverse = plan.compile().run(np.ones((n, 2)), np.eye(n))
+        assert rest.shape == (2 * n - 2,)
+        assert inverse.shape == (n, n)
+        with pytest.raises(np.linalg.LinAlgError) as raised:
+            plan.compile().run(np.ones((n, 2)), np.zeros((n, n)))
+        failed = plan.compile().failed_step(raised.value)
+        assert failed is not None
+        assert plan.graph.nodes[plan.steps[failed].out][0].name == "inv"
+        assert plans[7 - n].compile().failed_step(raised.value) is None
+
+
 def test_serial_executor_is_the_reference() -> None:
     """It is registered, and runs a plan as the plan runs itself."""
     assert isinstance(executors.get("serial"), SerialExecutor)

@@ -13,7 +13,7 @@ from gradloom.cost import node_cost
 from gradloom.decision import decide
 from gradloom.errors import BackendError
 from gradloom.plan import Plan
-from gradloom.tasks import Task, cut, dependencies, makespan, step_costs, view_steps
+from gradloom.tasks import Task, cut, cuts, dependencies, longest_path, makespan, step_costs, view_steps
 from gradloom.testing.executors import ExecutorConformance, numpy_plan, random_graph
 from gradloom_dask.threads import ThreadsExecutor
 
@@ -144,6 +144,23 @@ def test_makespan() -> None:
     assert makespan(fork, 2) == pytest.approx(2.0, abs=0.01)
     assert makespan(fork, 1) == pytest.approx(3.0, abs=0.01)
     assert makespan(chain, 2) == pytest.approx(3.0, abs=0.01)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_cut_beats_the_longest_path(seed: int) -> None:
+    """It is a bound from below for all cuts and numbers of workers, and reached where nothing must wait for a task."""
+    graph, _ = random_graph(seed)
+    plan = numpy_plan(graph)
+    seconds = list(np.random.default_rng(seed).exponential(size=len(plan.steps)))
+    path = longest_path(plan, seconds)
+    for tasks in cuts(plan, seconds, 0.1):
+        for workers in (1, 2, 64):
+            assert makespan(tasks, workers, 0.0) >= path * (1 - 1e-12)
+    apart = [
+        Task((k,), tuple(sorted(before)), 0.0 if k in view_steps(plan) else seconds[k])
+        for k, before in enumerate(dependencies(plan))
+    ]
+    assert makespan(apart, len(apart), 0.0) == pytest.approx(path)
 
 
 def test_cost_follows_the_axis_rule() -> None:
