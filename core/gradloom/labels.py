@@ -93,3 +93,115 @@ def _output_labels(groups: AxisGroups, axes: Axes | None, inputs: list[AxisLabel
     return tuple(
         [None if n == 1 else joined.get(name, new) for n, name, new in zip(spec.shape, axes.output, fresh, strict=True)]
     )
+
+
+def crossing_nodes(graph: Graph, through: Sequence[int], views: Sequence[bool], heavy: int) -> list[int]:
+    """Return nodes to part with, so that no op reads one value along two of its axes at once.
+
+    In ``a + a.T`` and ``x[:, None] - x[None, :]`` each axis runs with another of the same value, and no two loops are
+    left. Where the second view is a value of its own, its axes start new labels.
+
+    Parameters
+    ----------
+    graph : Graph
+    through : sequence of int
+        Flags of the nodes that join labels.
+    views : sequence of bool
+        Flags of the nodes to part with rather than with the op that reads them, where that one is heavy.
+    heavy : int
+        Elements from which an op is heavy.
+
+    Notes
+    -----
+    Cost: linear in the number of nodes, but for a logarithm.
+    """
+    crossing = _Crossing(graph, through, views, heavy)
+    for i in range(len(graph.nodes)):
+        crossing.label(i)
+    return sorted(crossing.found)
+
+
+class _Crossing:
+    """Labels that never join two axes of one loop, and the nodes where they would have."""
+
+    def __init__(self, graph: Graph, through: Sequence[int], views: Sequence[bool], heavy: int) -> None:
+        self.found: set[int] = set()
+        self._heavy = heavy
+        self._graph = graph
+        self._through = through
+        self._views = views
+        self._groups = AxisGroups()
+        self._labels: list[AxisLabels] = []
+        #: The nodes in whose loops a label runs.
+        self._nodes: dict[int, set[int]] = {}
+        self._searched: set[int] = set()
+
+    def label(self, i: int) -> None:
+        """Label the next node."""
+        graph = self._graph
+        op, inputs, attrs = graph.nodes[i]
+        spec = graph.specs[i]
+        own: AxisLabels = ()
+        if type(spec) is not tuple:
+            known = inputs and self._through[i]
+            axes = known_axes(op, tuple([graph.specs[j] for j in inputs]), attrs) if known else None
+            own = self._groups.fresh(spec) if axes is None else self._output(i, axes)
+        for a in own:
+            if a is not None:
+                self._nodes.setdefault(self._groups.find(a), set()).add(i)
+        self._labels.append(own)
+
+    def _output(self, i: int, axes: Axes) -> AxisLabels:
+        """Return the labels of an op's output, after joining those of the inputs that may run together."""
+        inputs, spec = self._graph.nodes[i][1], self._graph.specs[i]
+        loops: dict[Any, int] = {}
+        # Views come last.
+        for k in sorted(range(len(inputs)), key=lambda k: self._views[inputs[k]]):
+            own = zip(axes.inputs[k], self._labels[inputs[k]], strict=True)
+            pairs = [(name, a) for name, a in own if name is not None and a is not None]
+            if self._fits(loops, pairs):
+                for name, a in pairs:
+                    loops[name] = self._join(loops[name], a) if name in loops else self._groups.find(a)
+            elif spec.size < self._heavy or not any(map(self._part, (inputs[k], *inputs))):
+                self.found.add(i)
+                return self._groups.fresh(spec)
+        fresh = self._groups.fresh(spec)
+        names = zip(spec.shape, axes.output, fresh, strict=True)
+        return tuple([None if n == 1 else loops.get(name, new) for n, name, new in names])
+
+    def _fits(self, loops: dict[Any, int], pairs: Sequence[tuple[Any, int]]) -> bool:
+        """Return whether the axes of an input may run in the loops of an op, each in one of its own."""
+        find, nodes = self._groups.find, self._nodes
+        taken = {find(a): name for name, a in loops.items()}
+        for name, a in pairs:
+            mine, other = find(a), find(loops.get(name, a))
+            if taken.setdefault(mine, name) != name:
+                return False
+            if mine != other and not nodes.get(mine, _NOBODY).isdisjoint(nodes.get(other, _NOBODY)):
+                return False
+        return True
+
+    def _part(self, i: int) -> bool:
+        """Part with a view, or with the views that a value was computed from; return whether there are any."""
+        before = len(self.found)
+        stack = [i]
+        while stack:
+            i = stack.pop()
+            if self._views[i]:
+                self.found.add(i)
+            elif self._through[i] and i not in self._searched:
+                self._searched.add(i)
+                stack += self._graph.nodes[i][1]
+        return len(self.found) > before
+
+    def _join(self, a: int, b: int) -> int:
+        a, b = self._groups.find(a), self._groups.find(b)
+        joined = self._groups.join(a, b)
+        if a != b:
+            fewer, more = sorted([self._nodes.pop(a, set()), self._nodes.pop(b, set())], key=len)
+            more |= fewer
+            self._nodes[joined] = more
+        return joined
+
+
+_NOBODY: frozenset[int] = frozenset()

@@ -16,7 +16,7 @@ from typing import Any, final
 
 from gradloom.compiler import AbstractCompiler
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, live_nodes
-from gradloom.labels import label_axes
+from gradloom.labels import AxisLabels, crossing_nodes, label_axes
 from gradloom.op import define
 from gradloom.spec import Spec
 
@@ -123,15 +123,19 @@ class _Partition:
         if light and all([f != 1 for f in self.forms]):
             return [frozenset()] * len(specs)  # nothing whose loops matter
         labels = label_axes(self.graph, self.forms)
+        if any([len(own) > 1 and form & 1 and _runs_twice(own) for own, form in zip(labels, self.forms, strict=True)]):
+            views = [op.name in _VIEWS for op, _, _ in self.graph.nodes]
+            for i in crossing_nodes(self.graph, self.forms, views, HEAVY):
+                self.forms[i] = 0
+            labels = label_axes(self.graph, self.forms)
         loops = []
         for i, (_, inputs, _) in enumerate(self.graph.nodes):
             loop: set[int] = set()
             if self.forms[i]:
                 for own in (labels[i], *[labels[j] for j in inputs]):
-                    there = [a for a in own if a is not None]
-                    if len(set(there)) < len(there):
+                    if _runs_twice(own):
                         self.forms[i] &= ~1
-                    loop.update(there)
+                    loop.update([a for a in own if a is not None])
             loops.append(frozenset(loop))
         return loops
 
@@ -255,6 +259,11 @@ class _Partition:
         if roots[j] is None:
             return True
         return any([u < 0 or roots[u] is not roots[j] for u in users[j] if u not in target])
+
+
+def _runs_twice(labels: AxisLabels) -> bool:
+    there = [a for a in labels if a is not None]
+    return len(set(there)) < len(there)
 
 
 @final

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 import gradloom as gl
-from gradloom.graph import INPUT, LITERAL
-from gradloom.labels import AxisGroups, label_axes
+from gradloom.graph import INPUT, LITERAL, Graph
+from gradloom.labels import AxisGroups, crossing_nodes, label_axes
 from gradloom.spec import Spec
 
 
@@ -110,3 +111,41 @@ def test_groups_are_those_of_a_union_find() -> None:
             low, high = sorted((expected[a], expected[b]))
             expected = [low if e == high else e for e in expected]
         assert [groups.find(k) for k in range(n)] == expected
+
+
+def _crossing(f: Any, *shapes: tuple[int, ...]) -> tuple[Graph, list[int]]:
+    graph = gl.make_graph(f)(*[np.ones(shape) for shape in shapes])
+    return graph, crossing_nodes(graph, [1] * len(graph.nodes), [op.name in VIEWS for op, _, _ in graph.nodes], 20)
+
+
+VIEWS = frozenset(["reshape", "transpose"])
+
+
+@pytest.mark.parametrize(
+    ("f", "count"),
+    [
+        (lambda a: a + a.T, 1),
+        (lambda a: a.T + a, 1),
+        (lambda a: np.exp(a) * (np.sin(a).T + np.cos(a).T), 2),
+        (lambda a: (a + a.T) * (a - np.exp(a).T), 2),
+        (lambda a: a[0].reshape(1, 5) - a[0].reshape(5, 1), 1),
+        (lambda a: np.exp(a).T + 1.0, 0),
+        (lambda a: a.T + np.ones((5, 5)), 0),
+        (lambda a: np.sum(a.T, axis=0) + np.sum(a, axis=1), 0),
+        (lambda a: np.sum(a.T, axis=0) + np.sum(a, axis=0), 1),
+        (lambda a: np.sum(a, axis=1) + np.sum(np.exp(a), axis=0), 1),
+    ],
+)
+def test_views_that_cross(f: Any, count: int) -> None:
+    graph, found = _crossing(f, (5, 5))
+    assert len(found) == count
+    assert all([graph.nodes[i][0].name in VIEWS or graph.specs[i].size < 20 for i in found])
+    through = [i not in found for i in range(len(graph.nodes))]
+    for own in label_axes(graph, through):
+        assert len(set(own)) == len(own)
+
+
+def test_crossing_through_two_values() -> None:
+    """Labels that meet in one loop stay apart in all others, wherever the values come from."""
+    graph, found = _crossing(lambda a, b: (a + b, np.sin(a).T * b), (5, 5), (5, 5))
+    assert [graph.nodes[i][0].name for i in found] == ["transpose"]

@@ -27,6 +27,10 @@ with np.errstate(all="ignore"):
 I, J = np.arange(-6, 6), np.arange(12)[::-1] - 3
 B = I > 0
 M = np.arange(12.0).reshape(3, 4) - 5.5
+#: Indices of M: everything, everything with a new axis, the upper rows.
+WHOLE = (("slice", 0, 3, 1), ("slice", 0, 4, 1))
+WIDE = (WHOLE[0], None, WHOLE[1])
+UPPER = (("slice", 0, 2, 1), WHOLE[1])
 
 
 def op(name: str, *args: Any, **attrs: Any) -> Any:
@@ -134,6 +138,9 @@ YES: list[Case] = [
     Case("flip_of_nothing", lambda x: op("flip", x[None], axis=(0,)), (M,)),
     Case("flip_of_flip", lambda x: np.flip(np.flip(x, 1), 1), (M,)),
     Case("getitem_of_everything", lambda x: x[:, 0:4], (M,)),
+    Case("getitem_of_everything", lambda x: x[None, :, None], (M,)),
+    Case("index_add_to_everything", lambda x, y: op("index_add", x, y, index=WHOLE, unique=False), (M, M + 1)),
+    Case("index_add_to_everything", lambda x, y: op("index_add", x, y[:, None], index=WIDE, unique=False), (M, M + 1)),
     Case("getitem_of_concatenate", lambda x, y: np.concatenate([x, y])[3:5], (M, M + 1)),
     Case("getitem_of_concatenate", lambda x, y: np.stack([x, y])[1], (X, Y)),
     Case("getitem_of_concatenate", lambda x, y: np.concatenate([x, y], 1)[1:, 5:8:2], (M, M + 1)),
@@ -240,6 +247,8 @@ NO: list[Case] = [
     Case("transpose_in_order", lambda x: x.T, (M,)),
     Case("flip_of_flip", lambda x: np.flip(np.flip(x, 0), 1), (M,)),
     Case("getitem_of_everything", lambda x: x[:, 0:3], (M,)),
+    Case("getitem_of_everything", lambda x: x[None, ::-1], (M,)),
+    Case("index_add_to_everything", lambda x, y: op("index_add", x, y[:2], index=UPPER), (M, M + 1)),
     Case("getitem_of_concatenate", lambda x, y: np.concatenate([x, y])[2:5], (M, M + 1)),
     Case("getitem_of_concatenate", lambda x, y: np.concatenate([x, y])[::-1], (M, M + 1)),
     Case("getitem_of_concatenate", lambda x, y: np.concatenate([x, y])[4:3], (M, M + 1)),

@@ -60,8 +60,23 @@ def whole(n: int) -> tuple[Any, ...]:
 
 
 def getitem_of_everything(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
-    """``x[:, ...] -> x``: whole axes only."""
-    return args[0] if attrs[0] == tuple([whole(n) for n in g.specs[args[0]].shape]) else None
+    """``x[:, ...] -> x`` and ``x[:, None] -> reshape(x)``: whole axes only, and new ones."""
+    if not takes_all(attrs[0], g.specs[args[0]]):
+        return None
+    return (ops["reshape"], args, (spec.shape,)) if None in attrs[0] else args[0]
+
+
+def index_add_to_everything(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
+    """``x[:, None] += v -> x + reshape(v)``, the gradient of taking all of an array."""
+    if not takes_all(attrs[0], spec):
+        return None
+    x, v = args
+    return ops["add"], (x, g.emit("reshape", (v,), spec.shape)), ()
+
+
+def takes_all(index: tuple[Any, ...], spec: Spec) -> bool:
+    """Return whether an index takes every axis whole and in order; it may add new ones."""
+    return tuple([entry for entry in index if entry is not None]) == tuple(map(whole, spec.shape))
 
 
 def getitem_of_concatenate(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
@@ -184,6 +199,7 @@ def view_rules() -> tuple[Rule, ...]:
         Rule(flip_of_nothing, "flip"),
         Rule(flip_of_flip, "flip", "flip"),
         Rule(getitem_of_everything, "getitem"),
+        Rule(index_add_to_everything, "index_add"),
         Rule(getitem_of_concatenate, "getitem", "concatenate"),
         Rule(concatenate_one, "concatenate"),
         Rule(concatenate_slices, "concatenate", "getitem"),
