@@ -211,7 +211,7 @@ CASES: dict[str, Callable[[Any], Any]] = {
     "views of literals": lambda x: gl.grad(lambda u: np.sum(u))(x) * x + np.sum(gl.grad(lambda u: np.sum(u))(x)),
     "what is not fused between": lambda x: (lambda a: a + np.cumsum(a) * np.sum(np.cumsum(a * 2.0)))(np.ravel(x) * 2.0),
     "transposed itself": lambda x: (lambda m: np.sum(m + m.T) + m * m.T)(
-        np.sin(np.ravel(x)[:40, None] * np.ravel(x)[:40])
+        np.sin(np.ravel(x)[:70, None] * np.ravel(x)[:70])
     ),
     "conditions": lambda x: np.where(np.sin(x) == 0, np.cos(x), x) / np.sum(np.where(x == 0.0, 1.0, x)),
 }

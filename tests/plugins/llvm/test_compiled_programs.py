@@ -63,6 +63,8 @@ UNARY: list[Callable[[Any, int], Any]] = [
     lambda a, k: np.mean(a, axis=-1) @ a if a.ndim == 2 else a,
     lambda a, k: np.broadcast_to(a, (2, *a.shape)) if a.ndim < 3 else a,
     lambda a, k: assigned(a, k) if a.ndim else a,
+    lambda a, k: a + np.sin(a).T if a.shape == a.T.shape else a,
+    lambda a, k: np.exp(-np.square(a[:, None] - a[None, :])) if a.ndim == 1 else a,
     lambda a, k: a.astype(np.float64) * 0.5,
     lambda a, k: a.astype(np.float32) * 0.5,
 ]
@@ -88,7 +90,7 @@ Program = list[Instruction]
 INSTRUCTIONS = st.lists(
     st.tuples(st.booleans(), st.integers(0, 90), st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=9
 )
-SHAPES = st.sampled_from([(2, 3), (3, 1), (1, 7), (5, 17), (33, 9), (40, 70)])
+SHAPES = st.sampled_from([(2, 3), (3, 1), (1, 7), (5, 17), (33, 9), (40, 70), (65, 65)])
 DTYPES = st.sampled_from(["float64", "float64", "float32"])
 SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 1e-40, 1e30, 0.75, -0.5, 2.0])
 
