@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, TimeoutError
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, final
@@ -27,9 +27,9 @@ from gradloom.plan import Plan
 from gradloom.source import RawSource
 from gradloom.tasks import Task
 from gradloom_dask.dask_graph import Call, Ref, task_graph
-from gradloom_dask.kept import Held, KeptInputs
+from gradloom_dask.kept import Fingerprint, Held, KeptInputs
 from gradloom_dask.observing import TaskStream
-from gradloom_dask.packing import Packed, content, pack, unpack, writable
+from gradloom_dask.packing import Packed, fingerprint, pack, unpack, writable
 from gradloom_dask.place import Watch, demands
 from gradloom_dask.shipped import Shipped
 from gradloom_dask.worker import (
@@ -64,6 +64,7 @@ class Connection:
         self._plans: weakref.WeakKeyDictionary[Plan, Shipped] = weakref.WeakKeyDictionary()
         self._inputs = KeptInputs()
         self._runs = itertools.count()
+        self._sent = itertools.count()
         self._prefix = uuid.uuid4().hex[:12]
         self._lock = threading.Lock()
         #: When it was asked which workers there are; with their threads.
@@ -197,9 +198,9 @@ class Connection:
             raise _with_source(failure[1], failure[0], plan, sources)
         known = {**plan.constants, **given}
         for result in results:
-            if result.kept is not None:
-                self._claim(client, shipped.name, result.kept)
             known.update({i: writable(unpack(value)) for i, value in result.values.items()})
+        for kept in {result.kept for result in results if result.kept is not None}:
+            self._claim(client, shipped.name, kept, known)
         return [known[i] for i in plan.outputs]
 
     def _placed(self, client: Client, prefix: str, shipped: Shipped, plan: Plan) -> AbstractContextManager[Any]:
@@ -221,44 +222,48 @@ class Connection:
         annotated: AbstractContextManager[Any] = dask.annotate(workers=keyed.__getitem__, allow_other_workers=True)
         return annotated
 
-    def _claim(self, client: Client, plan: str, kept: Kept) -> None:
+    def _claim(self, client: Client, plan: str, kept: Kept, values: Mapping[int, Any]) -> None:
         """Let outputs that a worker has kept stay there, as inputs of the next runs."""
         key = f"{kept.task}-kept"
         graph = task_graph({key: Call(claim, (plan, kept.task))})
         (future,) = client.get(graph, [key], workers=[kept.worker], allow_other_workers=True, sync=False)
-        for content_hash in kept.names:
-            self._inputs.add(content_hash, Held(future, content_hash, kept.worker))
+        for i in kept.ids:
+            self._inputs.add(fingerprint(pack(values[i])), Held(future, i, kept.worker))
 
-    def _send(self, client: Client, given: dict[int, Any]) -> tuple[dict[int, Any], dict[int, str | None], list[Held]]:
+    def _send(self, client: Client, given: dict[int, Any]) -> tuple[dict[int, Any], dict[int, int | None], list[Held]]:
         """Return what stands for each input in a graph: small ones themselves, large ones the key of their content.
 
-        With it come the names of those that are one of several under their key, and all that stays on the workers.
+        With it come the ids of those that are one of several under their key, and all that stays on the workers.
         """
         values = {i: pack(value) for i, value in given.items()}
-        names: dict[int, str | None] = {}
+        names: dict[int, int | None] = {}
         kept = []
         self._inputs.begin_run()
-        missing = {}
+        missing: dict[Fingerprint, tuple[str, Any]] = {}
         inprocess = client.scheduler.address.startswith("inproc")
         for i, value in given.items():
             if type(value) is np.ndarray and value.nbytes > LARGE:
                 packed = values[i]
-                content_hash = content(packed)
-                held = self._inputs.get(content_hash)
-                if held is None:
-                    key = f"gradloom-input-{content_hash}"
-                    missing[key] = _copied(packed) if inprocess else packed
-                else:
-                    key, names[i] = held.future.key, held.name
+                array = fingerprint(packed)
+                held = self._inputs.get(array)
+                if held is not None:
+                    key, names[i] = held.future.key, held.output
                     kept.append(held)
+                elif array in missing:
+                    key = missing[array][0]
+                else:
+                    key = f"gradloom-input-{self._prefix}-{next(self._sent)}"
+                    missing[array] = key, _copied(packed) if inprocess else packed
                 values[i] = Ref(key)
         if missing:
-            sending = client.scatter(missing, hash=False, timeout=2 * WORKERS_SECONDS, asynchronous=True)
+            sending = client.scatter(
+                dict(missing.values()), hash=False, timeout=2 * WORKERS_SECONDS, asynchronous=True
+            )
             with _sending():
                 sent = self._wait(sending)
-            for key, future in sent.items():
-                kept.append(Held(future))
-                self._inputs.add(key.rpartition("-")[2], kept[-1])
+            for array, (key, _) in missing.items():
+                kept.append(Held(sent[key]))
+                self._inputs.add(array, kept[-1])
         return values, names, kept
 
     def _wait(self, coroutine: Coroutine[Any, Any, Any], held: Sequence[Held] = (), watch: Watch | None = None) -> Any:

@@ -18,7 +18,7 @@ from gradloom.plan import Plan
 from gradloom.schedule import Failures, Schedule
 from gradloom.sharing import kernel_threads
 from gradloom.tasks import Task
-from gradloom_dask.packing import content, pack, unpack
+from gradloom_dask.packing import pack, unpack
 
 #: Seconds for which messages are gathered before they are sent; distributed's own are 2 to 10 ms.
 BATCH_SECONDS = 0.001
@@ -30,11 +30,11 @@ WAITING = 16
 
 
 class Kept(NamedTuple):
-    """Where outputs are kept until they are claimed: worker and task; and the hashes of their content."""
+    """Where outputs are kept until they are claimed: worker and task; and which outputs."""
 
     worker: str
     task: str
-    names: tuple[str, ...]
+    ids: tuple[int, ...]
 
 
 class Result(NamedTuple):
@@ -69,7 +69,7 @@ class PlanPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no type
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._loaded: tuple[Plan, Schedule] | None = None
-        self._kept: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._kept: OrderedDict[str, dict[int, Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def load(self) -> tuple[Plan, Schedule]:
@@ -116,9 +116,9 @@ class PlanPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no type
         plan, _ = self.load()
         specs = [plan.graph.specs[i] for i in plan.graph.inputs]
         taken = {(spec.shape, spec.dtype) for spec in specs if spec.nbytes > LARGE}
-        found = [v for i, v in values.items() if i in plan.outputs and type(v) is np.ndarray]
+        found = {i: v for i, v in values.items() if i in plan.outputs and type(v) is np.ndarray}
         copied = worker.startswith("inproc")
-        kept = {content(v): v.copy(order="K") if copied else v for v in found if (v.shape, v.dtype) in taken}
+        kept = {i: v.copy(order="K") if copied else v for i, v in found.items() if (v.shape, v.dtype) in taken}
         if not kept:
             return None
         with self._lock:
@@ -127,8 +127,8 @@ class PlanPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no type
                 self._kept.popitem(last=False)
         return Kept(worker, task, tuple(kept))
 
-    def claim(self, task: str) -> dict[str, Any]:
-        """Return the outputs of a task that were kept, by content, and keep them no longer."""
+    def claim(self, task: str) -> dict[int, Any]:
+        """Return the outputs of a task that were kept, by id, and keep them no longer."""
         with self._lock:
             return self._kept.pop(task, {})
 
@@ -142,9 +142,9 @@ class OutputMissingError(Exception):
 
 
 class Claimed(NamedTuple):
-    """Outputs of an earlier run, by the hash of their content."""
+    """Outputs of an earlier run, by id."""
 
-    arrays: dict[str, Any]
+    arrays: dict[int, Any]
 
 
 def claim(name: str, task: str, values: Sequence[Any], others: Sequence[Any]) -> Claimed:
@@ -167,7 +167,7 @@ def run_task(
     name: str,
     t: int,
     blas: int | None,
-    inputs: Mapping[int, str | None],
+    inputs: Mapping[int, int | None],
     values: Sequence[Any],
     others: Sequence[Result],
 ) -> Result:
@@ -182,7 +182,7 @@ def run_task(
     blas : int or None
         How many threads BLAS takes a call; None if it does not matter.
     inputs : mapping
-        Ids of the values; with each its hash where it comes as one of several outputs of an earlier run.
+        Ids of the values; with each the id it had where it comes as one of several outputs of an earlier run.
     values : sequence of arrays and Claimed
     others : sequence of Result
         What the tasks gave that this one depends on.
@@ -194,9 +194,9 @@ def run_task(
     plan, schedule = plugin.load()
     # Several tasks are one for each thread of a worker; one alone may share its kernels out over all.
     threads = worker.state.nthreads if len(schedule.tasks) == 1 else 1
-    if any([name is not None and name not in v.arrays for name, v in zip(inputs.values(), values, strict=True)]):
+    if any([i is not None and i not in v.arrays for i, v in zip(inputs.values(), values, strict=True)]):
         raise OutputMissingError(name)
-    given = [v if name is None else v.arrays[name] for name, v in zip(inputs.values(), values, strict=True)]
+    given = [v if i is None else v.arrays[i] for i, v in zip(inputs.values(), values, strict=True)]
     result = run_loaded(plan, schedule, t, blas, tuple(inputs), given, others, threads)
     return result._replace(kept=plugin.keep(worker.get_current_task(), worker.address, result.values))
 

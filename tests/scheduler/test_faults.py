@@ -123,7 +123,7 @@ def test_the_worker_that_keeps_the_parameters_is_killed(pair: Any) -> None:
         assert_same_bits(w, expected)
         if k % 2 == 0:
             client = pair._connection.client
-            kept = [held.future for held, _ in pair._connection._inputs._known.values() if held.name is not None][-1]
+            kept = [held.future for held, _ in pair._connection._inputs._known.values() if held.output is not None][-1]
             wait_until(kept.done)
             (address,) = client.who_has([kept])[kept.key]
             os.kill(client.run(os.getpid, workers=[address])[address], signal.SIGKILL)
