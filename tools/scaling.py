@@ -3,20 +3,19 @@
 ``python tools/scaling.py`` prints the table and saves the plot, ``docs/scaling.svg`` (needs matplotlib). It runs
 nothing: times come from the cost model with fixed rates, so the result is the same on every machine.
 
-``python tools/scaling.py --validate threads`` (or ``processes``: a local cluster) measures each op once, then compares
-predicted and real runs on 1 and 2 workers. ``--validate waiting`` compares them on 1 to 8 threads with kernels that
-only wait, so that cores and load do not count.
+``python tools/scaling.py --validate threads`` (or ``processes``: local clusters) compares predicted and real runs on 1
+and 2 workers. ``--validate waiting`` compares them on 1 to 8 threads with kernels that only wait, so that cores and
+load do not count.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
-import threading
+import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +24,25 @@ import numpy as np
 
 import gradloom as gl
 from gradloom.backend import backends
-from gradloom.blas import one_thread_each
-from gradloom.calibration import FILE, Rates, rates
+from gradloom.calibration import Rates
 from gradloom.compiler import compiler_for
+from gradloom.cost import Cost
 from gradloom.decision import Decision
 from gradloom.executor import executors
-from gradloom.observer import run_observed
+from gradloom.explain import on_one_core, twice_at_once
+from gradloom.observer import Span, run_observed
 from gradloom.plan import Plan
 from gradloom.schedule import Schedule
-from gradloom.sharing import kernel_threads
 from gradloom.simplify import simplify
 from gradloom.simulate import Cut, Link, choose_cuts
-from gradloom.tasks import step_costs
+from gradloom.tasks import Task, step_costs
+from gradloom_dask.cluster import LINK
+from gradloom_dask.packing import fingerprint
 
 COUNTS = [2**k for k in range(11)]
 #: One core of a server: seconds a call, operations a second elementwise and in products, bytes a second.
 RATES = Rates(1e-6, 1e10, 3e10, 1e10)
 LINKS = {"shared memory": Link(), "network, 10 Gbit/s and 1 ms": Link(1.25e9, 1e-3)}
-#: Of a local cluster: what its workers, which are processes on one machine, take to talk to each other.
-LOCAL = Link(5e8, 3e-3)
 #: Seconds below which waiting is not worth the call.
 SLEEP = 200e-6
 #: How many units and rows arrays have where kernels only wait, for so many otherwise; and how much longer they wait
@@ -175,9 +174,8 @@ def plot(found: dict[str, dict[str, list[float]]], path: Path) -> None:
 
 def validate(where: str, runs: int) -> None:
     """Print predicted and real times."""
-    print(f"two threads of products do {gain_of_two_threads():.2f} times the work of one on this machine, now")
-    print("| workload | workers | predicted, ms | real, ms | predicted / real |")
-    print("| --- | --- | --- | --- | --- |")
+    print("| workload | workers | tasks | predicted, ms | real, ms | predicted / real | two cores do |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     if where == "waiting":
         small = workloads(8, 400, lambda *shape: filled(*[FEW[n] for n in shape]))
         for name, (f, args) in workloads(8, 400, empty).items():
@@ -185,25 +183,112 @@ def validate(where: str, runs: int) -> None:
         return
     cases = workloads(8, 400, filled)
     cases["six decompositions"] = (decompositions, ([filled(250, 250 + k) for k in range(6)],))
-    with rates_of_their_own(), ExitStack() as stack:
-        clusters = [stack.enter_context(gl.cluster(n_workers=n)) for n in (1, 2)] if where == "processes" else []
+    with ExitStack() as stack:
+        clusters = {n: stack.enter_context(gl.cluster(n_workers=n)) for n in (1, 2)} if where == "processes" else {}
         for name, (f, args) in cases.items():
-            with gl.scheduler("serial"):
-                gl.explain(f, *args, keep=True)  # from now on the cost model knows these ops
             compare(name, f, args, clusters, runs)
 
 
-def compare(name: str, f: Function, args: tuple[Any, ...], clusters: list[Any], runs: int) -> None:
-    """Print the rows of a workload: on clusters, or in threads where there are none."""
+def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, Any], runs: int) -> None:
+    """Print the rows of a workload: on clusters, or in threads where there are none.
+
+    All that a prediction rests on is measured in turns with what it predicts, as the speed of a machine changes: what
+    each op takes on one core, how much two cores slow each other down, and on clusters what messages take.
+    """
     plan = Plan(simplify(gl.make_graph(f)(*args)), backends.get("numpy"), compiler_for("numpy"))
     values = list(leaves(args))
-    link = LOCAL if clusters else Link()
-    cuts = choose_cuts(plan, [cost.seconds(rates()) for cost in step_costs(plan)], [1, 2], link)
+    costs = step_costs(plan)
+    seen: dict[str, list[float]] = {}
+
+    def note(span: Span) -> None:
+        op = costs[span.steps[0]].op
+        by_op[op] = by_op.get(op, 0.0) + span.end - span.start
+
+    def alone() -> None:
+        on_one_core(lambda: run_observed(plan, values, (), note))
+
+    estimates = {op: sum([cost.seconds(Rates()) for cost in costs if cost.op == op]) for op in {c.op for c in costs}}
+    by_op: dict[str, float] = {}
+    alone()
+    cuts = choose_cuts(plan, seconds_of(costs, estimates, by_op), [1, 2], LINK if clusters else Link())
+    actions: dict[str, Function] = {"twice": lambda: twice_at_once(lambda: on_one_core(lambda: plan.run(values)))}
+    for n, cut in cuts.items():
+        if clusters:
+            clusters[n]._connection.ship(plan, cut.tasks, 1)
+            actions[f"{n}"] = partial(clusters[n].run, plan, values)
+        else:
+            actions[f"{n}"] = partial(in_threads, plan, cut, values, n)
     if clusters:
-        real = best([lambda cluster=cluster: cluster.run(plan, values) for cluster in clusters], runs)
-    else:
-        real = best([lambda n=n: in_threads(plan, cuts[n], values, n) for n in cuts], runs)
-    report(name, cuts, link, real)
+        actions |= messages(clusters[1])
+    for action in actions.values():
+        action()
+    for _ in range(runs):
+        by_op = {}
+        seen.setdefault("alone", []).append(seconds_taken(alone))
+        for op, seconds in by_op.items():
+            seen.setdefault(f"op {op}", []).append(seconds)
+        for key, action in actions.items():
+            seen.setdefault(key, []).append(seconds_taken(action))
+    middle = {key: statistics.median(found) for key, found in seen.items()}
+    seconds = seconds_of(costs, estimates, {op: middle[f"op {op}"] for op in estimates})
+    link = local_link(middle) if clusters else Link()
+    slowdown = max(1.0, middle["twice"] / middle["alone"])
+    for n, cut in cuts.items():
+        guess = cut.with_seconds(seconds).run(n, link._replace(slowdown=slowdown)).seconds
+        report(name, n, cut, guess, middle[f"{n}"], f"{2.0 / slowdown:.2f}")
+
+
+def seconds_of(costs: list[Cost], estimates: dict[str, float], by_op: dict[str, float]) -> list[float]:
+    """Return the time of each step by the cost model, each op corrected by what it took on the whole."""
+    return [cost.seconds(Rates()) * by_op[cost.op] / estimates[cost.op] for cost in costs]
+
+
+#: Plans that tell what lies between workers: so many tasks that do next to nothing, and outputs of so many elements.
+TASKS, ELEMENTS = 16, 1_000_000
+
+
+def messages(cluster: Any) -> dict[str, Function]:
+    """Return runs on a cluster of one worker by which `local_link` tells what messages take."""
+    x = np.ones(8)
+
+    def chained(x: Any) -> Any:
+        for _ in range(TASKS):
+            x = np.sin(x)
+        return x
+
+    def plan_of(f: Function, *args: Any) -> Plan:
+        return Plan(gl.make_graph(f)(*args), backends.get("numpy"))
+
+    def run(plan: Plan, tasks: list[Task], *args: Any) -> Function:
+        cluster._connection.ship(plan, tasks, None)
+        return partial(cluster._connection.run, cluster._connection.shipped(plan), plan, args, (), 1)
+
+    single = [Task((0,), (), 0.0)]
+    large = np.ones(ELEMENTS)
+    return {
+        "one task": run(plan_of(np.sin, x), single, x),
+        "tasks": run(
+            plan_of(lambda x: tuple([np.sin(x) for _ in range(TASKS)]), x),
+            [Task((k,), (), 0.0) for k in range(TASKS)],
+            x,
+        ),
+        "chain": run(plan_of(chained, x), [Task((k,), (k - 1,) if k else (), 0.0) for k in range(TASKS)], x),
+        "output": run(plan_of(lambda s: np.broadcast_to(s, (ELEMENTS,)) + 1.0, x[0]), [Task((0, 1), (), 0.0)], x[0]),
+        "hash": lambda: fingerprint(large),
+    }
+
+
+def local_link(seconds: dict[str, float]) -> Link:
+    """Return what lies between client and workers on this machine."""
+    task = (seconds["tasks"] - seconds["one task"]) / (TASKS - 1)
+    link = (seconds["chain"] - seconds["one task"]) / (TASKS - 1)
+    nbytes = 8 * ELEMENTS
+    return Link(
+        nbytes / max(seconds["output"] - seconds["one task"], 1e-6),
+        max(link - task, 1e-4),
+        task,
+        nbytes / seconds["hash"],
+    )
 
 
 def wait_instead(name: str, f: Function, args: tuple[Any, ...], small: tuple[Any, ...], runs: int) -> None:
@@ -218,7 +303,10 @@ def wait_instead(name: str, f: Function, args: tuple[Any, ...], small: tuple[Any
         plan.steps[k] = step._replace(kernel=waiting(step.kernel, seconds[k]))
     cuts = choose_cuts(plan, seconds, [1, 2, 4, 8], Link())
     values = list(leaves(small))
-    report(name, cuts, Link(), best([lambda n=n: in_threads(plan, cuts[n], values, n) for n in cuts], runs))
+    for n, cut in cuts.items():
+        in_threads(plan, cut, values, n)
+        real = min([seconds_taken(lambda: in_threads(plan, cut, values, n)) for _ in range(runs)])  # noqa: B023
+        report(name, n, cut, cut.run(n, Link()).seconds, real, "-")
 
 
 def waiting(kernel: Function, seconds: float) -> Function:
@@ -234,11 +322,10 @@ def waiting(kernel: Function, seconds: float) -> Function:
     return wait
 
 
-def report(name: str, cuts: dict[int, Cut], link: Link, real: list[float]) -> None:
-    """Print the rows of a workload."""
-    for (n, cut), found in zip(cuts.items(), real, strict=True):
-        guess = cut.run(n, link).seconds
-        print(f"| {name} | {n} | {guess * 1e3:.1f} | {found * 1e3:.1f} | {guess / found:.2f} |", flush=True)
+def report(name: str, n: int, cut: Cut, guess: float, real: float, gain: str) -> None:
+    """Print a row of a workload."""
+    times = f"{guess * 1e3:.1f} | {real * 1e3:.1f} | {guess / real:.2f}"
+    print(f"| {name} | {n} | {len(cut.tasks)} | {times} | {gain} |", flush=True)
 
 
 def in_threads(plan: Plan, cut: Cut, values: list[Any], workers: int) -> None:
@@ -248,12 +335,7 @@ def in_threads(plan: Plan, cut: Cut, values: list[Any], workers: int) -> None:
         with dask.config.set(num_workers=workers):
             executors.get("threads").run(plan, values)
         return
-    token = kernel_threads.set(1)
-    try:
-        with one_thread_each():
-            run_observed(plan, values, (), lambda span: None)
-    finally:
-        kernel_threads.reset(token)
+    on_one_core(lambda: plan.run(values))
 
 
 def decompositions(matrices: list[Any]) -> Any:
@@ -274,52 +356,11 @@ def leaves(tree: Any) -> Iterator[Any]:
         yield tree
 
 
-def best(actions: list[Callable[[], Any]], runs: int) -> list[float]:
-    """Return the least seconds of each action, run in turns."""
-    found = [float("inf")] * len(actions)
-    for _ in range(runs + 1):
-        for k, action in enumerate(actions):
-            start = time.perf_counter()
-            action()
-            found[k] = min(found[k], time.perf_counter() - start)
-    return found
-
-
-def gain_of_two_threads() -> float:
-    """Return how much more two threads do than one, of products that do not depend on each other."""
-    a = np.ones((500, 500))
-
-    def work() -> None:
-        for _ in range(10):
-            a @ a
-
-    def both() -> None:
-        threads = [threading.Thread(target=work) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    with one_thread_each():
-        one, two = best([work, both], 5)
-    return 2 * one / two
-
-
-@contextmanager
-def rates_of_their_own() -> Iterator[None]:
-    """Measure the rates of this machine anew, and keep corrections out of the user's file."""
-    before = os.environ.get(FILE)
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ[FILE] = str(Path(folder) / "rates.json")
-        rates.cache_clear()
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ[FILE]
-            else:
-                os.environ[FILE] = before
-            rates.cache_clear()
+def seconds_taken(action: Callable[[], Any]) -> float:
+    """Return the seconds that a call takes."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -328,7 +369,7 @@ def main() -> None:
     parser.add_argument(
         "--validate", choices=("threads", "processes", "waiting"), help="compare with real runs instead"
     )
-    parser.add_argument("--runs", type=int, default=5, help="of each, when validating; the best counts")
+    parser.add_argument("--runs", type=int, default=5, help="of each, when validating")
     parser.add_argument("--plot", type=Path, default=Path(__file__).parents[1] / "docs" / "scaling.svg")
     options = parser.parse_args()
     if options.validate:

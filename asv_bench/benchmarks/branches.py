@@ -12,7 +12,7 @@ import numpy as np
 import gradloom as gl
 from benchmarks.libraries import LIBRARIES, AbstractLibrary, Call, Torch, argnums
 from gradloom.blas import one_thread_each
-from gradloom.sharing import kernel_threads
+from gradloom.sharing import keep_off_this_core, kernel_threads
 
 Arrays = list[np.ndarray[Any, Any]]
 
@@ -69,6 +69,7 @@ def at_once(one: Call, other: Call) -> Call:
     def both() -> None:
         thread = Thread(target=other)
         thread.start()
+        keep_off_this_core(thread.native_id)
         one()
         thread.join()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from gradloom.partition import REGION
 from gradloom.plan import Plan
 from gradloom.program import choose_backend, prepare
 from gradloom.pytree import flatten
-from gradloom.sharing import kernel_threads
+from gradloom.sharing import keep_off_this_core, kernel_threads
 from gradloom.simulate import Cut, Link, choose_cuts, traffic, with_seconds
 from gradloom.source import Source
 from gradloom.tasks import Task, best_cut, step_costs
@@ -72,10 +73,11 @@ def explain(
 
     Notes
     -----
-    Each step is run alone on one core, and the best of a few runs counts; then the whole on one core, by
-    ``serial``, and by the scheduler that `gradloom.scheduler` or `gradloom.cluster` chose. What ran where is noted
-    in a further run; on a cluster, with the times that its workers measured. `gradloom.simulate.simulate` says
-    what a simulated run counts.
+    Each step is run alone on one core, and the best of a few runs counts; then the whole on one core, twice at
+    once on one core each, by ``serial``, and by the scheduler that `gradloom.scheduler` or `gradloom.cluster`
+    chose. What ran where is noted in a further run; on a cluster, with the times that its workers measured.
+    `gradloom.simulate.simulate` says what a simulated run counts. Workers without a ``latency`` are cores of this
+    machine, which slow each other down as much as the two runs at once did.
 
     Examples
     --------
@@ -100,12 +102,13 @@ def explain(
     speed = rates()
     costs = step_costs(plan)
     predicted = [cost.seconds(speed) for cost in costs]
-    measured, one_core, serial, achieved = _measured(plan, values, executor)
+    measured, (one_core, twice, serial, achieved) = _measured(plan, values, executor)
     tasks = cut if len(cut) > 1 else best_cut(plan, predicted, lanes)
     steps = tuple([_step(plan, k, *times) for k, times in enumerate(zip(predicted, measured, strict=True))])
     real = with_seconds(tasks, measured)
     path, critical = _critical_path(real)
-    link = Link(bandwidth, latency)
+    slowdown = max(1.0, twice / one_core) if not latency else 1.0
+    link = Link(bandwidth, latency, slowdown=slowdown)
     choices = choose_cuts(plan, predicted, sorted({*counts, lanes}), link)
     found = Explanation(
         executor.name,
@@ -117,6 +120,7 @@ def explain(
         {n: chosen.run(n, link).seconds for n, chosen in choices.items()},
         {n: chosen.with_seconds(measured).run(n, link).seconds for n, chosen in choices.items()},
         one_core,
+        twice,
         serial,
         achieved,
         tuple(_observed(executor, plan, values)),
@@ -141,24 +145,20 @@ def _powers(most: int) -> list[int]:
     return sorted({1, most, *[2**k for k in range(max(0, most).bit_length()) if 2**k <= most]})
 
 
-def _measured(plan: Plan, values: Sequence[Any], executor: AbstractExecutor) -> tuple[list[float], float, float, float]:
-    """Return the seconds of each step, of all on one core, by ``serial`` and by an executor: the best of a few runs."""
+def _measured(plan: Plan, values: Sequence[Any], executor: AbstractExecutor) -> tuple[list[float], list[float]]:
+    """Return the seconds of each step, and of the whole: the best of a few runs.
+
+    The whole runs on one core, twice at once on one core each, by ``serial``, and by an executor.
+    """
     best = [float("inf")] * len(plan.steps)
-    whole = [float("inf")] * 3
+    whole = [float("inf")] * 4
 
     def note(span: Span) -> None:
         best[span.steps[0]] = min(best[span.steps[0]], span.end - span.start)
 
-    def on_one_core(run: Callable[[], Any]) -> None:
-        token = kernel_threads.set(1)
-        try:
-            with one_thread_each():
-                run()
-        finally:
-            kernel_threads.reset(token)
-
     runs: list[Callable[[], Any]] = [
         lambda: on_one_core(lambda: plan.run(values)),
+        lambda: twice_at_once(lambda: on_one_core(lambda: plan.run(values))),
         # What needs a worker's resource does not run by "serial".
         lambda: plan.run(values) if plan.resources else SerialExecutor().run(plan, values),
         lambda: executor.run(plan, values),
@@ -171,7 +171,26 @@ def _measured(plan: Plan, values: Sequence[Any], executor: AbstractExecutor) -> 
             start = time.perf_counter()
             run()
             whole[n] = min(whole[n], time.perf_counter() - start)
-    return best, whole[0], whole[1], whole[2]
+    return best, whole
+
+
+def on_one_core(run: Callable[[], Any]) -> None:
+    """Run something whose kernels take one thread each."""
+    token = kernel_threads.set(1)
+    try:
+        with one_thread_each():
+            run()
+    finally:
+        kernel_threads.reset(token)
+
+
+def twice_at_once(run: Callable[[], Any]) -> None:
+    """Run something here, and at the same time in another thread, on another core."""
+    other = threading.Thread(target=run)
+    other.start()
+    keep_off_this_core(other.native_id)
+    run()
+    other.join()
 
 
 def _observed(executor: AbstractExecutor, plan: Plan, values: Sequence[Any]) -> list[Span]:

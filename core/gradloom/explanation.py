@@ -77,9 +77,9 @@ class Explanation:
         Seconds of the longest chain of tasks: no number of workers takes less.
     predicted, simulated : dict
         By number of workers: the estimated time from the cost model, and from the measured times of the steps.
-    one_core, serial, achieved : float
-        Seconds of a run on one core, by ``serial`` (whose kernels may share large work out over the cores), and by
-        the scheduler.
+    one_core, twice_at_once, serial, achieved : float
+        Seconds of a run on one core, of two such runs at the same time, by ``serial`` (whose kernels may share
+        large work out over the cores), and by the scheduler.
     spans, planned : tuple of Span
         Which steps ran where and when in a run by the scheduler, and in the simulated one on as many workers.
     """
@@ -93,6 +93,7 @@ class Explanation:
     predicted: dict[int, float]
     simulated: dict[int, float]
     one_core: float
+    twice_at_once: float
     serial: float
     achieved: float
     spans: tuple[Span, ...]
@@ -105,6 +106,11 @@ class Explanation:
         return _ratio(self.simulated[1], self.simulated[self.lanes])
 
     @property
+    def capacity(self) -> float:
+        """How many times the work of one core two of them did: what two workers of this machine can gain at most."""
+        return 2.0 * _ratio(self.one_core, self.twice_at_once)
+
+    @property
     def achieved_speedup(self) -> float:
         """By how much the scheduler was faster than one core."""
         return _ratio(self.one_core, self.achieved)
@@ -115,12 +121,13 @@ class Explanation:
     __repr__ = __str__
 
     def summary(self) -> str:
-        """Return what ran the function, and how fast, in two sentences."""
+        """Return what ran the function, and how fast, in three sentences."""
         how = f"{self.lanes} tasks at once" if self.in_branches else "step by step"
         return (
             f"{self.scheduler}, {how}: {_time(self.achieved)}; serial {_time(self.serial)}, one core "
             f"{_time(self.one_core)}. Speed-up over one core: {self.achieved_speedup:.2f}x, predicted with "
-            f"{self.lanes} worker{'s' * (self.lanes > 1)}: {self.predicted_speedup:.2f}x."
+            f"{self.lanes} worker{'s' * (self.lanes > 1)}: {self.predicted_speedup:.2f}x. Two cores do "
+            f"{self.capacity:.2f} times the work of one."
         )
 
     def timeline(self) -> Drawing:

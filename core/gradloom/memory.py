@@ -37,10 +37,11 @@ def _kind(size: int) -> Any:
 class _Loan:
     """A block of memory, and the object through which the arrays on it refer to it."""
 
-    __slots__ = ("block", "owner")
+    __slots__ = ("block", "owner", "size")
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, size: int) -> None:
         self.block = block
+        self.size = size
         self.owner: weakref.ref[Any] | None = None
 
     @property
@@ -51,7 +52,7 @@ class _Loan:
 
 @final
 class _Pool:
-    """Blocks of memory by size.
+    """Blocks of memory, those last that were given out last.
 
     Whether a block is free is looked up when one is wanted. A callback when the last array ends
     would be simpler, but an interrupt that arrives while it runs would be lost.
@@ -59,7 +60,7 @@ class _Pool:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self.loans: dict[int, list[_Loan]] = {}
+        self.loans: list[_Loan] = []
         self.bytes = 0
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any], nbytes: int) -> np.ndarray[Any, Any]:
@@ -70,14 +71,17 @@ class _Pool:
             if loan is None:
                 return np.empty(shape, dtype)
             # Every array and view on it refers to this object.
-            owner = _kind(size).from_buffer(loan.block)
+            owner = _kind(loan.size).from_buffer(loan.block)
             loan.owner = weakref.ref(owner)
         return np.ndarray(shape, dtype, owner)
 
     def _free(self, size: int) -> _Loan | None:
-        for loan in self.loans.get(size, ()):
-            if loan.is_free:
-                return loan
+        """Return a free block of some size, or up to twice that: the one used last, which the cache may hold."""
+        loans = self.loans
+        for n in range(len(loans) - 1, -1, -1):
+            if size <= loans[n].size <= 2 * size and loans[n].is_free:
+                loans.append(loans.pop(n))
+                return loans[-1]
         return None
 
     def _new(self, size: int) -> _Loan | None:
@@ -90,16 +94,14 @@ class _Pool:
         if hasattr(mmap, "MADV_HUGEPAGE"):
             with suppress(OSError):  # a system without huge pages
                 block.madvise(mmap.MADV_HUGEPAGE)
-        loan = _Loan(block)
-        self.loans.setdefault(size, []).append(loan)
+        self.loans.append(_Loan(block, size))
         self.bytes += size
-        return loan
+        return self.loans[-1]
 
     def _drop_free(self) -> None:
         """Give all free blocks back to the system: room for the sizes in use now."""
-        for size, loans in list(self.loans.items()):
-            self.loans[size] = [loan for loan in loans if not loan.is_free]
-            self.bytes -= size * (len(loans) - len(self.loans[size]))
+        self.loans = [loan for loan in self.loans if not loan.is_free]
+        self.bytes = sum([loan.size for loan in self.loans])
 
     def after_fork(self) -> None:
         """Another thread may have held the lock."""

@@ -6,10 +6,13 @@ which changes no bits.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
+from functools import cache
 from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
@@ -97,3 +100,26 @@ def hand_out(work: Callable[[], object]) -> None:
     """Let another thread call ``work()`` soon; nobody does where one thread is all that is allowed."""
     if allowed() > 1:
         _pool.get().submit(copy_context().run, work)
+
+
+def keep_off_this_core(thread: int | None) -> None:
+    """Let a sleeping thread wake on another core than the calling thread's, if it has any.
+
+    Linux may wake it on the core of the thread that wakes it, where both then take turns, beside a core that is idle.
+    """
+    current = _current_core()
+    if current is None or thread is None:
+        return
+    with suppress(OSError, ValueError):  # the cores of this process have changed meanwhile
+        others = os.sched_getaffinity(0) - {current()}
+        if others:
+            os.sched_setaffinity(thread, others)
+
+
+@cache
+def _current_core() -> Callable[[], int] | None:
+    """Return the C library's function that tells the core of the calling thread, where it can be used."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    function: Callable[[], int] | None = getattr(ctypes.CDLL(None), "sched_getcpu", None)
+    return function

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, final
 
+import numpy as np
+
 from gradloom.observer import Span
 from gradloom.plan import Plan
 from gradloom.schedule import Schedule
@@ -24,10 +26,13 @@ class Traffic:
         For each task, by other task, what it takes from that.
     results : sequence of int
         For each task, what of its values is an output of the plan.
+    inputs : int
+        What the caller gives.
     """
 
     between: Sequence[Mapping[int, int]]
     results: Sequence[int]
+    inputs: int = 0
 
 
 @final
@@ -40,10 +45,19 @@ class Link(NamedTuple):
         Bytes a second that a worker takes from others, and the caller from all.
     latency : float
         Seconds until a message, or the first byte of a value, arrives.
+    task_seconds : float
+        What a worker spends on a task besides running it.
+    hashing : float
+        Bytes a second at which the caller hashes inputs and outputs, to know what the workers have.
+    slowdown : float
+        How many times as long a task takes while another runs: cores of one machine share its memory.
     """
 
     bandwidth: float = float("inf")
     latency: float = 0.0
+    task_seconds: float = TASK_SECONDS
+    hashing: float = float("inf")
+    slowdown: float = 1.0
 
 
 @final
@@ -70,7 +84,7 @@ def traffic(plan: Plan, tasks: Sequence[Task]) -> Traffic:
         between.append(taken)
     outputs = set(plan.outputs)
     results = [sum([nbytes[i] for i in own if i in outputs]) for own in schedule.exports]
-    return Traffic(between, results)
+    return Traffic(between, results, sum([plan.graph.specs[i].nbytes for i in plan.graph.inputs]))
 
 
 def value_bytes(plan: Plan) -> dict[int, int]:
@@ -92,8 +106,9 @@ class Cut:
     moved: Traffic
 
     def run(self, workers: int, link: Link) -> Simulation:
-        """Simulate a run; a single task runs where it is, and costs nothing besides."""
-        return simulate(self.tasks, workers, self.moved, link, TASK_SECONDS if len(self.tasks) > 1 else 0.0)
+        """Simulate a run; in shared memory a single task runs where the caller is, and costs nothing besides."""
+        at_home = len(self.tasks) == 1 and not link.latency
+        return simulate(self.tasks, workers, self.moved, link._replace(task_seconds=0.0) if at_home else link)
 
     def with_seconds(self, seconds: Sequence[float]) -> Cut:
         """Return the same tasks with other times of the steps."""
@@ -107,12 +122,14 @@ def with_seconds(tasks: Sequence[Task], seconds: Sequence[float]) -> list[Task]:
 
 def choose_cuts(plan: Plan, seconds: Sequence[float], counts: Iterable[int], link: Link) -> dict[int, Cut]:
     """Return, by number of workers, the coarsest cut of a plan among those that end soonest, as executors choose it."""
-    whole = [Task(tuple(range(len(seconds))), (), sum(seconds))]
-    found = [Cut(tasks, traffic(plan, tasks)) for tasks in [whole, *cuts(plan, seconds, TASK_SECONDS + link.latency)]]
+    tried = cuts(plan, seconds, link.task_seconds)
+    if not plan.resources:  # one task cannot have several
+        tried.insert(0, [Task(tuple(range(len(seconds))), (), sum(seconds))])
+    found = [Cut(tasks, traffic(plan, tasks)) for tasks in tried]
     chosen = {}
     for n in counts:
         best, shortest = found[0], found[0].run(n, link).seconds
-        for other in found[1:] if n > 1 else []:
+        for other in found[1:] if n > 1 or plan.resources else []:
             end = other.run(n, link).seconds
             if end < GAIN * shortest:
                 best, shortest = other, end
@@ -125,7 +142,6 @@ def simulate(
     workers: int,
     moved: Traffic | None = None,
     link: Link = Link(),  # noqa: B008  (immutable)
-    task_seconds: float = TASK_SECONDS,
 ) -> Simulation:
     """Simulate a run of tasks.
 
@@ -137,8 +153,6 @@ def simulate(
     moved : Traffic, optional
         What tasks hand to each other; by default nothing.
     link : Link
-    task_seconds : float
-        What a worker spends on a task besides running it.
 
     Notes
     -----
@@ -147,9 +161,26 @@ def simulate(
     first. Whoever hands out tasks hears of an end, and tells of the next start, after one ``latency``. What a
     task takes from other workers arrives one value after the other, each once for each worker, after a further
     ``latency``. In the end the outputs go to the caller one after the other. Inputs of the plan are where they
-    are needed.
+    are needed; that they are, the caller finds out by their hashes.
     """
-    return _Run(tasks, workers, moved or Traffic([{}] * len(tasks), [0] * len(tasks)), link, task_seconds).result()
+    return _Run(tasks, workers, moved or Traffic([{}] * len(tasks), [0] * len(tasks)), link).result()
+
+
+def slowed_down(run: Simulation, slowdown: float) -> Simulation:
+    """Return a run in which all takes longer by a factor while more than one task runs."""
+    changes = [(moment, by) for s in run.spans if not s.moving for moment, by in ((s.start, 1), (s.end, -1))]
+    before, after = [0.0], [0.0]
+    running = 0
+    for moment, by in sorted(changes):
+        after.append(after[-1] + (moment - before[-1]) * (slowdown if running > 1 else 1.0))
+        before.append(moment)
+        running += by
+
+    def later(moment: float) -> float:
+        return float(np.interp(moment, before, after)) + max(0.0, moment - before[-1])
+
+    spans = [span._replace(start=later(span.start), end=later(span.end)) for span in run.spans]
+    return Simulation(later(run.seconds), spans, run.places)
 
 
 @dataclass
@@ -164,12 +195,11 @@ class _Worker:
 class _Run:
     """One simulated run."""
 
-    def __init__(self, tasks: Sequence[Task], count: int, moved: Traffic, link: Link, task_seconds: float) -> None:
+    def __init__(self, tasks: Sequence[Task], count: int, moved: Traffic, link: Link) -> None:
         self.tasks = tasks
         self.workers = [_Worker() for _ in range(count)]
         self.moved = moved
         self.link = link
-        self.task_seconds = task_seconds
         self.place = [0] * len(tasks)
         self.ends = [0.0] * len(tasks)
         self.spans: list[Span] = []
@@ -182,7 +212,8 @@ class _Run:
         for t, task in enumerate(self.tasks):
             for other in task.after:
                 followers[other].append(t)
-        ready = [(self.link.latency, t) for t, n in enumerate(waiting) if n == 0]
+        begin = self.link.latency + self.moved.inputs / self.link.hashing
+        ready = [(begin, t) for t, n in enumerate(waiting) if n == 0]
         heapq.heapify(ready)
         while ready:
             now, t = heapq.heappop(ready)
@@ -194,8 +225,9 @@ class _Run:
                     heapq.heappush(ready, (last + self.link.latency, other))
         end = max(self.ends, default=0.0)
         if self.tasks:
-            end += self.link.latency + sum(self.moved.results) / self.link.bandwidth
-        return Simulation(end, self.spans, self.place)
+            end += self.link.latency + sum(self.moved.results) * (1.0 / self.link.bandwidth + 1.0 / self.link.hashing)
+        run = Simulation(end, self.spans, self.place)
+        return run if self.link.slowdown == 1.0 else slowed_down(run, self.link.slowdown)
 
     def _place(self, t: int, now: float) -> None:
         """Run a task that is ready where it can start first."""
@@ -212,7 +244,7 @@ class _Run:
             self._fetch(worker, missing, t, now)
             if self.link.latency or self.link.bandwidth < float("inf"):
                 self.spans.append(Span(self.tasks[t].steps, now, worker.link_free, lane, moving=True))
-        end = start + self.tasks[t].seconds + self.task_seconds
+        end = start + self.tasks[t].seconds + self.link.task_seconds
         self.spans.append(Span(self.tasks[t].steps, start, end, lane))
         worker.free = self.ends[t] = end
         self.place[t] = w

@@ -10,17 +10,15 @@ One job is worked on at a time. Whoever finds the team busy does its pieces alon
 from __future__ import annotations
 
 import atexit
-import ctypes
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from typing import Any, Final, final
 
 import numpy as np
 
+from gradloom.sharing import keep_off_this_core
 from gradloom_llvm.engine import Library, host, load
 from gradloom_llvm.entry import builtin, opening, prelude
 from gradloom_llvm.jobs import Job
@@ -96,7 +94,7 @@ class _Helper(threading.Thread):
     def wake(self) -> None:
         """Ring the bell; the team's lock is held, and the thread asleep."""
         self.asleep = False
-        _keep_off_this_core(self.native_id)
+        keep_off_this_core(self.native_id)
         self._bell.release()
 
     def run(self) -> None:
@@ -110,29 +108,6 @@ class _Helper(threading.Thread):
                 self.asleep = sleeps = not (mailbox[TICKET] & 0xFFFFFFFF or mailbox[STOP])
             if sleeps:
                 self._bell.acquire()
-
-
-def _keep_off_this_core(thread: int | None) -> None:
-    """Let a sleeping thread wake on another core than the calling thread's, if it has any.
-
-    Linux may wake it on the core of the thread that wakes it, where both then take turns, beside a core that is idle.
-    """
-    current = _current_core()
-    if current is None or thread is None:
-        return
-    with suppress(OSError, ValueError):  # the cores of this process have changed meanwhile
-        others = os.sched_getaffinity(0) - {current()}
-        if others:
-            os.sched_setaffinity(thread, others)
-
-
-@cache
-def _current_core() -> Callable[[], int] | None:
-    """Return the C library's function that tells the core of the calling thread, where it can be used."""
-    if not hasattr(os, "sched_setaffinity"):
-        return None
-    function: Callable[[], int] | None = getattr(ctypes.CDLL(None), "sched_getcpu", None)
-    return function
 
 
 @cache

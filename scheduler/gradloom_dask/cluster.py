@@ -15,12 +15,13 @@ from gradloom.decision import decide
 from gradloom.errors import ArgumentError, SchedulerError
 from gradloom.executor import AbstractExecutor, SerialExecutor
 from gradloom.plan import Plan
+from gradloom.simulate import Link, choose_cuts
 from gradloom.source import RawSource
-from gradloom.tasks import Task, best_cut, step_costs
+from gradloom.tasks import Task, step_costs
 from gradloom_dask.threads import inside_worker
 
-#: Seconds that handing a task to a worker costs.
-TASK_SECONDS = 10e-3
+#: What is taken to lie between client and workers, when a plan is cut and its tasks are placed.
+LINK = Link(bandwidth=500e6, latency=3e-3, task_seconds=3e-3)
 #: Plans estimated to take less run in the calling process.
 INLINE_SECONDS = 20e-3
 #: How often processes of a local cluster look after themselves: at dask's 20 and 10 ms that takes 5 % of a core each.
@@ -211,7 +212,8 @@ class ClientExecutor(AbstractExecutor):
         costs = step_costs(plan)
         speed = rates()
         seconds = [cost.seconds(speed) for cost in costs]
-        tasks = best_cut(plan, seconds, self._connection.threads(), TASK_SECONDS)
+        threads = self._connection.threads()
+        tasks = choose_cuts(plan, seconds, [threads], LINK)[threads].tasks
         blas = None
         if any(cost.threaded for cost in costs):
             blas = 1 if decide(plan).one_thread else blas_threads()

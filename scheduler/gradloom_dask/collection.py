@@ -23,9 +23,10 @@ from gradloom.plan import Plan
 from gradloom.program import choose_backend
 from gradloom.schedule import Failures, Schedule
 from gradloom.sharing import cores
-from gradloom.tasks import best_cut, step_costs
+from gradloom.simulate import choose_cuts
+from gradloom.tasks import step_costs
 from gradloom_dask.chunks import Computation
-from gradloom_dask.cluster import TASK_SECONDS
+from gradloom_dask.cluster import LINK
 from gradloom_dask.dask_graph import Call, Ref, arguments_of, layer_graph, task_graph
 from gradloom_dask.packing import unpack
 from gradloom_dask.place import amounts, require, require_here
@@ -82,8 +83,8 @@ def optimize(graph: Any, keys: Any) -> Any:
         merger.add(found[0][0], found[1])
     whole, refs = merger.graph()
     plan = Plan(whole, backends.get("numpy"))
-    costs = step_costs(plan)
-    schedule = Schedule(plan, best_cut(plan, [cost.seconds() for cost in costs], cores(), TASK_SECONDS))
+    seconds, workers = [cost.seconds() for cost in step_costs(plan)], cores()
+    schedule = Schedule(plan, choose_cuts(plan, seconds, [workers], LINK)[workers].tasks)
     blas = 1 if decide(plan).one_thread else None
     name = f"gradloom-{whole.content_hash()}-{hashlib.blake2b(repr(refs).encode(), digest_size=8).hexdigest()}"
     given = dict(zip(whole.inputs, refs, strict=True))

@@ -256,9 +256,7 @@ class Connection:
                     missing[array] = key, _copied(packed) if inprocess else packed
                 values[i] = Ref(key)
         if missing:
-            sending = client.scatter(
-                dict(missing.values()), hash=False, timeout=2 * WORKERS_SECONDS, asynchronous=True
-            )
+            sending = client.scatter(dict(missing.values()), hash=False, timeout=2 * WORKERS_SECONDS, asynchronous=True)
             with _sending():
                 sent = self._wait(sending)
             for array, (key, _) in missing.items():

@@ -9,14 +9,13 @@ from dask.utils import format_bytes
 
 from gradloom.plan import Plan
 from gradloom.schedule import Schedule
-from gradloom.simulate import Link, simulate, traffic, value_bytes
+from gradloom.simulate import simulate, traffic, value_bytes
 from gradloom.source import Source
 from gradloom.tasks import Task, view_steps
+from gradloom_dask.cluster import LINK
 
 #: Bytes that must be saved before some values of a task travel without the others.
 WORTH_PICKING = 2**20
-#: What is taken to lie between workers, when tasks are placed.
-LINK = Link(bandwidth=500e6, latency=3e-3)
 
 
 @final
@@ -89,7 +88,7 @@ class Shipped:
             lanes = [address for _, address in sorted(slots)]
             found: dict[str, str] = {}
             if len(workers) > 1:
-                run = simulate(self.tasks, len(lanes), traffic(plan, self.tasks), LINK, LINK.latency)
+                run = simulate(self.tasks, len(lanes), traffic(plan, self.tasks), LINK)
                 found = {f"{t}": lanes[lane] for t, lane in enumerate(run.places)}
                 found.update({f"{t}-{n}": found[f"{t}"] for n, (t, _) in enumerate(self.picks)})
             self._places = dict(workers), found

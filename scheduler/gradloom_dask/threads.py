@@ -20,7 +20,7 @@ from gradloom.executor import AbstractExecutor, SerialExecutor, require_no_resou
 from gradloom.observer import OBSERVER
 from gradloom.plan import Plan
 from gradloom.schedule import Failures, Schedule
-from gradloom.sharing import cores, kernel_threads
+from gradloom.sharing import cores, keep_off_this_core, kernel_threads
 from gradloom.source import RawSource
 from gradloom.tasks import Task, cut, step_costs
 
@@ -58,7 +58,7 @@ class ThreadsExecutor(AbstractExecutor):
         self.workers = workers
         self.always = always
         self._schedules: weakref.WeakKeyDictionary[Plan, Schedule] = weakref.WeakKeyDictionary()
-        self._own: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
+        self._own: tuple[tuple[int, int], _Pool] | None = None
         self._lock = threading.Lock()
 
     def unavailable(self) -> str | None:
@@ -121,8 +121,24 @@ class ThreadsExecutor(AbstractExecutor):
             if self._own is None or self._own[0] != key:
                 if self._own is not None and self._own[0][0] == os.getpid():
                     self._own[1].shutdown(wait=False)
-                self._own = key, ThreadPoolExecutor(workers, thread_name_prefix="gradloom")
+                self._own = key, _Pool(workers)
             return self._own[1], workers
+
+
+@final
+class _Pool(ThreadPoolExecutor):
+    """Threads that wake on other cores than the one of the thread that gives them work."""
+
+    def __init__(self, workers: int) -> None:
+        self._natives: list[int] = []
+        super().__init__(workers, "gradloom", lambda: self._natives.append(threading.get_native_id()))
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        """Let a thread call something."""
+        if self._max_workers <= cores():
+            for native in self._natives:
+                keep_off_this_core(native)
+        return super().submit(*args, **kwargs)
 
 
 @final

@@ -19,6 +19,8 @@ def task(n: int, seconds: float, *after: int) -> Task:
     return Task((n,), after, seconds)
 
 
+#: Workers that share memory, and are given tasks in no time.
+FREE = Link(task_seconds=0.0)
 CHAIN = [task(0, 1.0), task(1, 2.0, 0), task(2, 3.0, 1)]
 WIDE = [task(n, 1.0) for n in range(5)]
 #: 0 before 1 and 2, both before 3.
@@ -44,36 +46,36 @@ BRANCHES = [task(0, 2.0), task(1, 3.0), task(2, 2.0, 0), task(3, 3.0, 1), task(4
     ],
 )
 def test_shared_memory(tasks: list[Task], workers: int, seconds: float) -> None:
-    found = simulate(tasks, workers, task_seconds=0.0)
+    found = simulate(tasks, workers, link=FREE)
     assert found.seconds == seconds
     assert makespan(tasks, workers, 0.0) == seconds
     assert_possible(tasks, workers, found.spans)
 
 
 def test_what_a_task_costs_besides() -> None:
-    assert simulate(CHAIN, 1, task_seconds=0.5).seconds == 7.5
-    assert simulate(WIDE, 2, task_seconds=0.5).seconds == 4.5
+    assert simulate(CHAIN, 1, link=Link(task_seconds=0.5)).seconds == 7.5
+    assert simulate(WIDE, 2, link=Link(task_seconds=0.5)).seconds == 4.5
 
 
 def test_latency() -> None:
     """One message before the start, one between each two tasks of a chain, one at the end."""
-    link = Link(latency=0.25)
-    assert simulate(CHAIN, 1, link=link, task_seconds=0.0).seconds == 6.0 + 4 * 0.25
+    link = Link(latency=0.25, task_seconds=0.0)
+    assert simulate(CHAIN, 1, link=link).seconds == 6.0 + 4 * 0.25
     # A value that comes from another worker takes one more: task 3 takes what task 2 made elsewhere, and a
     # worker asks for it when it is given the task.
     moved = Traffic([{}, {0: 0}, {0: 0}, {1: 0, 2: 0}], [0, 0, 0, 0])
-    assert simulate(DIAMOND, 2, moved, link, 0.0).seconds == 7.0 + 5 * 0.25
+    assert simulate(DIAMOND, 2, moved, link).seconds == 7.0 + 5 * 0.25
     # Here task 2 ends last, for its worker had to ask for a value as well.
     even = [task(0, 1.0), task(1, 2.0, 0), task(2, 2.0, 0), task(3, 1.0, 1, 2)]
-    assert simulate(even, 2, moved, link, 0.0).seconds == 4.0 + 4 * 0.25 + 2 * 0.25
+    assert simulate(even, 2, moved, link).seconds == 4.0 + 4 * 0.25 + 2 * 0.25
 
 
 def test_bandwidth() -> None:
     """Values arrive at a worker one after the other; a task goes where most of its inputs are."""
-    link = Link(bandwidth=10.0)
+    link = Link(10.0, task_seconds=0.0)
     fan_in = [task(0, 1.0), task(1, 1.0), task(2, 1.0), task(3, 1.0, 0, 1, 2)]
     moved = Traffic([{}, {}, {}, {0: 100, 1: 20, 2: 30}], [0, 0, 0, 40])
-    found = simulate(fan_in, 3, moved, link, 0.0)
+    found = simulate(fan_in, 3, moved, link)
     # 50 bytes go to the worker that has 100; then 40 to the caller.
     assert found.seconds == 1.0 + 5.0 + 1.0 + 4.0
     assert [span.lane for span in found.spans if span.steps == (3,)] == ["worker 1"] * 2  # it fetches, and runs
@@ -84,7 +86,7 @@ def test_a_value_travels_once_to_a_worker() -> None:
     """Two tasks on the second worker take the same value; moving it takes longer than a task."""
     tasks = [task(0, 1.0), *[task(n, 10.0, 0) for n in range(1, 5)]]
     moved = Traffic([{}, *[{0: 10}] * 4], [0] * 5)
-    found = simulate(tasks, 2, moved, Link(bandwidth=10.0), 0.0)
+    found = simulate(tasks, 2, moved, Link(10.0, task_seconds=0.0))
     assert found.seconds == 22.0
     assert sum([span.moving for span in found.spans]) == 1
 
@@ -92,7 +94,22 @@ def test_a_value_travels_once_to_a_worker() -> None:
 def test_a_slow_link_keeps_tasks_together() -> None:
     """Where moving a value takes longer than the work, more workers gain nothing, and lose nothing."""
     moved = Traffic([{}, {0: 1000}, {0: 1000}, {1: 1, 2: 1}], [0] * 4)
-    assert simulate(DIAMOND, 8, moved, Link(bandwidth=10.0), 0.0).seconds == 9.0
+    assert simulate(DIAMOND, 8, moved, Link(10.0, task_seconds=0.0)).seconds == 9.0
+
+
+def test_hashing_at_the_ends() -> None:
+    """The caller hashes what it gives before anything starts, and what it gets at the end."""
+    moved = Traffic([{}, {0: 0}, {1: 0}], [0, 0, 30], inputs=20)
+    assert simulate(CHAIN, 1, moved, FREE._replace(hashing=10.0)).seconds == 2.0 + 6.0 + 3.0
+
+
+def test_cores_that_slow_each_other_down() -> None:
+    """While two tasks of a diamond run side by side, for 2 s, each is half as fast; before and after it is not."""
+    found = simulate(DIAMOND, 2, link=FREE._replace(slowdown=2.0))
+    assert found.seconds == 1.0 + 2.0 * 2.0 + 3.0 + 1.0
+    runs = {span.steps: (span.start, span.end) for span in found.spans}
+    assert runs == {(0,): (0.0, 1.0), (1,): (1.0, 8.0), (2,): (1.0, 5.0), (3,): (8.0, 9.0)}
+    assert simulate(CHAIN, 2, link=FREE._replace(slowdown=2.0)).seconds == 6.0
 
 
 def test_traffic_of_a_plan() -> None:
@@ -110,6 +127,7 @@ def test_traffic_of_a_plan() -> None:
     moved = traffic(plan, [Task(tuple(first), (), 1.0), Task(tuple(rest), (0,), 1.0)])
     assert moved.between == [{}, {0: 8}]
     assert moved.results == [0, 808]
+    assert moved.inputs == 800
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -125,12 +143,12 @@ def test_random_graphs_keep_every_order(seed: int) -> None:
     moved = Traffic([{k: int(r.integers(1, 100)) for k in t.after} for t in tasks], [1] * 60)
     work = sum([t.seconds for t in tasks])
     for workers in (1, 3, 50):
-        for link in (Link(), Link(bandwidth=200.0, latency=0.05)):
-            found = simulate(tasks, workers, moved, link, 0.0)
+        for link in (FREE, Link(bandwidth=200.0, latency=0.05, task_seconds=0.0)):
+            found = simulate(tasks, workers, moved, link)
             assert_possible(tasks, workers, found.spans, link.latency)
             assert work / workers <= found.seconds + 1e-9
-            assert found == simulate(tasks, workers, moved, link, 0.0)
-    assert simulate(tasks, 1, moved, task_seconds=0.0).seconds == pytest.approx(work)
+            assert found == simulate(tasks, workers, moved, link)
+    assert simulate(tasks, 1, moved, link=FREE).seconds == pytest.approx(work)
 
 
 def assert_possible(tasks: list[Task], workers: int, spans: list[Span], latency: float = 0.0) -> None:

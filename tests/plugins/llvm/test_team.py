@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gradloom.sharing import keep_off_this_core
 from gradloom_llvm.engine import Host, assembly, load
 from gradloom_llvm.entry import builtin, opening, prelude
-from gradloom_llvm.team import BUSY, Team, _keep_off_this_core, source, team
+from gradloom_llvm.team import BUSY, Team, source, team
 
 #: ``job(mailbox, counts, workers)``: each piece counts in its own word and, for a while, does nothing else.
 JOB = (
@@ -103,12 +104,12 @@ def test_helpers_wake_on_another_core(own: Team) -> None:
         os.sched_setaffinity(0, {core})
         try:
             own.mailbox(2)
-            _keep_off_this_core(own._helpers[0].native_id)
+            keep_off_this_core(own._helpers[0].native_id)
             kept_to = os.sched_getaffinity(own._helpers[0].native_id or 0)
         finally:
             os.sched_setaffinity(0, cores)
         assert kept_to  # with one core allowed, there is no other to go to
-        _keep_off_this_core(own._helpers[0].native_id)
+        keep_off_this_core(own._helpers[0].native_id)
         assert len(cores) == 1 or len(os.sched_getaffinity(own._helpers[0].native_id or 0)) == len(cores) - 1
 
 
