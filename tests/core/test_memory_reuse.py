@@ -31,6 +31,32 @@ def test_memory_serves_again_when_nobody_holds_it() -> None:
     assert address(empty((SIZE,), FLOAT)) == place
 
 
+def test_memory_serves_smaller_arrays_down_to_half() -> None:
+    """Models of different sizes, one after the other, need the memory of one."""
+    large = 64 * SIZE + 8  # no other test has blocks of about that size
+    place = address(empty((large,), FLOAT))
+    half = empty((large // 2,), FLOAT)
+    assert address(half) == place
+    other = empty((large // 2,), FLOAT)
+    assert address(other) != place
+    del half, other
+    assert address(empty((large // 3,), FLOAT)) != place
+
+
+def test_an_ensemble_keeps_its_memory() -> None:
+    """Arrays of many sizes that come again in turns: after the first turns, no block is new."""
+    sizes = [SIZE * k // 4 for k in range(8, 24)]
+
+    def turn() -> set[int]:
+        return {address(array) for n in sizes for array in [empty((n,), FLOAT) for _ in range(3)]}
+
+    turn()
+    turn()  # what other tests left behind may have gone in the first one
+    before = set(map(id, memory._pool.loans))
+    turn()
+    assert set(map(id, memory._pool.loans)) == before
+
+
 @pytest.mark.parametrize("keep", ["array", "view", "view of a view", "buffer", "reshaped"])
 def test_memory_that_is_held_is_left_alone(keep: str) -> None:
     array = empty((SIZE,), FLOAT)

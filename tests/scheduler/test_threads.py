@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -15,7 +16,7 @@ from gradloom.errors import BackendError
 from gradloom.plan import Plan
 from gradloom.tasks import Task, cut, cuts, dependencies, longest_path, makespan, step_costs, view_steps
 from gradloom.testing.executors import ExecutorConformance, numpy_plan, random_graph
-from gradloom_dask.threads import ThreadsExecutor
+from gradloom_dask.threads import ThreadsExecutor, _Pool
 
 
 class TestThreads(ExecutorConformance):
@@ -96,6 +97,17 @@ def test_gradient_has_the_bits_of_serial(scheduler: str) -> None:
             assert other == value
             for one, two in zip(grads, others, strict=True):
                 np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores are chosen on Linux alone")
+def test_helpers_keep_off_the_core_that_gives_them_work() -> None:
+    available = len(os.sched_getaffinity(0))
+    pool = _Pool(available)
+    for _ in range(2):
+        pool.submit(int).result()
+    kept_to = os.sched_getaffinity(pool._natives[0])
+    pool.shutdown()
+    assert available == 1 or len(kept_to) == available - 1
 
 
 def test_small_plans_run_serially() -> None:
