@@ -1,8 +1,8 @@
 """Products of matrices: native code that multiplies, for the sizes and layouts that programs have.
 
-One call computes ``out = a @ b`` for matrices of float32 or float64. Each element of the result is one chain
-of multiply-adds along the summed axis, in order, so its bits depend on its row and its column alone: however
-a product is cut, and whatever the strides are, they stay the same.
+One call computes ``out = a @ b`` for matrices of float32 or float64, or for stacks of them. Each element of the
+result is one chain of multiply-adds along the summed axis, in order, so its bits depend on its row and its column
+alone: however a product is cut, and whatever the strides are, they stay the same.
 
 Columns are taken in panels of a few vectors. A panel of ``b`` is packed (copied so that the loads that follow
 are contiguous); rows of ``a`` are taken in tiles whose results stay in registers, and read as they stand. Where
@@ -20,18 +20,12 @@ from typing import Any, Final
 import numpy as np
 
 from gradloom_llvm.engine import Library, load
-from gradloom_llvm.entry import builtin, opening, prelude
-from gradloom_llvm.product_tiles import Tiles, Writer, pack_columns, pack_rows, tile
-from gradloom_llvm.text import Struct
+from gradloom_llvm.entry import builtin, prelude
+from gradloom_llvm.product_entries import PRODUCT_ARGUMENTS, entries
+from gradloom_llvm.product_tiles import Tiles, Writer, pack_columns, pack_panel, pack_rows, tile
 
 #: Up to so many rows panels are not packed, where the columns of ``b`` are contiguous.
 UNPACKED_ROWS: Final = 64
-#: Panels from which on packing rows pays.
-WIDE_PANELS: Final = 4
-#: Bytes of one column of a packed panel where rows that lie apart are read as they stand.
-SHORT: Final = 1024
-#: Multiply-adds from which on other Python threads run meanwhile.
-RELEASE: Final = 1_000_000
 
 
 @cache
@@ -39,7 +33,8 @@ def multiply(dtype: np.dtype[Any], tiles: Tiles) -> Callable[..., bool]:
     """Return the builtin ``multiply(a, b, out, workspace)`` of a dtype.
 
     It writes ``a @ b`` into ``out``, whose rows are contiguous, and returns whether the result holds a NaN.
-    ``workspace`` is a one-dimensional array of uint8. TypeError says that an argument does not fit.
+    The three have the same number of axes, and the leading ones broadcast. ``workspace`` is a one-dimensional
+    array of uint8. TypeError says that an argument does not fit.
     """
     return builtin(_library(dtype, tiles), "multiply")
 
@@ -62,9 +57,16 @@ def source(tiles: Tiles, number: int) -> str:
     """Return the IR of the builtin for a dtype of some number."""
     parts = [_DECLARATIONS.replace("VECTOR", tiles.vector)]
     parts[0] = parts[0].replace("NAME", f"v{tiles.lanes}f{8 * tiles.itemsize}").replace("LANES", str(tiles.lanes))
-    parts += [tile(tiles, height, width) for height in tiles.heights for width in (tiles.width, 1)]
-    parts += [pack_rows(tiles), pack_columns(tiles), _product(tiles), *_entries(tiles, number)]
+    parts += [tile(tiles, height, width) for height, width in _shapes(tiles)]
+    parts += [pack_panel(tiles, width) for width in (tiles.width, 1)]
+    parts += [pack_rows(tiles), pack_columns(tiles), _product(tiles), *entries(tiles, number)]
     return "\n".join(parts)
+
+
+def _shapes(tiles: Tiles) -> list[tuple[int, int]]:
+    """Return the heights and widths of tiles; narrow ones of two rows would be no faster than tall ones."""
+    tall, low = tiles.heights
+    return [(tall, tiles.width), (low, tiles.width), (tall, 1)]
 
 
 _DECLARATIONS = """
@@ -81,10 +83,6 @@ declare void @llvm.masked.store.NAME.p0(VECTOR, ptr, i32, <LANES x i1>)
 
 #: Of functions that only call others: they need not be optimised, which takes LLVM longer than the others together.
 _CALLS: Final = "noinline optnone"
-_PRODUCT_ARGUMENTS: Final = (
-    "ptr %a, i64 %ra, i64 %ka, ptr %b, i64 %kb, i64 %cb, ptr %c, i64 %rc, i64 %m, i64 %k, i64 %n, "
-    "ptr %ws, i1 %packs, i64 %stretch"
-)
 
 
 def _product(tiles: Tiles) -> str:
@@ -97,10 +95,9 @@ def _product(tiles: Tiles) -> str:
     side_by_side = w.emit(f"icmp eq i64 %cb, {size}")
     direct = w.emit(f"and i1 {few}, {side_by_side}")
     packed_rows = w.at("%ws", w.emit(f"mul i64 {w.minimum('%k', '%stretch')}, {full_width * size}"))
-    ends = ["0"]
-    for height in tiles.heights:
-        left = w.emit(f"sub i64 %m, {ends[-1]}")
-        ends.append(w.emit(f"sub i64 %m, {w.emit(f'urem i64 {left}, {height}')}"))
+    tall, low = tiles.heights
+    tall_end = w.emit(f"sub i64 %m, {w.emit(f'urem i64 %m, {tall}')}")
+    bands = ((tall, "0", tall_end), (low, tall_end, "%m"))
     k0, close = w.open("0", "%k", "%stretch")
     k = w.minimum(w.emit(f"sub i64 %k, {k0}"), "%stretch")
     more = w.emit(f"icmp ne i64 {k0}, 0")
@@ -108,10 +105,11 @@ def _product(tiles: Tiles) -> str:
     row_bytes = w.emit(f"mul i64 {k}, {size}")
     w.lines.append("  br i1 %packs, label %pack, label %packed")
     w.label("pack")
-    for height, start, stop in zip(tiles.heights, ends[:-1], ends[1:], strict=True):
+    for height, start, stop in bands:
         i, close_rows = w.open(start, stop, str(height))
         source, target = w.at(a, w.emit(f"mul i64 {i}, %ra")), w.at(packed_rows, w.emit(f"mul i64 {i}, {row_bytes}"))
-        arguments = f"i64 {k}, ptr {source}, i64 %ra, i64 %ka, ptr {target}, i64 {height}"
+        some = w.minimum(w.emit(f"sub i64 {stop}, {i}"), str(height))
+        arguments = f"i64 {k}, ptr {source}, i64 %ra, i64 %ka, ptr {target}, i64 {height}, i64 {some}"
         w.lines.append(f"  call void @pack.rows({arguments})")
         close_rows()
     w.branch("packed")
@@ -130,6 +128,11 @@ def _product(tiles: Tiles) -> str:
         unpacked = w.emit(f"and i1 {direct}, {w.emit(f'icmp eq i64 {valid}, {full_width}')}")
         w.lines.append(f"  br i1 {unpacked}, label %{name}.use, label %{name}.pack")
         w.label(f"{name}.pack")
+        w.lines.append(f"  br i1 {side_by_side}, label %{name}.whole, label %{name}.apart")
+        w.label(f"{name}.whole")
+        w.lines.append(f"  call void @pack.panel.{width}(i64 {k}, ptr {panel}, i64 %kb, ptr %ws, i64 {valid})")
+        w.branch(f"{name}.use")
+        w.label(f"{name}.apart")
         q, close_packing = w.open("0", str(columns), str(tiles.packed))
         source, target = w.at(panel, w.emit(f"mul i64 %cb, {q}")), w.at("%ws", w.emit(f"mul i64 {q}, {size}"))
         left = w.emit(f"call i64 @llvm.smax.i64(i64 {w.emit(f'sub i64 {valid}, {q}')}, i64 0)")
@@ -142,212 +145,23 @@ def _product(tiles: Tiles) -> str:
         right = w.emit(f"select i1 {unpacked}, ptr {panel}, ptr {right}")
         right_step = w.emit(f"select i1 {unpacked}, i64 %kb, i64 {right_step}")
         out = w.at("%c", w.emit(f"mul i64 {j}, {size}"))
-        for height, start, stop in zip(tiles.heights, ends[:-1], ends[1:], strict=True):
-            i, close_rows = w.open(start, stop, str(height))
-            left = w.at(left_rows, w.emit(f"mul i64 {i}, {left_step}"))
-            across = w.emit(f"select i1 %packs, i64 {size}, i64 %ra")
+        across = w.emit(f"select i1 %packs, i64 {size}, i64 %ra")
+        for height, start, stop in bands:
+            left = w.at(left_rows, w.emit(f"mul i64 {start}, {left_step}"))
             along = w.emit(f"select i1 %packs, i64 {height * size}, i64 %ka")
-            target = w.at(out, w.emit(f"mul i64 {i}, %rc"))
+            down = w.emit(f"mul i64 {left_step}, {height}")
+            target = w.at(out, w.emit(f"mul i64 {start}, %rc"))
+            rows = w.emit(f"sub i64 {stop}, {start}")
             found = w.emit(
-                f"call i1 @tile.{height}.{width}(i64 {k}, ptr {left}, i64 {across}, i64 {along}, "
-                f"ptr {right}, i64 {right_step}, ptr {target}, i64 %rc, i1 {more}, i64 {valid})"
+                f"call i1 @tile.{height if width > 1 else tall}.{width}"
+                f"(i64 {k}, ptr {left}, i64 {across}, i64 {along}, i64 {down}, ptr {right}, i64 {right_step}, "
+                f"ptr {target}, i64 %rc, i1 {more}, i64 {valid}, i64 {rows}, i64 {height})"
             )
             known = w.emit("load i8, ptr %nan")
             word = w.emit(f"or i8 {known}, {w.emit(f'zext i1 {found} to i8')}")
             w.lines.append(f"  store i8 {word}, ptr %nan")
-            close_rows()
         close_panels()
     close()
     last_word = w.emit("load i8, ptr %nan")
     w.lines.append(f"  ret i1 {w.emit(f'trunc i8 {last_word} to i1')}")
-    return w.function(f"i1 @product({_PRODUCT_ARGUMENTS})", _CALLS)
-
-
-def _entries(tiles: Tiles, number: int) -> list[str]:
-    """Write the builtins, which check their arguments, and the function of a piece."""
-    panel = tiles.width * tiles.lanes
-    words = {"NUMBER": number, "BYTE": np.dtype(np.uint8).num, "WORD": np.dtype(np.int64).num}
-    words |= {"SIZE": tiles.itemsize, "STRETCH": tiles.stretch, "SHORT": SHORT // tiles.itemsize}
-    words |= {"TWO_PANELS": 2 * panel, "PANEL": panel, "HEIGHT": tiles.heights[0]}
-    words |= {"WIDE": WIDE_PANELS * panel, "RELEASE": RELEASE}
-    # A piece has its own share of these; of the rest it takes the whole.
-    cut = ("a", "b", "c", "m", "n", "ws")
-    same = [field for field in _JOB.kinds if field not in cut]
-    texts = [
-        opening("multiply", 4) + _CHECKED + _ALONE + _ANSWER,
-        _JOB.definition(),
-        opening("multiply_together", 6) + _CHECKED + _TOGETHER.replace("STORE.JOB", _JOB.store("%job")) + _ANSWER,
-        _PIECE.replace("LOAD.JOB", f"{_JOB.load('%job', cut, 'whole.')}\n{_JOB.load('%job', same)}"),
-    ]
-    for word, value in words.items():
-        texts = [text.replace(word, str(value)) for text in texts]
-    return [text.replace("ARGUMENTS", _PRODUCT_ARGUMENTS) for text in texts]
-
-
-#: A product that several threads share. ``unit`` rows or columns are not cut; ``each`` thread has so much workspace.
-_JOB: Final = Struct(
-    "Job",
-    "ptr a, i64 ra, i64 ka, ptr b, i64 kb, i64 cb, ptr c, i64 rc, "
-    "i64 m, i64 k, i64 n, ptr ws, i1 packs, i64 stretch, i1 by.rows, "
-    "i64 unit, i64 units, i64 pieces, i64 each, ptr found",
-)
-
-#: 256 asks for aligned arrays, 1024 for writeable ones, 1 for contiguous ones.
-_CHECKED = """
-  %fits.a = call i1 @is_array(ptr %arg0, i32 NUMBER, i32 2, i32 256)
-  %fits.b = call i1 @is_array(ptr %arg1, i32 NUMBER, i32 2, i32 256)
-  %fits.c = call i1 @is_array(ptr %arg2, i32 NUMBER, i32 2, i32 1280)
-  %fits.ws = call i1 @is_array(ptr %arg3, i32 BYTE, i32 1, i32 1281)
-  %fits.ab = and i1 %fits.a, %fits.b
-  %fits.cws = and i1 %fits.c, %fits.ws
-  %arrays = and i1 %fits.ab, %fits.cws
-  br i1 %arrays, label %sizes, label %misfit
-sizes:
-  %m = call i64 @array_size(ptr %arg0, i64 0)
-  %k = call i64 @array_size(ptr %arg0, i64 1)
-  %n = call i64 @array_size(ptr %arg1, i64 1)
-  %its.k = call i64 @array_size(ptr %arg1, i64 0)
-  %its.m = call i64 @array_size(ptr %arg2, i64 0)
-  %its.n = call i64 @array_size(ptr %arg2, i64 1)
-  %ra = call i64 @array_stride(ptr %arg0, i64 0)
-  %ka = call i64 @array_stride(ptr %arg0, i64 1)
-  %kb = call i64 @array_stride(ptr %arg1, i64 0)
-  %cb = call i64 @array_stride(ptr %arg1, i64 1)
-  %rc = call i64 @array_stride(ptr %arg2, i64 0)
-  %cc = call i64 @array_stride(ptr %arg2, i64 1)
-  %room = call i64 @array_size(ptr %arg3, i64 0)
-  %same.k = icmp eq i64 %k, %its.k
-  %same.m = icmp eq i64 %m, %its.m
-  %same.n = icmp eq i64 %n, %its.n
-  %rows.whole = icmp eq i64 %cc, SIZE
-  %mk = mul i64 %m, %k
-  %work = mul i64 %mk, %n
-  %any = icmp sgt i64 %work, 0
-  %long = icmp ugt i64 %k, STRETCH
-  %longest = select i1 %long, i64 STRETCH, i64 %k
-  %length = mul i64 %longest, SIZE
-  %columns = add i64 %m, PANEL
-  %bytes = mul i64 %length, %columns
-  %bytes.more = add i64 %bytes, 127
-  %needed = and i64 %bytes.more, -64
-  %roomy = icmp uge i64 %room, %needed
-  %apart = icmp ne i64 %ka, SIZE
-  %rest = and i64 %ra, 4095
-  %pages = icmp eq i64 %rest, 0
-  %wide = icmp sge i64 %n, WIDE
-  %far = or i1 %apart, %pages
-  %packs = and i1 %far, %wide
-  %as.it.stands = xor i1 %packs, true
-  %scattered = and i1 %apart, %as.it.stands
-  %stretch = select i1 %scattered, i64 SHORT, i64 STRETCH
-  %same.km = and i1 %same.k, %same.m
-  %same.nw = and i1 %same.n, %rows.whole
-  %some = and i1 %any, %roomy
-  %same = and i1 %same.km, %same.nw
-  %fits = and i1 %same, %some
-  br i1 %fits, label %run, label %misfit
-run:
-  %a = call ptr @array_data(ptr %arg0)
-  %b = call ptr @array_data(ptr %arg1)
-  %c = call ptr @array_data(ptr %arg2)
-  %space = call ptr @array_data(ptr %arg3)
-  %space.word = ptrtoint ptr %space to i64
-  %space.up = add i64 %space.word, 63
-  %space.aligned = and i64 %space.up, -64
-  %ws = inttoptr i64 %space.aligned to ptr
-"""
-
-_ALONE = """
-  %large = icmp uge i64 %work, RELEASE
-  %state = call ptr @release_gil(i1 %large)
-  %nan = call i1 @product(ARGUMENTS)
-"""
-
-#: Pieces are rows where rows are packed, so that none is packed twice, or columns are few; columns otherwise.
-_TOGETHER = """
-  %fits.mailbox = call i1 @is_array(ptr %arg4, i32 WORD, i32 1, i32 1281)
-  %fits.workers = call i1 @is_array(ptr %arg5, i32 WORD, i32 1, i32 257)
-  %fits.team = and i1 %fits.mailbox, %fits.workers
-  br i1 %fits.team, label %team, label %misfit
-team:
-  %mailbox = call ptr @array_data(ptr %arg4)
-  %run.job = load ptr, ptr %mailbox
-  %words = call ptr @array_data(ptr %arg5)
-  %workers = load i64, ptr %words
-  %bytes.place = getelementptr i64, ptr %words, i64 1
-  %each = load i64, ptr %bytes.place
-  %together = mul i64 %workers, %each
-  %in.all = icmp uge i64 %room, %together
-  %in.each = icmp uge i64 %each, %needed
-  %beyond.lines = and i64 %each, 63
-  %whole.lines = icmp eq i64 %beyond.lines, 0
-  %large.enough = and i1 %in.all, %in.each
-  %enough = and i1 %large.enough, %whole.lines
-  br i1 %enough, label %cut, label %misfit
-cut:
-  %few = icmp slt i64 %n, TWO_PANELS
-  %by.rows = or i1 %apart, %few
-  %unit = select i1 %by.rows, i64 HEIGHT, i64 PANEL
-  %whole.length = select i1 %by.rows, i64 %m, i64 %n
-  %longer = add i64 %whole.length, %unit
-  %longest.up = sub i64 %longer, 1
-  %units = udiv i64 %longest.up, %unit
-  %each.takes = select i1 %by.rows, i64 2, i64 4
-  %wanted = mul i64 %each.takes, %workers
-  %pieces = call i64 @llvm.smin.i64(i64 %units, i64 %wanted)
-  %found = alloca i64
-  store i64 0, ptr %found
-  %job = alloca %Job
-STORE.JOB
-  %state = call ptr @release_gil(i1 true)
-  call void %run.job(ptr %mailbox, ptr @piece, ptr %job, i64 %pieces, i64 %workers)
-  %nans = load i64, ptr %found
-  %nan = icmp ne i64 %nans, 0
-"""
-
-_ANSWER = """
-  call void @take_gil(ptr %state)
-  %answer = select i1 %nan, ptr @_Py_TrueStruct, ptr @_Py_FalseStruct
-  call void @Py_IncRef(ptr %answer)
-  ret ptr %answer
-misfit:
-  %null = call ptr @raise_type_error(ptr @gradloom.misfit)
-  ret ptr %null
-}
-"""
-
-_PIECE = """
-define internal void @piece(ptr %job, i64 %number, i64 %worker) nounwind {
-LOAD.JOB
-  %following = add i64 %number, 1
-  %x = mul i64 %units, %number
-  %y = mul i64 %units, %following
-  %first.unit = udiv i64 %x, %pieces
-  %last.unit = udiv i64 %y, %pieces
-  %first = mul i64 %first.unit, %unit
-  %beyond = mul i64 %last.unit, %unit
-  %length = select i1 %by.rows, i64 %whole.m, i64 %whole.n
-  %last = call i64 @llvm.smin.i64(i64 %beyond, i64 %length)
-  %count = sub i64 %last, %first
-  %across.a = select i1 %by.rows, i64 %ra, i64 0
-  %across.b = select i1 %by.rows, i64 0, i64 %cb
-  %across.c = select i1 %by.rows, i64 %rc, i64 SIZE
-  %offset.a = mul i64 %first, %across.a
-  %offset.b = mul i64 %first, %across.b
-  %offset.c = mul i64 %first, %across.c
-  %offset.ws = mul i64 %each, %worker
-  %a = getelementptr i8, ptr %whole.a, i64 %offset.a
-  %b = getelementptr i8, ptr %whole.b, i64 %offset.b
-  %c = getelementptr i8, ptr %whole.c, i64 %offset.c
-  %ws = getelementptr i8, ptr %whole.ws, i64 %offset.ws
-  %m = select i1 %by.rows, i64 %count, i64 %whole.m
-  %n = select i1 %by.rows, i64 %whole.n, i64 %count
-  %nan = call i1 @product(ARGUMENTS)
-  br i1 %nan, label %tell, label %end
-tell:
-  %before = atomicrmw or ptr %found, i64 1 monotonic
-  br label %end
-end:
-  ret void
-}
-"""
+    return w.function(f"i1 @product({PRODUCT_ARGUMENTS})", _CALLS)

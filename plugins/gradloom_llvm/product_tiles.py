@@ -29,14 +29,14 @@ class Tiles(NamedTuple):
     width : int
         Vectors of a panel; one or two that are left over are taken one vector at a time.
     heights : tuple of int
-        Rows of a tile; what one leaves over the next takes.
+        Rows of a tile, and of the tiles that take what is left over: two, of which the last may have one.
     """
 
     kind: str
     itemsize: int
     lanes: int
     width: int
-    heights: tuple[int, ...]
+    heights: tuple[int, int]
 
     @property
     def vector(self) -> str:
@@ -55,7 +55,7 @@ class Tiles(NamedTuple):
 
     def workspace(self, rows: int, summed: int) -> int:
         """Return the bytes of workspace that a product needs: whole lines of the cache, so that others may follow."""
-        packed = min(summed, self.stretch) * self.itemsize * (self.width * self.lanes + rows)
+        packed = min(summed, self.stretch) * self.itemsize * (self.width * self.lanes + rows + 1)
         return 64 + -(-packed // 64) * 64
 
 
@@ -67,7 +67,7 @@ def tiles(dtype: np.dtype[Any]) -> Tiles | None:
     has_fma = many_registers or this.vector_bytes == 32
     if not has_fma or dtype.name not in ("float32", "float64"):
         return None
-    width, heights = (4, (6, 2, 1)) if many_registers else (3, (4, 2, 1))
+    width, heights = (4, (6, 2)) if many_registers else (3, (4, 2))
     kind = "float" if dtype.itemsize == 4 else "double"
     return Tiles(kind, dtype.itemsize, this.vector_bytes // dtype.itemsize, width, heights)
 
@@ -87,15 +87,16 @@ class Writer(Text):
         """Return the address some bytes from another."""
         return self.emit(f"getelementptr i8, ptr {pointer}, i64 {offset}")
 
-    def mask(self, valid: str) -> str:
-        """Return the mask of the first lanes."""
-        lanes = self.tiles.lanes
-        one = self.emit(f"insertelement <{lanes} x i64> poison, i64 {valid}, i64 0")
-        all_ = self.emit(
-            f"shufflevector <{lanes} x i64> {one}, <{lanes} x i64> poison, <{lanes} x i32> zeroinitializer"
-        )
-        count = ", ".join(f"i64 {lane}" for lane in range(lanes))
-        return self.emit(f"icmp slt <{lanes} x i64> <{count}>, {all_}")
+    def mask(self, valid: str, first: int = 0) -> str:
+        """Return the mask of the lanes whose number, counted from ``first``, is less than that of the valid ones."""
+        lanes, kind = self.tiles.lanes, f"i{8 * self.tiles.itemsize}"
+        if kind != "i64":
+            valid = self.emit(f"trunc i64 {valid} to {kind}")
+        one = self.emit(f"insertelement <{lanes} x {kind}> poison, {kind} {valid}, i64 0")
+        zeros = f"<{lanes} x i32> zeroinitializer"
+        all_ = self.emit(f"shufflevector <{lanes} x {kind}> {one}, <{lanes} x {kind}> poison, {zeros}")
+        count = ", ".join(f"{kind} {first + lane}" for lane in range(lanes))
+        return self.emit(f"icmp slt <{lanes} x {kind}> <{count}>, {all_}")
 
     def load(self, pointer: str, mask: str | None = None, align: int = 0) -> str:
         """Load a vector; zeros where a mask is not set."""
@@ -138,42 +139,67 @@ class Writer(Text):
 
 
 def tile(tiles: Tiles, height: int, width: int) -> str:
-    """Write the function of one tile: ``height`` rows of ``width`` vectors.
+    """Write the function of the tiles of ``%rows`` rows, one below the other: ``%height`` rows of ``width`` vectors.
 
-    All strides are in bytes. ``%more`` says that results so far stand in ``%c``; ``%valid`` is the number of
-    columns that are there. It returns whether there is a NaN.
+    All strides are in bytes; ``%down`` is that from tile to tile of ``%a``. ``%more`` says that results so far stand in
+    ``%c``; ``%valid`` is the number of columns that are there. It returns whether there is a NaN. Where a tile has
+    fewer rows than the function computes, its first row is computed several times; wide tiles of the larger height
+    are always whole.
     """
     w = Writer(tiles)
+    whole = (height, width) == (tiles.heights[0], tiles.width)
     cells = [(i, j) for i in range(height) for j in range(width)]
-    rows = [w.at("%a", w.emit(f"mul i64 %ra, {i}")) for i in range(height)]
-    ends = [w.at("%c", w.emit(f"mul i64 %rc, {i}")) for i in range(height)]
     vector_bytes = tiles.lanes * tiles.itemsize
-    places = {(i, j): w.at(ends[i], str(j * vector_bytes)) for i, j in cells}
-    masks = [w.mask(w.emit(f"sub i64 %valid, {j * tiles.lanes}")) for j in range(width)]
+    bits = f"i{tiles.lanes}"
+    steps = [(w.emit(f"mul i64 %ra, {i}"), w.emit(f"mul i64 %rc, {i}")) for i in range(1, height)]
+    masks = [w.mask("%valid", j * tiles.lanes) for j in range(width)]
+    w.lines += [
+        "  br label %next",
+        "next:",
+        "  %rest = phi i64 [ %rows, %entry ], [ %rest.next, %done ]",
+        "  %first = phi ptr [ %a, %entry ], [ %first.next, %done ]",
+        "  %out = phi ptr [ %c, %entry ], [ %out.next, %done ]",
+        f"  %nan = phi {bits} [ 0, %entry ], [ %nan.next, %done ]",
+        "  %ends = icmp sle i64 %rest, 0",
+        "  br i1 %ends, label %end, label %begin",
+        "end:",
+        f"  %any = icmp ne {bits} %nan, 0",
+        "  ret i1 %any",
+        "begin:",
+    ]
+    if not whole:
+        there = w.minimum("%rest", "%height")
+        for i, (a, c) in enumerate(steps):
+            is_there = w.emit(f"icmp ugt i64 {there}, {i + 1}")
+            steps[i] = w.emit(f"select i1 {is_there}, i64 {a}, i64 0"), w.emit(f"select i1 {is_there}, i64 {c}, i64 0")
+    # Opaque, so that each stays in a register of its own: LLVM would compute the addresses anew at each step.
+    across = ["0", *[w.emit(f'call i64 asm "", "=r,0"(i64 {step})') for step, _ in steps]]
+    lines = ["%out", *[w.at("%out", step) for _, step in steps]]
+    places = {(i, j): w.at(lines[i], str(j * vector_bytes)) for i, j in cells}
     w.lines.append("  br i1 %more, label %resume, label %start")
     w.label("resume")
     before = {(i, j): w.load(places[i, j], masks[j]) for i, j in cells}
     w.branch("start")
     w.label("start")
     for i, j in cells:
-        w.lines.append(f"  %z.{i}.{j} = phi {w.vector} [ zeroinitializer, %entry ], [ {before[i, j]}, %resume ]")
+        w.lines.append(f"  %z.{i}.{j} = phi {w.vector} [ zeroinitializer, %begin ], [ {before[i, j]}, %resume ]")
     w.branch("loop")
     w.label("loop")
     w.lines += [
         "  %left = phi i64 [ %k, %start ], [ %left.next, %loop ]",
-        "  %step = phi i64 [ 0, %start ], [ %step.next, %loop ]",
+        "  %column = phi ptr [ %first, %start ], [ %column.next, %loop ]",
         "  %row = phi ptr [ %b, %start ], [ %row.next, %loop ]",
     ]
     for i, j in cells:
         w.lines.append(f"  %s.{i}.{j} = phi {w.vector} [ %z.{i}.{j}, %start ], [ %t.{i}.{j}, %loop ]")
     columns = [w.load(w.at("%row", str(j * vector_bytes))) for j in range(width)]
     for i in range(height):
-        factor = w.splat(w.at(rows[i], "%step"))
+        factor = w.splat(w.at("%column", across[i]))
         for j in range(width):
             operands = f"{w.vector} {factor}, {w.vector} {columns[j]}, {w.vector} %s.{i}.{j}"
             w.lines.append(f"  %t.{i}.{j} = call {w.vector} @llvm.fma.{w.name}({operands})")
     w.lines += [
-        "  %step.next = add i64 %step, %ka",
+        "  %column.next = getelementptr i8, ptr %column, i64 %ka",
         "  %row.next = getelementptr i8, ptr %row, i64 %rb",
         "  %left.next = sub i64 %left, 1",
         "  %over = icmp eq i64 %left.next, 0",
@@ -185,21 +211,30 @@ def tile(tiles: Tiles, height: int, width: int) -> str:
         column = "zeroinitializer"
         for i in range(height):
             w.store(f"%t.{i}.{j}", places[i, j], mask)
-            own = w.emit(f"fcmp uno {w.vector} %t.{i}.{j}, %t.{i}.{j}")
+        for i in range(0, height, 2):  # two at a time: either is a NaN
+            own = w.emit(f"fcmp uno {w.vector} %t.{i}.{j}, %t.{min(i + 1, height - 1)}.{j}")
             column = w.emit(f"or {w.lane_mask} {column}, {own}")
         undefined = w.emit(f"or {w.lane_mask} {undefined}, {w.emit(f'and {w.lane_mask} {column}, {mask}')}")
-    bits = w.emit(f"bitcast {w.lane_mask} {undefined} to i{tiles.lanes}")
-    w.lines.append(f"  ret i1 {w.emit(f'icmp ne i{tiles.lanes} {bits}, 0')}")
-    arguments = "i64 %k, ptr %a, i64 %ra, i64 %ka, ptr %b, i64 %rb, ptr %c, i64 %rc, i1 %more, i64 %valid"
+    w.lines += [
+        f"  %nan.next = or {bits} %nan, {w.emit(f'bitcast {w.lane_mask} {undefined} to {bits}')}",
+        "  %rest.next = sub i64 %rest, %height",
+        "  %first.next = getelementptr i8, ptr %first, i64 %down",
+        f"  %out.next = getelementptr i8, ptr %out, i64 {w.emit('mul i64 %rc, %height')}",
+        "  br label %next",
+    ]
+    arguments = (
+        "i64 %k, ptr %a, i64 %ra, i64 %ka, i64 %down, ptr %b, i64 %rb, "
+        "ptr %c, i64 %rc, i1 %more, i64 %valid, i64 %rows, i64 %height"
+    )
     return w.function(f"i1 @tile.{height}.{width}({arguments})")
 
 
 def pack_rows(tiles: Tiles) -> str:
-    """Write the function that packs ``%height`` rows of a tile: those of one step stand together."""
+    """Write the function that packs the ``%rows`` of a tile of ``%height``: those of one step stand together."""
     w = Writer(tiles)
     size = tiles.itemsize
     step_bytes = w.emit(f"mul i64 %height, {size}")
-    mask = w.mask("%height")
+    mask = w.mask("%rows")
     beside = w.emit(f"icmp eq i64 %ra, {size}")
     narrow = w.emit(f"icmp ule i64 %height, {tiles.lanes}")
     w.lines.append(f"  br i1 {w.emit(f'and i1 {beside}, {narrow}')}, label %side.by.side, label %apart")
@@ -208,34 +243,46 @@ def pack_rows(tiles: Tiles) -> str:
         k, close = w.open("0", "%k", "1")
         source, target = w.at("%a", w.emit(f"mul i64 {k}, %ka")), w.at("%to", w.emit(f"mul i64 {k}, {step_bytes}"))
         if name == "apart":
-            i, close_rows = w.open("0", "%height", "1")
+            i, close_rows = w.open("0", "%rows", "1")
             w.copy(w.at(source, w.emit(f"mul i64 {i}, %ra")), w.at(target, w.emit(f"mul i64 {i}, {size}")))
             close_rows()
         else:
             w.store(w.load(source, mask), target, mask)
         close()
         w.lines.append("  ret void")
-    return w.function("void @pack.rows(i64 %k, ptr %a, i64 %ra, i64 %ka, ptr %to, i64 %height)")
+    return w.function("void @pack.rows(i64 %k, ptr %a, i64 %ra, i64 %ka, ptr %to, i64 %height, i64 %rows)")
+
+
+def pack_panel(tiles: Tiles, width: int) -> str:
+    """Write the function that packs a panel whose columns lie side by side, of which ``%valid`` are there.
+
+    It takes the panel step by step, so that the lines that a step lies on are read once.
+    """
+    w = Writer(tiles)
+    vector_bytes = tiles.lanes * tiles.itemsize
+    masks = [w.mask("%valid", j * tiles.lanes) for j in range(width)]
+    k, close = w.open("0", "%k", "1")
+    source, target = (
+        w.at("%b", w.emit(f"mul i64 {k}, %kb")),
+        w.at("%to", w.emit(f"mul i64 {k}, {width * vector_bytes}")),
+    )
+    for j, mask in enumerate(masks):
+        place = str(j * vector_bytes)
+        w.store(w.load(w.at(source, place), mask), w.at(target, place), align=vector_bytes)
+    close()
+    w.lines.append("  ret void")
+    return w.function(f"void @pack.panel.{width}(i64 %k, ptr %b, i64 %kb, ptr %to, i64 %valid)")
 
 
 def pack_columns(tiles: Tiles) -> str:
-    """Write the function that packs some columns, of which the first ``%valid`` are there.
+    """Write the function that packs some columns that lie apart, of which the first ``%valid`` are there.
 
     Steps of the packed panel are ``%step`` bytes apart.
     """
     w = Writer(tiles._replace(lanes=tiles.packed))
     lanes, size = tiles.packed, tiles.itemsize
     full = w.emit(f"icmp eq i64 %valid, {lanes}")
-    columns_beside = w.emit(f"and i1 {full}, {w.emit(f'icmp eq i64 %cb, {size}')}")
     steps_beside = w.emit(f"and i1 {full}, {w.emit(f'icmp eq i64 %kb, {size}')}")
-    w.lines.append(f"  br i1 {columns_beside}, label %side.by.side, label %apart")
-    w.label("side.by.side")
-    k, close = w.open("0", "%k", "1")
-    vector = w.load(w.at("%b", w.emit(f"mul i64 {k}, %kb")))
-    w.store(vector, w.at("%to", w.emit(f"mul i64 {k}, %step")), align=lanes * size)
-    close()
-    w.lines.append("  ret void")
-    w.label("apart")
     blocks = w.emit(f"and i64 %k, -{lanes}")
     done = w.emit(f"select i1 {steps_beside}, i64 {blocks}, i64 0")
     k, close = w.open("0", done, str(lanes))

@@ -5,6 +5,7 @@ An element of the result has the same bits however the product is cut, so pieces
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
@@ -21,6 +22,8 @@ from gradloom_llvm.team import team
 
 #: Multiply-adds of float64 from which on several threads share a product: what takes one about 100 us.
 SHARED: Final = 2_000_000
+#: Multiply-adds of each product of a stack from which on this is faster than BLAS.
+SMALL: Final = 4096
 #: Bytes of the left matrix up to which this is faster than BLAS, which cuts it to fit the cache.
 LARGEST: Final = 2**24
 _BYTE: Final = np.dtype(np.uint8)
@@ -56,16 +59,23 @@ def product_kernel(name: str, specs: tuple[Spec, ...], plain: Kernel) -> Kernel:
 
 @lru_cache(maxsize=1024)
 def _product(a: Spec, b: Spec) -> Callable[[Any, Any], tuple[Any, bool]] | None:
-    """Return what makes the product of two matrices, and tells whether it holds a NaN; None to leave it to BLAS."""
-    if a.ndim != 2 or b.ndim != 2 or a.dtype != b.dtype or not a.size or not b.size or a.nbytes > LARGEST:
+    """Return what makes products of matrices, and tells whether they hold a NaN; None to leave them to BLAS."""
+    if min(a.ndim, b.ndim) < 2 or a.dtype != b.dtype or not a.size or not b.size:
         return None
     tiling = tiles(a.dtype)
-    if tiling is None:
+    (m, k), n, dtype = a.shape[-2:], b.shape[-1], a.dtype
+    if tiling is None or m * k * dtype.itemsize > LARGEST:
         return None
-    native, shape, dtype = multiply(a.dtype, tiling), (a.shape[0], b.shape[1]), a.dtype
-    column = shape[1] == 1 < shape[0]
+    shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), m, n)
+    if len(shape) > 2 and m * k * n < SMALL:
+        return None
+    native, together = multiply(dtype, tiling), multiply_together(dtype, tiling)
+    column = n == 1 < m
     run = _by_transposes(native) if column else native
-    room = (tiling.workspace(1 if column else shape[0], a.shape[1]),)
+    if a.ndim != b.ndim:
+        run, together = _of_one_rank(run, len(shape)), _of_one_rank(together, len(shape))
+    room = (tiling.workspace(1 if column else m, k),)
+    elements = math.prod(shape)
 
     def whole(left: Any, right: Any) -> tuple[Any, bool]:
         out = np.empty(shape, dtype)
@@ -80,15 +90,23 @@ def _product(a: Spec, b: Spec) -> Callable[[Any, Any], tuple[Any, bool]] | None:
         words = np.array([workers, room[0]], np.int64)
         return out, together(left, right, out, workspace, team.mailbox(workers), words)
 
-    together = multiply_together(a.dtype, tiling)
-    shares = not column and a.size * shape[1] * dtype.itemsize >= 8 * SHARED
-    return large if max(room[0], shape[0] * shape[1] * dtype.itemsize) >= LEAST else whole
+    shares = not column and elements * k * dtype.itemsize >= 8 * SHARED
+    return large if max(room[0], elements * dtype.itemsize) >= LEAST else whole
 
 
 def _by_transposes(native: Callable[..., bool]) -> Callable[..., bool]:
-    """Return what makes a product of one column as one row, along which vectors run."""
+    """Return what makes products of one column as one row, along which vectors run."""
 
-    def multiply_column(a: Any, b: Any, out: Any, workspace: Any) -> bool:
-        return native(b.T, a.T, out.T, workspace)
+    def multiply_columns(a: Any, b: Any, out: Any, workspace: Any) -> bool:
+        return native(b.mT, a.mT, out.mT, workspace)
 
-    return multiply_column
+    return multiply_columns
+
+
+def _of_one_rank(run: Callable[..., bool], rank: int) -> Callable[..., bool]:
+    """Return what gives both factors as many axes as their product has."""
+
+    def multiply_stacks(a: Any, b: Any, *others: Any) -> bool:
+        return run(a[(None,) * (rank - a.ndim)], b[(None,) * (rank - b.ndim)], *others)
+
+    return multiply_stacks

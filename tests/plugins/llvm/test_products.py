@@ -48,7 +48,7 @@ def tilings(dtype: np.dtype[Any]) -> list[Tiles]:
     assert own is not None
     narrower = [
         Tiles(own.kind, own.itemsize, size // own.itemsize, *shape)
-        for size, *shape in ((16, 4, (6, 2, 1)), (32, 3, (4, 2, 1)))
+        for size, *shape in ((16, 4, (6, 2)), (32, 3, (4, 2)))
         if size <= host_vector_bytes()
     ]
     return list(dict.fromkeys([own, *narrower]))
@@ -104,6 +104,49 @@ def test_any_number_of_threads_gives_the_same_bits(
         np.testing.assert_array_equal(other, results[0])
 
 
+#: Stacks: of many axes, of one that broadcasts in either factor, and of a column each.
+STACKS = [
+    *[((7, 33, 14), (7, 14, 35)), ((5, 70, 40), (40, 70)), ((13, 14), (3, 14, 20)), ((4, 20, 30), (4, 30, 1))],
+    *[((2, 1, 9, 17), (5, 17, 21)), ((3, 1, 2, 1, 5, 25), (2, 1, 3, 25, 8))],
+]
+
+
+@pytest.mark.parametrize("shapes", STACKS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_stacks_have_the_bits_of_their_products(dtype: str, shapes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In any layout, on any number of threads, of which each takes parts of some products."""
+    monkeypatch.setattr("gradloom.sharing.cores", lambda: 3)
+    monkeypatch.setattr(products, "SHARED", 0)
+    monkeypatch.setattr(products, "LEAST", 0)
+    monkeypatch.setattr(products, "SMALL", 0)
+    products._product.cache_clear()
+    a, b = [rng(k).normal(size=shape).astype(dtype) for k, shape in enumerate(shapes)]
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    want = np.empty((*lead, a.shape[-2], b.shape[-1]), dtype)
+    rows, columns = [np.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (a, b)]
+    for i in np.ndindex(lead):
+        want[i] = kernel(rows[i], columns[i])(rows[i], columns[i])
+    np.testing.assert_allclose(want, a @ b, rtol=0, atol=1e-4 if dtype == "float32" else 1e-12)
+    layouts = [lambda x: x, lambda x: x.mT.copy().mT, lambda x: np.repeat(x[::-1], 2, 0)[::-2], lambda x: x.T.copy().T]
+    for threads, left, right in itertools.product((1, 2, 3), layouts, layouts):
+        with threads_of_kernels(threads):
+            np.testing.assert_array_equal(kernel(a, b)(left(a), right(b)), want)
+    np.testing.assert_array_equal(kernel(rows, columns)(rows, columns), want)
+    products._product.cache_clear()
+
+
+def test_a_zero_annihilates_in_a_stack() -> None:
+    """One NaN, in the last of the products, sends all to the careful kernel."""
+    a, b = rng(5).normal(size=(30, 50, 40)), rng(6).normal(size=(30, 40, 20))
+    np.testing.assert_allclose(kernel(a, b, "annihilating_matmul")(a, b, zeros=0), a @ b, atol=1e-12)
+    a[-1, -1] = 0.0
+    b[-1, 0, -1] = np.inf
+    with np.errstate(all="ignore"):
+        found = gl.jit(lambda x, y: ops["annihilating_matmul"](x, y, zeros=0))(a, b)
+    assert np.all(found[-1, -1] == 0.0)
+    np.testing.assert_allclose(found[:-1], a[:-1] @ b[:-1], atol=1e-12)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.0])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_special_values_are_those_of_numpy(dtype: str, value: float) -> None:
@@ -154,7 +197,7 @@ def test_what_does_not_fit_is_left_to_blas() -> None:
     for left, right in [(unaligned, b), (a.astype(">f8"), b), (a[:2], b), (a, b.astype("f4")), (a, 2.0)]:
         got = kernel(a, b, plain=lambda x, y: "plain")(left, right)
         assert isinstance(got, str)
-    for left, right in [((4, 0), (0, 3)), ((4,), (4, 3)), ((2, 3, 4), (4, 3)), ((3000, 3000), (3000, 2))]:
+    for left, right in [((4, 0), (0, 3)), ((4,), (4, 3)), ((0, 3, 4), (4, 3)), ((3000, 3000), (3000, 2))]:
         specs = Spec(left, float), Spec(right, float)
         assert product_kernel("matmul", specs, never) is never
     integers = Spec((4, 4), int), Spec((4, 4), int)
@@ -182,6 +225,17 @@ def test_builtin_refuses_what_it_would_overrun() -> None:
     ]:
         with pytest.raises(TypeError):
             native(*wrong)
+    stack = np.ones((2, 9, 5)), np.ones((2, 5, 4)), np.zeros((2, 9, 4))
+    assert native(*stack, workspace) is False
+    for k, other in enumerate([np.ones((3, 9, 5)), np.ones((3, 5, 4)), np.zeros((1, 9, 4))]):
+        with pytest.raises(TypeError):
+            native(*stack[:k], other, *stack[k + 1 :], workspace)
+    for unlike in [(a, *stack[1:]), (stack[0], b, stack[2]), (*stack[:2], out)]:
+        with pytest.raises(TypeError):
+            native(*unlike, workspace)
+    deep = [x.reshape((1,) * 9 + x.shape) for x in (a, b, out)]
+    with pytest.raises(TypeError):
+        native(*deep, workspace)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +244,7 @@ def test_builtin_refuses_what_it_would_overrun() -> None:
 )
 def test_other_machines(target: Host, size: int, instruction: str) -> None:
     for kind, itemsize in (("float", 4), ("double", 8)):
-        width, heights = (4, (6, 2, 1)) if size == 16 else (3, (4, 2, 1))
+        width, heights = (4, (6, 2)) if size == 16 else (3, (4, 2))
         text = prelude() + source(Tiles(kind, itemsize, size // itemsize, width, heights), 0)
         assert instruction in assembly(text, target)
 
