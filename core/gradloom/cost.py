@@ -27,8 +27,9 @@ _SHARED_PRODUCTS = frozenset({"matmul", "annihilating_matmul"})
 DECOMPOSITIONS = {
     "cholesky": 2.0, "slogdet": 3.0, "det": 3.0, "inv": 14.0, "qr": 14.0, "eigh": 24.0, "svd": 50.0, "pinv": 55.0,
     "cofactors": 60.0, "eig": 100.0, "solve": 5.0, "annihilating_solve": 5.0,
+    "solve_triangular": 1.5, "annihilating_solve_triangular": 1.5,
 }  # fmt: skip
-_SOLVES = frozenset({"solve", "annihilating_solve"})
+_SOLVES = frozenset("solve annihilating_solve solve_triangular annihilating_solve_triangular".split())
 _REGION = "region"
 #: Products of fewer operations take one thread, whatever BLAS is allowed.
 SMALL_PRODUCT = 2.0 * 64**3

@@ -89,6 +89,10 @@ class _LazyTrace(Recorder):
             node.derived = source[2]
         return node
 
+    def definition(self, index: LazyNode) -> tuple[Op, tuple[LazyNode, ...], tuple[Any, ...]]:
+        """Return op, inputs and attrs of a node."""
+        return index.op, index.inputs, index.attrs
+
     def literal(self, value: Any, dtype: Any) -> LazyNode:
         """Return a node for a Python scalar."""
         return LazyNode(LITERAL, (), (Spec((), dtype),), Spec((), dtype), None, value)

@@ -39,6 +39,10 @@ class Recorder(ABC):
         """Append a node as it stands, without spec rule or casts, and return its id."""
 
     @abstractmethod
+    def definition(self, index: Any) -> tuple[Op, tuple[Any, ...], tuple[Any, ...]]:
+        """Return op, inputs and attrs of a node."""
+
+    @abstractmethod
     def tensor(self, index: Any) -> Any:
         """Return a new tensor for a node."""
 

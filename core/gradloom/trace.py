@@ -154,6 +154,12 @@ class Trace(Recorder):
         self.sources.append(source)
         return len(self.nodes) - 1
 
+    def definition(self, index: int) -> RawNode:
+        """Return op, inputs and attrs of a node."""
+        if self.nodes is ENDED:
+            raise trace_ended()
+        return self.nodes[index]
+
     def literal(self, value: Any, dtype: Any) -> int:
         """Return the node of a Python scalar in the user's code."""
         key = dtype.num, literal_key(value)

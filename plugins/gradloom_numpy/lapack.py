@@ -1,7 +1,8 @@
-"""Inverses by the LAPACK that SciPy carries, where there is one: in less than half of NumPy's time.
+"""Linear algebra by the BLAS and LAPACK that SciPy carries, where there is one.
 
-NumPy solves for the columns of the identity; LAPACK's ``getri`` inverts the factors in place. It is called through the
-addresses that SciPy publishes for Cython, without the interpreter's lock.
+NumPy inverts by solving for the columns of the identity, and has no solver for triangular matrices: these take half of
+its time, and less. The routines are called through the addresses that SciPy publishes for Cython, without the
+interpreter's lock.
 """
 
 from __future__ import annotations
@@ -9,61 +10,85 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 
 from gradloom.blas import limit_new_libraries
 
-#: From this order on an inverse is worth the import of SciPy's linear algebra, 0.1 s once a process.
+#: From this order on a matrix is worth the import of SciPy's linear algebra, 0.1 s once a process.
 LARGE = 100
 
 #: Columns that ``getri`` works on together, if the workspace allows it.
 _BLOCK = 64
 
-
-class _Routines(NamedTuple):
-    getrf: Callable[..., None]
-    getri: Callable[..., None]
-
-
-@cache
-def _routines(dtype: str) -> _Routines | None:
-    """Return LAPACK's LU factorisation, and the inverse from it, for one of the dtypes ``fdFD``; None without SciPy."""
-    try:
-        from scipy.linalg import cython_lapack
-    except ImportError:
-        return None
-    limit_new_libraries()
-    prefix = {"f": "s", "d": "d", "F": "c", "D": "z"}[dtype]
-    capsules = cython_lapack.__pyx_capi__
-    return _Routines(_function(capsules[f"{prefix}getrf"], 6), _function(capsules[f"{prefix}getri"], 7))
-
-
-def _function(capsule: Any, arguments: int) -> Callable[..., None]:
-    """Return the function at the address in a capsule; as all of Fortran's, it takes addresses."""
-    python = ctypes.pythonapi
-    name = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", python))
-    address = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", python))
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(address(capsule, name(capsule)))
+_TYPES = {"f": "s", "d": "d", "F": "c", "D": "z"}
 
 
 def inv(a: Any) -> Any:
     """Return the inverse of each matrix."""
     order = a.shape[-1]
-    routines = _routines(a.dtype.char) if order >= LARGE else None
-    if routines is None:
+    getrf = _routine("lapack", "getrf", a.dtype.char, 6) if order >= LARGE else None
+    if getrf is None:
         return np.linalg.inv(a)
+    getri: Any = _routine("lapack", "getri", a.dtype.char, 7)
     # LAPACK reads rows as columns, and so inverts the transpose in place: rows are written as columns too.
     out = np.array(a, order="C")
     pivots, work = np.empty(order, np.intc), np.empty(order * _BLOCK, a.dtype)
     n, length, info = ctypes.c_int(order), ctypes.c_int(work.size), ctypes.c_int()
-    rows, status = ctypes.addressof(n), ctypes.addressof(info)
     for matrix in out.reshape(-1, order, order):
-        address = matrix.ctypes.data
-        routines.getrf(rows, rows, address, rows, pivots.ctypes.data, status)
+        memory = matrix.ctypes
+        getrf(_at(n), _at(n), memory, _at(n), pivots.ctypes, _at(info))
         if not info.value:
-            routines.getri(rows, address, rows, pivots.ctypes.data, work.ctypes.data, ctypes.addressof(length), status)
+            getri(_at(n), memory, _at(n), pivots.ctypes, work.ctypes, _at(length), _at(info))
         if info.value:
             raise np.linalg.LinAlgError("Singular matrix")
     return out
+
+
+def solve_triangular(a: Any, b: Any, *, lower: bool) -> Any:
+    """Solve ``a @ x = b``, reading one triangle of each matrix."""
+    order = a.shape[-1]
+    trsm = _routine("blas", "trsm", a.dtype.char, 11) if order >= LARGE else None
+    if trsm is None:
+        return np.linalg.solve(np.tril(a) if lower else np.triu(a), b)
+    if np.any(np.einsum("...ii->...i", a) == 0):
+        raise np.linalg.LinAlgError("Singular matrix")
+    # Rows are read as columns: what is solved is  x^T a^T = b^T,  in place.
+    by_rows = a.strides[-1] == a.itemsize or a.strides[-2] != a.itemsize
+    a = a if by_rows else a.swapaxes(-1, -2)
+    if a.strides[-1] != a.itemsize or a.strides[-2] < order * a.itemsize:
+        a = np.ascontiguousarray(a)
+    loops = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    out = np.array(np.broadcast_to(b, loops + b.shape[-2:]), order="C")
+    if not out.size:
+        return out
+    a = np.broadcast_to(a, loops + a.shape[-2:])
+    side, triangle, transposed, unit = [
+        ctypes.c_char(c) for c in (b"R", b"U" if lower == by_rows else b"L", b"N" if by_rows else b"T", b"N")
+    ]
+    n, k, lda = ctypes.c_int(order), ctypes.c_int(b.shape[-1]), ctypes.c_int(a.strides[-2] // a.itemsize)
+    one = np.ones((), a.dtype).ctypes
+    for index in np.ndindex(loops):
+        options = [_at(c) for c in (side, triangle, transposed, unit)]
+        trsm(*options, _at(k), _at(n), one, a[index].ctypes, _at(lda), out[index].ctypes, _at(k))
+    return out
+
+
+def _at(value: Any) -> ctypes.c_void_p:
+    return ctypes.c_void_p(ctypes.addressof(value))
+
+
+@cache
+def _routine(library: str, name: str, dtype: str, arguments: int) -> Callable[..., None] | None:
+    """Return a routine for one of the dtypes ``fdFD``; as all of Fortran's, it takes addresses. None without SciPy."""
+    try:
+        capsules = import_module(f"scipy.linalg.cython_{library}").__pyx_capi__
+    except ImportError:
+        return None
+    limit_new_libraries()
+    capsule, python = capsules[_TYPES[dtype] + name], ctypes.pythonapi
+    type_of = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", python))
+    address = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", python))
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(address(capsule, type_of(capsule)))

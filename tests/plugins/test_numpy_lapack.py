@@ -1,4 +1,4 @@
-"""Inverses by SciPy's LAPACK: the residual is the oracle."""
+"""Inverses and triangular systems by SciPy's LAPACK and BLAS: the residual is the oracle."""
 
 from __future__ import annotations
 
@@ -68,11 +68,56 @@ def test_singular_and_special(order: int) -> None:
     assert np.isnan(inv(a)).any()
 
 
+LAYOUTS = {
+    "rows": lambda a: a,
+    "columns": lambda a: a.swapaxes(-1, -2).copy().swapaxes(-1, -2),
+    "neither": lambda a: np.repeat(a, 2, -1)[..., ::2],
+    "backwards": lambda a: a[..., ::-1, ::-1].copy()[..., ::-1, ::-1],
+    "part of rows": lambda a: np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, 3)])[..., :-3],
+    "rows of one": lambda a: np.broadcast_to(a[..., :1, :], a.shape),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("dtype", "fdFD")
+def test_triangular_systems(dtype: str, lower: bool, layout: str) -> None:
+    """Every layout; leading axes broadcast; what stands in the other triangle is not read."""
+    order = lapack.LARGE + 3
+    for of_a, of_b in (((), ()), ((2,), ()), ((), (3,)), ((2, 1), (3,))):
+        a = LAYOUTS[layout](matrices(*of_a, order, order, dtype=dtype))
+        b = matrices(*of_b, order, order, dtype=dtype)[..., :7]
+        x = KERNELS["solve_triangular"](a, b, lower=lower)
+        assert x.dtype == a.dtype
+        one = np.tril(a) if lower else np.triu(a)
+        residual = np.abs(one.astype("D") @ x.astype("D") - b) / np.abs(x).max()
+        assert residual.max() < 1e4 * np.finfo(a.dtype).eps
+        other = np.where(one == 0, np.nan, a).astype(dtype)
+        np.testing.assert_array_equal(KERNELS["solve_triangular"](other, b, lower=lower), x)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_singular_triangles(order: int) -> None:
+    a, b = matrices(order, order), np.ones((order, 1))
+    a[4, 4] = 0.0
+    with pytest.raises(np.linalg.LinAlgError, match="Singular"):
+        KERNELS["solve_triangular"](a, b, lower=True)
+    a = matrices(order, order)
+    a[-1, 2] = np.nan
+    x = KERNELS["solve_triangular"](a, b, lower=True)
+    assert np.isnan(x[-1]).all()
+    assert order < lapack.LARGE or np.isfinite(x[:-1]).all()
+
+
 def test_without_scipy_it_is_numpys(monkeypatch: pytest.MonkeyPatch) -> None:
-    lapack._routines.cache_clear()
-    monkeypatch.setitem(sys.modules, "scipy.linalg", None)
-    a = matrices(lapack.LARGE, lapack.LARGE)
+    lapack._routine.cache_clear()
+    for name in ("lapack", "blas"):
+        monkeypatch.setitem(sys.modules, f"scipy.linalg.cython_{name}", None)
+    a, b = matrices(lapack.LARGE, lapack.LARGE), np.ones((lapack.LARGE, 2))
     try:
         np.testing.assert_array_equal(inv(a), np.linalg.inv(a))
+        for lower, triangle in ((True, np.tril(a)), (False, np.triu(a))):
+            found = KERNELS["solve_triangular"](a, b, lower=lower)
+            np.testing.assert_array_equal(found, np.linalg.solve(triangle, b))
     finally:
-        lapack._routines.cache_clear()
+        lapack._routine.cache_clear()

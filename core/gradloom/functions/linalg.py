@@ -14,22 +14,13 @@ from gradloom.errors import ArgumentError, ConcreteValueError, ShapeError, Unsup
 from gradloom.functions._arguments import as_array, reshaped
 from gradloom.functions.contraction import np_cross, np_outer, np_tensordot, vecdot
 from gradloom.functions.indexing import value_of
+from gradloom.handle import Handle
+from gradloom.ops._matrices import adjoint, check_matrix, check_square
+from gradloom.ops.complex import conjugate
 from gradloom.ops.contraction import matmul, swap
-from gradloom.ops.linalg import (
-    adjoint,
-    check_matrix,
-    check_square,
-    cholesky,
-    det,
-    eig,
-    eigh,
-    inv,
-    pinv,
-    qr,
-    slogdet,
-    solve,
-    svd,
-)
+from gradloom.ops.decompositions import cholesky, eig, eigh, pinv, qr, svd
+from gradloom.ops.linalg import det, inv, slogdet, solve, solve_triangular
+from gradloom.ops.shape import transpose
 from gradloom.refusals import describe
 
 Tensor = Any
@@ -77,10 +68,25 @@ class SVDResult(NamedTuple):
 @implements(np.linalg.solve)
 def np_solve(a: Any, b: Any) -> Tensor:
     a, b = as_array(a), as_array(b)
-    if b.ndim != 1:
-        return solve(a, b)
-    x = solve(a, reshaped(b, (*b.shape, 1)))
-    return reshaped(x, x.shape[:-1])
+    columns = reshaped(b, (*b.shape, 1)) if b.ndim == 1 else b
+    lower = _is_lower_factor(a)
+    x = solve(a, columns) if lower is None else solve_triangular(a, columns, lower=lower)
+    return reshaped(x, x.shape[:-1]) if b.ndim == 1 else x
+
+
+def _is_lower_factor(a: Tensor) -> bool | None:
+    """Return whether a matrix is a Cholesky factor, True, or the transpose of one, False; None for any other."""
+    if not isinstance(a, Handle):
+        return None
+    n, lower = a.spec.ndim, True
+    op, inputs, attrs = a._trace.definition(a._index)
+    while op is not cholesky:
+        if op is transpose and attrs[0] == (*range(n - 2), n - 1, n - 2):
+            lower = not lower
+        elif op is not conjugate:
+            return None
+        op, inputs, attrs = a._trace.definition(inputs[0])
+    return lower
 
 
 @implements(np.linalg.inv)

@@ -14,7 +14,8 @@ import numpy as np
 from gradloom.dispatch import implements
 from gradloom.errors import ArgumentError
 from gradloom.functions._arguments import as_array, axis_tuple, reshaped
-from gradloom.ops.linalg import inv, svd
+from gradloom.ops.decompositions import svd
+from gradloom.ops.linalg import inv
 
 Tensor = Any
 Axes = tuple[int, ...]

@@ -1,30 +1,14 @@
-"""Kernels of the linear-algebra ops.
-
-Singular and non-converging matrices raise as in NumPy, for which CuPy has to wait for the device.
-"""
+"""Kernels of systems of equations, inverses and determinants; singular matrices raise as in NumPy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import cupy
-import cupyx
 import numpy as np
 
 from gradloom.backend import Kernel, Specialised
-
-
-def checked(function: Callable[..., Any]) -> Kernel:
-    """Return a function of cupy.linalg that raises where the matrix has no result."""
-
-    @wraps(function)
-    def kernel(*args: Any, **keywords: Any) -> Any:
-        with cupyx.errstate(linalg="raise"):
-            return function(*args, **keywords)
-
-    return kernel
+from gradloom_cupy.kernels.decompositions import checked, svd
 
 
 @checked
@@ -41,6 +25,18 @@ def annihilating_solve(a: Any, b: Any) -> Any:
     return cupy.where(cupy.isnan(x) & cupy.all(b == 0, axis=-2, keepdims=True), x.dtype.type(0), x)
 
 
+def solve_triangular(*, lower: bool) -> Kernel:
+    """Return the kernel that solves with one triangle of the matrix."""
+    triangle = cupy.tril if lower else cupy.triu
+    return lambda a, b: solve(triangle(a), b)
+
+
+def annihilating_solve_triangular(*, lower: bool) -> Kernel:
+    """Return the kernel that solves with one triangle, annihilating zeros."""
+    triangle = cupy.tril if lower else cupy.triu
+    return lambda a, b: annihilating_solve(triangle(a), b)
+
+
 def lower_triangle(*, diagonal: float) -> Kernel:
     """Return the kernel that keeps what is below the diagonal and scales the diagonal."""
 
@@ -50,12 +46,6 @@ def lower_triangle(*, diagonal: float) -> Kernel:
         return cupy.where(on_diagonal, x * diagonal, kept) if diagonal else kept
 
     return kernel
-
-
-def inverse_gaps(w: Any) -> Any:
-    """Return ``1 / (w[j] - w[i])`` off the diagonal, and zero on it."""
-    gaps = w[..., None, :] - w[..., :, None]
-    return cupy.where(cupy.eye(w.shape[-1], dtype=bool), w.dtype.type(0), 1 / gaps)
 
 
 def slogdet(a: Any) -> tuple[Any, Any]:
@@ -120,61 +110,15 @@ def _without_two(s: Any) -> Any:
     return half + half.swapaxes(-1, -2)
 
 
-def eig(a: Any) -> tuple[Any, Any]:
-    """Return complex eigenvalues and eigenvectors, computed on the host: not every CuPy has them."""
-    values, vectors = np.linalg.eig(cupy.asnumpy(a))
-    dtype = np.result_type(a.dtype, np.complex64)
-    return cupy.asarray(values.astype(dtype)), cupy.asarray(vectors.astype(dtype))
-
-
-def eigh(*, lower: bool) -> Kernel:
-    """Return the kernel that reads one triangle."""
-    triangle = "L" if lower else "U"
-
-    @checked
-    def kernel(a: Any) -> tuple[Any, Any]:
-        return tuple(cupy.linalg.eigh(a, triangle))
-
-    return kernel
-
-
-@checked
-def qr(a: Any) -> tuple[Any, Any]:
-    """Return the reduced factors."""
-    return tuple(cupy.linalg.qr(a))
-
-
-@checked
-def svd(a: Any) -> tuple[Any, Any, Any]:
-    """Return the reduced factors."""
-    return tuple(cupy.linalg.svd(a, full_matrices=False))
-
-
-def pinv(*, rcond: float | None) -> Kernel:
-    """Return the kernel of a fixed cut-off."""
-    cutoff = 1e-15 if rcond is None else rcond
-
-    @checked
-    def kernel(a: Any) -> Any:
-        return cupy.linalg.pinv(a, cutoff)
-
-    return kernel
-
-
 KERNELS: dict[str, Kernel | Specialised] = {
     "lower_triangle": Specialised(lower_triangle),
-    "inverse_gaps": inverse_gaps,
     "inv": checked(cupy.linalg.inv),
     "solve": solve,
     "annihilating_solve": annihilating_solve,
+    "solve_triangular": Specialised(solve_triangular),
+    "annihilating_solve_triangular": Specialised(annihilating_solve_triangular),
     "det": det,
     "cofactors": cofactors,
     "cofactor_changes": cofactor_changes,
     "slogdet": slogdet,
-    "cholesky": checked(cupy.linalg.cholesky),
-    "eig": eig,
-    "eigh": Specialised(eigh),
-    "qr": qr,
-    "svd": svd,
-    "pinv": Specialised(pinv),
 }

@@ -1,41 +1,43 @@
-"""Kernels of the linear-algebra ops."""
+"""Kernels of systems of equations, inverses and determinants."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from gradloom.backend import Kernel, Specialised
-from gradloom_numpy.lapack import inv
+from gradloom.memory import empty
+from gradloom_numpy.lapack import inv, solve_triangular
 
 
 def annihilating_solve(a: Any, b: Any) -> Any:
     """Solve; right-hand sides that are exactly zero have the solution zero."""
-    x = np.linalg.solve(a, b)
+    return _annihilated(np.linalg.solve(a, b), b)
+
+
+def _annihilated(x: Any, b: Any) -> Any:
     check = np.vdot(x, x)
     return x if check == check else np.where(np.all(b == 0, axis=-2, keepdims=True), x.dtype.type(0), x)
+
+
+def annihilating_solve_triangular(*, lower: bool) -> Kernel:
+    """Return the kernel that solves with one triangle; zeros annihilate as in `annihilating_solve`."""
+    return lambda a, b: _annihilated(solve_triangular(a, b, lower=lower), b)
 
 
 def lower_triangle(*, diagonal: float) -> Kernel:
     """Return the kernel that keeps what is below the diagonal and scales the diagonal."""
 
     def kernel(x: Any) -> Any:
-        kept = np.tril(x, -1)
+        out = empty(x.shape, x.dtype)
+        out[...] = 0
+        np.copyto(out, x, where=np.tri(*x.shape[-2:], k=-1, dtype=bool))
         if diagonal:
-            np.einsum("...ii->...i", kept)[...] = np.einsum("...ii->...i", x) * diagonal
-        return kept
+            np.multiply(np.einsum("...ii->...i", x), diagonal, out=np.einsum("...ii->...i", out))
+        return out
 
     return kernel
-
-
-def inverse_gaps(w: Any) -> Any:
-    """Return ``1 / (w[j] - w[i])`` off the diagonal, and zero on it."""
-    with np.errstate(divide="ignore"):
-        out = 1 / (w[..., None, :] - w[..., :, None])
-    np.einsum("...ii->...i", out)[...] = 0
-    return out
 
 
 def cofactors(a: Any) -> Any:
@@ -87,60 +89,21 @@ def _without_two(s: Any) -> Any:
     return half + half.swapaxes(-1, -2)
 
 
-def eig(a: Any) -> tuple[Any, Any]:
-    """Return complex eigenvalues and eigenvectors, also where they are real."""
-    values, vectors = np.linalg.eig(a)
-    dtype = np.result_type(a.dtype, np.complex64)
-    return values.astype(dtype, copy=False), vectors.astype(dtype, copy=False)
-
-
 def slogdet(a: Any) -> tuple[Any, Any]:
     """Return sign and logarithm of the absolute determinant."""
     sign, logabsdet = np.linalg.slogdet(a)
     return sign, logabsdet
 
 
-def eigh(*, lower: bool) -> Kernel:
-    """Return the kernel that reads one triangle."""
-
-    def kernel(a: Any) -> tuple[Any, Any]:
-        values, vectors = np.linalg.eigh(a, "L" if lower else "U")
-        return values, vectors
-
-    return kernel
-
-
-def qr(a: Any) -> tuple[Any, Any]:
-    """Return the reduced factors."""
-    q, r = np.linalg.qr(a)
-    return q, r
-
-
-def svd(a: Any) -> tuple[Any, Any, Any]:
-    """Return the reduced factors."""
-    u, s, vh = np.linalg.svd(a, full_matrices=False)
-    return u, s, vh
-
-
-def pinv(*, rcond: float | None) -> Kernel:
-    """Return the kernel of a fixed cut-off."""
-    return np.linalg.pinv if rcond is None else partial(np.linalg.pinv, rcond=rcond)
-
-
 KERNELS: dict[str, Kernel | Specialised] = {
     "lower_triangle": Specialised(lower_triangle),
-    "inverse_gaps": inverse_gaps,
     "inv": inv,
     "solve": np.linalg.solve,
     "annihilating_solve": annihilating_solve,
+    "solve_triangular": solve_triangular,
+    "annihilating_solve_triangular": Specialised(annihilating_solve_triangular),
     "det": np.linalg.det,
     "cofactors": cofactors,
     "cofactor_changes": cofactor_changes,
     "slogdet": slogdet,
-    "cholesky": np.linalg.cholesky,
-    "eig": eig,
-    "eigh": Specialised(eigh),
-    "qr": qr,
-    "svd": svd,
-    "pinv": Specialised(pinv),
 }

@@ -466,3 +466,35 @@ def test_least_squares_without_values() -> None:
     solution, residuals, rank, values = gl.jit(np.linalg.lstsq)(TALL, b)
     for got, expected in zip((solution, residuals, rank, values), np.linalg.lstsq(TALL, b), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [float, complex])
+def test_systems_of_cholesky_factors_are_triangular(dtype: type) -> None:
+    """Value and gradient as those of any matrix; no general solver is left."""
+    a = regular(3, 3).astype(dtype)
+    a = a @ np.conj(a.T) + (0 if dtype is float else 0.3j * (np.tri(3, k=-1) - np.tri(3).T + np.eye(3)))
+    b = array(3, 2).astype(dtype)
+
+    def f(a: Any, b: Any, identity: Any) -> Any:
+        factor = np.linalg.cholesky(a) + identity
+        x = np.linalg.solve(factor, b)
+        y = np.linalg.solve(np.conj(factor.mT), x)
+        return np.sum(np.real(y * y)) + np.sum(np.real(np.linalg.solve(factor.T, b[:, 0])))
+
+    def g(a: Any, b: Any) -> Any:
+        factor = np.linalg.cholesky(a)
+        x = np.linalg.solve(factor, b)
+        y = np.linalg.solve(np.conj(factor.mT), x)
+        return np.sum(np.real(y * y)) + np.sum(np.real(np.linalg.solve(factor.T, b[:, 0])))
+
+    (value, grads), (expected, others) = (
+        gl.value_and_grad(g, (0, 1))(a, b),
+        gl.value_and_grad(f, (0, 1))(a, b, np.zeros_like(a)),
+    )
+    np.testing.assert_allclose(value, g(a, b), rtol=1e-12)
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    for one, other in zip(grads, others, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
+    ops = {node[0].name for node in gl.make_graph(gl.grad(g, (0, 1)))(a, b).nodes}
+    assert "solve_triangular" in ops
+    assert not ops & {"solve", "annihilating_solve"}

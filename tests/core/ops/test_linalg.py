@@ -1,4 +1,4 @@
-"""Linear-algebra ops against NumPy, definitions and differences."""
+"""Equations, inverses and determinants against NumPy, definitions and differences."""
 
 from __future__ import annotations
 

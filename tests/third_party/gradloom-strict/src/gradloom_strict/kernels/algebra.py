@@ -94,6 +94,18 @@ def annihilating_solve(a: Any, b: Any) -> Any:
     return xp.where(unasked, full((), 0, x.dtype), x)
 
 
+def _one_triangle(a: Any, lower: bool) -> Any:
+    return xp.tril(a) if lower else xp.triu(a)
+
+
+def solve_triangular(a: Any, b: Any, *, lower: bool) -> Any:
+    return solve(_one_triangle(a, lower), b)
+
+
+def annihilating_solve_triangular(a: Any, b: Any, *, lower: bool) -> Any:
+    return annihilating_solve(_one_triangle(a, lower), b)
+
+
 def lower_triangle(x: Any, *, diagonal: float) -> Any:
     kept = xp.tril(x, k=-1)
     return xp.where(eye(*x.shape[-2:]), x * diagonal, kept) if diagonal else kept
@@ -167,6 +179,8 @@ KERNELS: dict[str, Any] = {
     "inv": xp.linalg.inv,
     "solve": solve,
     "annihilating_solve": annihilating_solve,
+    "solve_triangular": solve_triangular,
+    "annihilating_solve_triangular": annihilating_solve_triangular,
     "det": xp.linalg.det,
     "slogdet": lambda a: tuple(xp.linalg.slogdet(a)),
     "cofactors": cofactors,
