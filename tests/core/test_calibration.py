@@ -171,4 +171,4 @@ def test_large_kernels_are_estimated_with_all_cores() -> None:
     for other in (product._replace(op="eigh"), Cost(2.0 * 100**3, 0.0, blas=True, op="matmul")):
         assert other.shared_seconds(FAST, 8) == other.seconds(FAST)
     region = Cost(1e8, 0.0, op="region")
-    assert region.shared_seconds(FAST, 2) < 0.6 * region.seconds(FAST)
+    assert region.seconds(FAST) / 2.0 <= region.shared_seconds(FAST, 2) <= region.seconds(FAST) / 1.5

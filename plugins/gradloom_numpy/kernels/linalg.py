@@ -32,7 +32,7 @@ def lower_triangle(*, diagonal: float) -> Kernel:
     def kernel(x: Any) -> Any:
         out = empty(x.shape, x.dtype)
         out[...] = 0
-        np.copyto(out, x, where=np.tri(*x.shape[-2:], k=-1, dtype=bool))
+        np.copyto(out, x, where=np.tri(x.shape[-1], k=-1, dtype=bool))
         if diagonal:
             np.multiply(np.einsum("...ii->...i", x), diagonal, out=np.einsum("...ii->...i", out))
         return out
