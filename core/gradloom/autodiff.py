@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from cmath import isfinite
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from gradloom.graph import INPUT, ITEM, Graph
 from gradloom.op import Op, get_op, ops
+from gradloom.repeats import Repeats
 from gradloom.spec import Spec
 from gradloom.trace import Handle, Trace, resume
 
@@ -111,6 +113,7 @@ def backward(
             _accumulate(totals, output, cotangent)
     keep = set(wrt)
     outer = trace.origin
+    repeats = Repeats(trace) if outer is None else None
     try:
         for i in range(stop - 1, start - 1, -1):
             if i not in totals:
@@ -121,17 +124,26 @@ def backward(
             if outer is None:
                 source = trace.sources[i]
                 trace.origin = None if source is None else (source[0], source[1], i)
-            _pull_back(trace, i, total, active, totals)
+            _pull_back(trace, i, total, active, totals, repeats if trace.origin is not None else None)
     finally:
         trace.origin = outer
     return [totals.get(i) for i in wrt]
 
 
-def _pull_back(trace: Trace, i: int, total: Tensor, active: set[int], totals: dict[int, Any]) -> None:
+def _pull_back(
+    trace: Trace, i: int, total: Tensor, active: set[int], totals: dict[int, Any], repeats: Repeats | None
+) -> None:
     """Send the cotangent of node ``i`` to the nodes it depends on."""
     op, inputs, attrs = trace.nodes[i]
     if op is ITEM:
         _accumulate(totals.setdefault(inputs[0], {}), attrs[0], total)
+        return
+    if repeats is not None and op.pullbacks is None and op.accumulate is None and type(trace.specs[i]) is not tuple:
+        for argument in reversed(range(len(inputs))):
+            if inputs[argument] in active:
+                key, nodes = (op, attrs, argument, total.spec), (total._index, i, *inputs)
+                rule = partial(_pullback_of_node, trace, i, argument, total)
+                _accumulate(totals, inputs[argument], repeats.tensor(key, nodes, rule))
         return
     out, total = _output(trace, i, total)
     args = [trace.tensor(j) for j in inputs]
@@ -159,6 +171,13 @@ def _output(trace: Trace, i: int, total: Any) -> tuple[Any, Any]:
         return trace.tensor(i), total
     outs = tuple([item(trace, i, k) for k in range(len(specs))])
     return outs, tuple([total[k] if k in total else zeros(trace, spec) for k, spec in enumerate(specs)])
+
+
+def _pullback_of_node(trace: Trace, i: int, argument: int, cotangent: Tensor) -> Tensor:
+    """Return the contribution of node ``i``, of one output, to the cotangent of one of its arguments."""
+    op, inputs, attrs = trace.nodes[i]
+    args = [trace.tensor(j) for j in inputs]
+    return _pullback(trace, op, argument, cotangent, trace.tensor(i), args, op.attr_dict(attrs))
 
 
 def _pullback(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
 from gradloom.blas import can_limit
 from gradloom.calibration import rates
-from gradloom.cost import DECOMPOSITIONS, PRODUCTS, node_cost
+from gradloom.cost import DECOMPOSITIONS, PRODUCTS, Cost, node_cost
 from gradloom.graph import ITEM
 from gradloom.plan import Plan
 from gradloom.schedule import Schedule
@@ -64,18 +65,24 @@ def _decide(plan: Plan) -> Decision:
     if len(working) < 2 and not any([op.name in PRODUCTS for op in working]):
         return _AS_IT_IS
     costs = step_costs(plan)
-    step_by_step = Decision(None, any([cost.threaded for cost in costs]))
-    if sum([cost.seconds() for cost in costs]) < TINY_SECONDS:
+    step_by_step = Decision(None, any([cost.threaded for cost in set(costs)]))
+    if sum(_of_each(costs, Cost.seconds)) < TINY_SECONDS:
         return step_by_step
     speed = rates()
-    seconds = [cost.seconds(speed) for cost in costs]
-    worthwhile = WORTHWHILE * sum([cost.shared_seconds(speed, workers) for cost in costs])
-    if longest_path(plan, seconds) > worthwhile:
+    seconds = _of_each(costs, lambda cost: cost.seconds(speed))
+    worthwhile = WORTHWHILE * sum(_of_each(costs, lambda cost: cost.shared_seconds(speed, workers)))
+    if longest_path(plan, seconds) + TASK_SECONDS > worthwhile:  # whatever the cut
         return step_by_step
     tasks = best_cut(plan, seconds, workers)
     if makespan(tasks, workers) > worthwhile:
         return step_by_step
     return Decision(Schedule(plan, tasks), step_by_step.one_thread)
+
+
+def _of_each(costs: Sequence[Cost], measure: Callable[[Cost], float]) -> list[float]:
+    """Return a measure of each cost; most steps cost the same as others."""
+    known = {cost: measure(cost) for cost in set(costs)}
+    return [known[cost] for cost in costs]
 
 
 def _has_large_products(plan: Plan) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradloom.axes import Axes, known_axes
-from gradloom.graph import INPUT, ITEM, LITERAL, Graph
+from gradloom.graph import ITEM, Graph
 from gradloom.spec import Spec
 
 #: One label per axis; None for an axis of length 1, which any loop may ignore.
@@ -27,10 +27,11 @@ class AxisGroups:
     def fresh(self, spec: Spec) -> AxisLabels:
         """Return new labels for the axes of a value."""
         labels: list[int | None] = []
+        parents = self._parents
         for n in spec.shape:
-            labels.append(None if n == 1 else len(self._parents))
+            labels.append(None if n == 1 else len(parents))
             if n != 1:
-                self._parents.append(len(self._parents))
+                parents.append(len(parents))
         return tuple(labels)
 
     def find(self, label: int) -> int:
@@ -65,19 +66,41 @@ def label_axes(graph: Graph, through: Sequence[int] | None = None) -> list[AxisL
     """
     groups = AxisGroups()
     labels: list[AxisLabels] = []
+    specs = graph.specs
     for i, (op, inputs, attrs) in enumerate(graph.nodes):
-        spec = graph.specs[i]
+        spec = specs[i]
         if type(spec) is tuple:
             labels.append(())
-        elif op is INPUT or op is LITERAL or op is ITEM or (through is not None and not through[i]):
+        elif not inputs or op is ITEM or (through is not None and not through[i]):
             labels.append(groups.fresh(spec))
-        elif not spec.shape and not any([labels[j] for j in inputs]):
-            labels.append(())
         else:
-            axes = known_axes(op, tuple([graph.specs[j] for j in inputs]), attrs)
-            labels.append(_output_labels(groups, axes, [labels[j] for j in inputs], spec))
-    find = groups.find
-    return [tuple([None if a is None else find(a) for a in own]) for own in labels]
+            given = [labels[j] for j in inputs]
+            if not spec.shape and not any(given):
+                labels.append(())
+            elif op.elementwise and op.axes is None:
+                labels.append(_elementwise_labels(groups, given, spec.ndim))
+            else:
+                axes = known_axes(op, tuple([specs[j] for j in inputs]), attrs)
+                labels.append(_output_labels(groups, axes, given, spec))
+    found: dict[AxisLabels, AxisLabels] = {}
+    for own in labels:
+        if own not in found:
+            found[own] = tuple([None if a is None else groups.find(a) for a in own])
+    return [found[own] for own in labels]
+
+
+def _elementwise_labels(groups: AxisGroups, inputs: list[AxisLabels], ndim: int) -> AxisLabels:
+    """Return the labels of an elementwise op's output, after joining those of its inputs from the last axis on."""
+    own = inputs[0]
+    if len(own) == ndim and inputs.count(own) == len(inputs):
+        return own
+    joined: list[int | None] = [None] * ndim
+    for own in inputs:
+        for axis, label in enumerate(own, ndim - len(own)):
+            if label is not None:
+                known = joined[axis]
+                joined[axis] = label if known is None or known == label else groups.join(known, label)
+    return tuple(joined)
 
 
 def _output_labels(groups: AxisGroups, axes: Axes | None, inputs: list[AxisLabels], spec: Spec) -> AxisLabels:

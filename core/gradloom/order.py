@@ -35,13 +35,14 @@ def economical_order(graph: Graph, nodes: Sequence[int], kept: Collection[int]) 
     out to be the last reader of a value.
     """
     memory = _Memory(graph, nodes, kept)
-    waits = dict.fromkeys(nodes, 0)
-    readers: dict[int, list[int]] = {i: [] for i in nodes}
+    growth = memory.growth
+    waits = [-1] * len(graph.nodes)
+    followers: list[list[int]] = [[] for _ in graph.nodes]
     for i in nodes:
-        for j in set(graph.nodes[i][1]):
-            if j in waits:
-                readers[j].append(i)
-                waits[i] += 1
+        before = [j for j in set(graph.nodes[i][1]) if waits[j] >= 0]
+        waits[i] = len(before)
+        for j in before:
+            followers[j].append(i)
     # Of nodes that allocate, the one that became ready last; nodes that do not go before all of them.
     ready: list[tuple[bool, int, int]] = []
     since: dict[int, int] = {}
@@ -49,7 +50,7 @@ def economical_order(graph: Graph, nodes: Sequence[int], kept: Collection[int]) 
 
     def enter(i: int, when: int) -> None:
         since[i] = when
-        heappush(ready, (memory.grows(i), -when, i))
+        heappush(ready, (growth[i] > 0, -when, i))
 
     for i in nodes:
         if not waits[i]:
@@ -61,8 +62,8 @@ def economical_order(graph: Graph, nodes: Sequence[int], kept: Collection[int]) 
         result.append(i)
         for j in memory.run(i):
             if j in since:
-                heappush(ready, (memory.grows(j), -since[j], j))
-        for j in readers[i]:
+                heappush(ready, (growth[j] > 0, -since[j], j))
+        for j in followers[i]:
             waits[j] -= 1
             if not waits[j]:
                 enter(j, len(result))
@@ -73,42 +74,46 @@ class _Memory:
     """What each node allocates and frees, as nodes run."""
 
     def __init__(self, graph: Graph, nodes: Sequence[int], kept: Collection[int]) -> None:
-        self.graph = graph
+        count = len(graph.nodes)
         #: The node whose memory each value lies in.
-        self.owners = list(range(len(graph.nodes)))
+        owners = list(range(count))
+        #: The memory that each node reads.
+        self.reads: list[Collection[int]] = [()] * count
         #: Bytes that are freed with the last reader of a value.
-        self.freed = [0] * len(graph.nodes)
-        #: Nodes that have yet to read each value.
-        self.readers: dict[int, set[int]] = {}
+        self.freed = [0] * count
+        #: How many nodes have yet to read each value, and their ids, joined by exclusive or.
+        self.left = [0] * count
+        self.readers = [0] * count
         for i in nodes:
             op, inputs, _ = graph.nodes[i]
             if op.view and inputs:
-                self.owners[i] = self.owners[inputs[0]]
-            else:
-                self.freed[i] = 0 if type(graph.specs[i]) is tuple else graph.specs[i].nbytes
-            for j in inputs:
-                self.readers.setdefault(self.owners[j], set()).add(i)
+                owners[i] = owners[inputs[0]]
+            elif type(graph.specs[i]) is not tuple:
+                self.freed[i] = graph.specs[i].nbytes
+            self.reads[i] = {owners[j] for j in inputs}
+            for j in self.reads[i]:
+                self.left[j] += 1
+                self.readers[j] ^= i
         for i in kept:
-            self.freed[self.owners[i]] = 0
-        #: Bytes that a node allocates; one of several outputs, those of its items.
-        self.allocated = list(self.freed)
+            self.freed[owners[i]] = 0
+        #: Bytes that each node allocates more than it frees; one of several outputs, those of its items.
+        self.growth = list(self.freed)
         for i in nodes:
             op, inputs, _ = graph.nodes[i]
             if op is ITEM:
-                self.allocated[inputs[0]] += self.freed[i]
-                self.allocated[i] = 0
-
-    def grows(self, i: int) -> bool:
-        """Return whether a node would allocate more than it frees."""
-        owners = {self.owners[j] for j in self.graph.nodes[i][1]}
-        return self.allocated[i] > sum([self.freed[j] for j in owners if len(self.readers[j]) == 1])
+                self.growth[inputs[0]] += self.freed[i]
+                self.growth[i] -= self.freed[i]
+        for j, count in enumerate(self.left):
+            if count == 1:
+                self.growth[self.readers[j]] -= self.freed[j]
 
     def run(self, i: int) -> list[int]:
         """Take note that a node ran; return the nodes that are now the only readers of a value."""
         last: list[int] = []
-        for j in {self.owners[j] for j in self.graph.nodes[i][1]}:
-            left = self.readers[j]
-            left.discard(i)
-            if len(left) == 1:
-                last += left
+        for j in self.reads[i]:
+            self.left[j] -= 1
+            self.readers[j] ^= i
+            if self.left[j] == 1:
+                last.append(self.readers[j])
+                self.growth[last[-1]] -= self.freed[j]
         return last

@@ -24,6 +24,7 @@ from gradloom.spec import Spec
 HEAVY = 4096
 #: Ops that compute nothing: each region that needs one holds its own copy.
 _VIEWS = frozenset("broadcast_to reshape transpose positive stop_gradient".split())
+_NO_LABELS: frozenset[Any] = frozenset()
 
 
 def _region_spec(*inputs: Spec, graph: Graph) -> Any:
@@ -86,12 +87,16 @@ class _Partition:
     def __init__(self, graph: Graph, compiler: AbstractCompiler, elsewhere: Collection[int]) -> None:
         self.graph = graph
         self.live = live_nodes(graph.nodes, graph.outputs)
+        #: How many elements each node has.
+        self.sizes = [0 if type(s) is tuple else s.size for s in graph.specs]
         self.forms = self._forms(compiler)
         for i in elsewhere:
             self.forms[i] = 0
         self.loops = self._loops()
         #: Of nodes that cost nothing (views, what depends on literals alone): what they stand for.
         self.sources: dict[int, tuple[int, ...]] = {}
+        #: What each node reads, seen through those.
+        self.needs: list[list[int]] = [[]] * len(graph.nodes)
         self.depth = [-1] * len(graph.nodes)
         self.clusters: list[_Cluster | None] = [None] * len(graph.nodes)
 
@@ -103,79 +108,87 @@ class _Partition:
         for i, cluster in enumerate(self.clusters):
             if cluster is not None:
                 found.setdefault(cluster.root(), []).append(i)
-        specs = self.graph.specs
-        return [members for members in found.values() if len(members) > 1 or specs[members[0]].size >= HEAVY]
+        return [members for members in found.values() if len(members) > 1 or self.sizes[members[0]] >= HEAVY]
 
     def _forms(self, compiler: AbstractCompiler) -> bytearray:
-        graph = self.graph
-        specs = graph.specs
-        forms = bytearray(len(graph.nodes))
-        for i, (op, inputs, attrs) in enumerate(graph.nodes):
-            if self.live[i] and inputs and op is not ITEM and type(specs[i]) is not tuple:
+        nodes, specs = self.graph.nodes, self.graph.specs
+        forms = bytearray(len(nodes))
+        known: dict[Any, int] = {}
+        for i, (op, inputs, attrs) in enumerate(nodes):
+            if self.live[i] and inputs and op is not ITEM:
                 given = tuple([specs[j] for j in inputs])
-                forms[i] = compiler.forms(op, given, attrs, specs[i]) if tuple not in map(type, given) else 0
+                key = op, given, attrs, specs[i]
+                found = known.get(key)
+                if found is None:
+                    several = tuple in map(type, (*given, specs[i]))
+                    found = known[key] = 0 if several else compiler.forms(op, given, attrs, specs[i])
+                forms[i] = found
         return forms
 
     def _loops(self) -> list[frozenset[int]]:
         """Return the labels of each node's loop; a node that would run twice along one takes no general form."""
-        specs = self.graph.specs
-        light = all([type(s) is tuple or s.size < HEAVY for s in specs])
-        if light and all([f != 1 for f in self.forms]):
-            return [frozenset()] * len(specs)  # nothing whose loops matter
-        labels = label_axes(self.graph, self.forms)
-        if any([len(own) > 1 and form & 1 and _runs_twice(own) for own, form in zip(labels, self.forms, strict=True)]):
-            views = [op.name in _VIEWS for op, _, _ in self.graph.nodes]
-            for i in crossing_nodes(self.graph, self.forms, views, HEAVY):
-                self.forms[i] = 0
-            labels = label_axes(self.graph, self.forms)
+        nodes, forms = self.graph.nodes, self.forms
+        if max(self.sizes, default=0) < HEAVY and 1 not in forms:
+            return [_NO_LABELS] * len(nodes)  # nothing whose loops matter
+        labels = label_axes(self.graph, forms)
+        twice = set(filter(_runs_twice, set(labels)))
+        if any([own in twice and form & 1 for own, form in zip(labels, forms, strict=True)]):
+            views = [op.name in _VIEWS for op, _, _ in nodes]
+            for i in crossing_nodes(self.graph, forms, views, HEAVY):
+                forms[i] = 0
+            labels = label_axes(self.graph, forms)
+            twice = set(filter(_runs_twice, set(labels)))
+        known: dict[Any, tuple[frozenset[int], bool]] = {}
         loops = []
-        for i, (_, inputs, _) in enumerate(self.graph.nodes):
-            loop: set[int] = set()
-            if self.forms[i]:
-                for own in (labels[i], *[labels[j] for j in inputs]):
-                    if _runs_twice(own):
-                        self.forms[i] &= ~1
-                    loop.update([a for a in own if a is not None])
-            loops.append(frozenset(loop))
+        for i, (_, inputs, _) in enumerate(nodes):
+            key = (labels[i], *[labels[j] for j in inputs]) if forms[i] else ()
+            found = known.get(key)
+            if found is None:
+                loop = frozenset([a for own in key for a in own if a is not None])
+                found = known[key] = loop, not twice.isdisjoint(key)
+            if found[1]:
+                forms[i] &= ~1
+            loops.append(found[0])
         return loops
 
     def _heavy(self, i: int) -> frozenset[int]:
         """Return the labels of a node's loop if it is long."""
-        specs = self.graph.specs
-        size = max([specs[i].size, *[specs[j].size for j in self.graph.nodes[i][1]]])
-        return self.loops[i] if size >= HEAVY else frozenset()
+        sizes = self.sizes
+        long = sizes[i] >= HEAVY or any([sizes[j] >= HEAVY for j in self.graph.nodes[i][1]])
+        return self.loops[i] if long else _NO_LABELS
 
     def _assign(self) -> None:
         """Give each node a depth, and each fusible one that computes something a cluster."""
-        nodes = self.graph.nodes
+        nodes, forms, clusters, depths = self.graph.nodes, self.forms, self.clusters, self.depth
         sources = self.sources
         for i, (op, inputs, _) in enumerate(nodes):
             if op is LITERAL:
                 sources[i] = ()
             if op is INPUT or op is LITERAL or not self.live[i]:
                 continue
-            stands_for = tuple(dict.fromkeys([k for j in inputs for k in sources.get(j, (j,))]))
+            needs = [k for j in inputs for k in sources.get(j, (j,))]
+            self.needs[i] = needs if len(needs) < 2 else list(dict.fromkeys(needs))
             for j in inputs:
                 if j in sources and nodes[j][0] is not LITERAL:
-                    self.forms[i] &= self.forms[j]  # which goes wherever this node goes
-            inside = bool(self.forms[i])
-            if inside and self.forms[i] & 1 and (not stands_for or op.name in _VIEWS):
-                sources[i] = stands_for
+                    forms[i] &= forms[j]  # which goes wherever this node goes
+            inside = bool(forms[i])
+            if inside and forms[i] & 1 and (not needs or op.name in _VIEWS):
+                sources[i] = tuple(self.needs[i])
                 continue
-            clusters = self.clusters
-            depth = max([self.depth[j] + (not inside or clusters[j] is None) for j in stands_for], default=0)
+            depth = max([depths[j] + (not inside or clusters[j] is None) for j in needs], default=0)
             if inside:
-                depth, clusters[i] = self._join(i, stands_for, max(depth, 0))
-            self.depth[i] = depth
+                depth, clusters[i] = self._join(i, max(depth, 0))
+            depths[i] = depth
 
-    def _join(self, i: int, inputs: tuple[int, ...], depth: int) -> tuple[int, _Cluster]:
+    def _join(self, i: int, depth: int) -> tuple[int, _Cluster]:
         """Join a node to the clusters of its inputs at its depth, or start a new one behind them."""
         heavy = self._heavy(i)
         near: list[_Cluster] = []
-        for j in inputs:
+        for j in self.needs[i]:
             cluster = self.clusters[j]
             if cluster is not None and self.depth[j] == depth:
-                cluster = cluster.root()
+                if cluster.parent is not None:
+                    cluster = cluster.root()
                 if cluster not in near:
                     near.append(cluster)
         if not near:
@@ -207,35 +220,32 @@ class _Partition:
             i = doubtful.pop()
             if i not in target:
                 continue
-            stored = all([j in target or self._is_stored(j, users, roots, target) for j in self._needs(i)])
+            stored = all([j in target or self._is_stored(j, users, roots, target) for j in self.needs[i]])
             if not stored or any([target.get(u, roots[u]) is not target[i] for u in users[i]]):
                 del target[i]
                 # What was to go with it must be looked at again.
-                doubtful += [k for k in (*self._needs(i), *users[i]) if k in target]
+                doubtful += [k for k in (*self.needs[i], *users[i]) if k in target]
         for i, cluster in target.items():
             self.clusters[i] = cluster
 
-    def _needs(self, i: int) -> list[int]:
-        return [k for j in self.graph.nodes[i][1] for k in self.sources.get(j, (j,))]
-
-    def _users(self) -> dict[int, list[int]]:
+    def _users(self) -> list[list[int]]:
         """Return who reads each node, -1 standing for the outputs of the graph."""
-        users: dict[int, list[int]] = {}
-        for i in range(len(self.graph.nodes)):
-            if self.live[i] and i not in self.sources:
-                for j in self._needs(i):
-                    users.setdefault(j, []).append(i)
+        users: list[list[int]] = [[] for _ in self.needs]
+        for i, needs in enumerate(self.needs):
+            if i not in self.sources:
+                for j in needs:
+                    users[j].append(i)
         for i in self.graph.outputs:
             for j in self.sources.get(i, (i,)):
-                users.setdefault(j, []).append(-1)
+                users[j].append(-1)
         return users
 
-    def _targets(self, users: dict[int, list[int]]) -> dict[int, _Cluster]:
+    def _targets(self, users: list[list[int]]) -> dict[int, _Cluster]:
         """Return, for each node that could move, the one later region of all its readers."""
         target: dict[int, _Cluster] = {}
-        for i in range(len(self.graph.nodes) - 1, -1, -1):
+        for i in range(len(users) - 1, -1, -1):
             own = self.clusters[i]
-            readers = users.get(i, ())
+            readers = users[i]
             if own is None or not readers or -1 in readers:
                 continue
             goals = {target.get(u) or self._root(u) for u in readers}
@@ -253,7 +263,7 @@ class _Partition:
         return None if cluster is None else cluster.root()
 
     def _is_stored(
-        self, j: int, users: dict[int, list[int]], roots: list[_Cluster | None], target: dict[int, _Cluster]
+        self, j: int, users: list[list[int]], roots: list[_Cluster | None], target: dict[int, _Cluster]
     ) -> bool:
         """Return whether a node's value is kept in any case: others outside its region read it."""
         if roots[j] is None:
@@ -279,6 +289,7 @@ class _Rewriter:
         self.specs: list[Any] = []
         self.sources: list[Any] = []
         self.new_ids: dict[int, int] = {}
+        self.known: dict[Graph, Graph] = {}
 
     def graph(self) -> Graph:
         """Return the new graph."""
@@ -292,7 +303,7 @@ class _Rewriter:
 
     def _needs(self, i: int) -> tuple[int, ...]:
         k = self.region_of.get(i)
-        return self.old.nodes[i][1] if k is None else tuple(self.bodies[k].inputs)
+        return self.old.nodes[i][1] if k is None else self.bodies[k].inputs
 
     def _find_outputs(self) -> None:
         """Tell each region which of its nodes others ask for."""
@@ -308,21 +319,21 @@ class _Rewriter:
 
     def _emit(self, i: int) -> None:
         """Append a node, or its region, after everything it needs."""
+        new, nodes = self.new_ids, self.old.nodes
         stack = [i]
         while stack:
             i = stack[-1]
-            missing = [] if i in self.new_ids else [j for j in self._needs(i) if j not in self.new_ids]
+            missing = [] if i in new else [j for j in self._needs(i) if j not in new]
             if missing:
                 stack += missing
                 continue
             stack.pop()
-            if i in self.new_ids:
+            if i in new:
                 continue
             k = self.region_of.get(i)
             if k is None:
-                op, inputs, attrs = self.old.nodes[i]
-                node = (op, tuple([self.new_ids[j] for j in inputs]), attrs)
-                self._append(node, self.old.specs[i], i)
+                op, inputs, attrs = nodes[i]
+                self._append((op, tuple([new[j] for j in inputs]), attrs), self.old.specs[i], i)
             else:
                 self._append_region(self.bodies[k])
 
@@ -339,6 +350,7 @@ class _Rewriter:
     def _append_region(self, body: _Body) -> None:
         region = body.graph()
         specs = region.output_specs()
+        region = self.known.setdefault(region, region)  # so that who compares it with the others need not look inside
         node: RawNode = (REGION, tuple([self.new_ids[j] for j in body.inputs]), (region,))
         parent = self._append(node, specs if len(specs) > 1 else specs[0], body.outputs[-1])
         if len(specs) > 1:
@@ -355,12 +367,11 @@ class _Body:
         #: Ids in the old graph.
         self.outputs: list[int] = []
         self._order = self._with_free(members, free)
-        inside = set(self._order)
-        self.inputs = [
-            j
-            for j in dict.fromkeys([j for i in self._order for j in old.nodes[i][1]])
-            if j not in inside and old.nodes[j][0] is not LITERAL
-        ]
+        nodes = old.nodes
+        read = dict.fromkeys([j for i in self._order for j in nodes[i][1]])
+        for i in self._order:
+            read.pop(i, None)
+        self.inputs = tuple([j for j in read if nodes[j][0] is not LITERAL])
 
     def _with_free(self, members: list[int], free: dict[int, tuple[int, ...]]) -> list[int]:
         """Return the members and, of nodes that cost nothing, those that they need; in order."""
@@ -377,12 +388,10 @@ class _Body:
     def graph(self) -> Graph:
         """Return the region's graph."""
         old = self.old
-        ids: dict[int, int] = {}
-        nodes: list[RawNode] = []
+        ids = {j: k for k, j in enumerate(self.inputs)}
+        specs = [old.specs[j] for j in self.inputs]
+        nodes: list[RawNode] = [(INPUT, (), (spec.strong(),)) for spec in specs]
         literals: list[Any] = []
-        for j in self.inputs:
-            ids[j] = len(nodes)
-            nodes.append((INPUT, (), (old.specs[j].strong(),)))
         for i in self._order:
             op, inputs, attrs = old.nodes[i]
             for j in inputs:
@@ -390,14 +399,10 @@ class _Body:
                     spec, slot = old.nodes[j][2]
                     ids[j] = len(nodes)
                     nodes.append((LITERAL, (), (spec, len(literals))))
+                    specs.append(old.specs[j])
                     literals.append(old.literals[slot])
             ids[i] = len(nodes)
             nodes.append((op, tuple([ids[j] for j in inputs]), attrs))
-        specs = {k: old.specs[i] for i, k in ids.items()}
-        return Graph(
-            tuple(nodes),
-            tuple([specs[k] for k in range(len(nodes))]),
-            tuple([ids[j] for j in self.inputs]),
-            tuple([ids[i] for i in self.outputs]),
-            tuple(literals),
-        )
+            specs.append(old.specs[i])
+        outputs = tuple([ids[i] for i in self.outputs])
+        return Graph(tuple(nodes), tuple(specs), tuple(range(len(self.inputs))), outputs, tuple(literals))

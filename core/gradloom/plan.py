@@ -194,6 +194,7 @@ class _Lowering:
         self.constants: dict[int, Any] = {}
         self.uncompiled: list[str] = []
         self._kernels: dict[Any, tuple[Kernel, dict[str, Any]]] = {}
+        self._kernel_of: dict[int, tuple[Kernel, dict[str, Any]]] = {}
         self._live = live_nodes(graph.nodes, graph.outputs)
         self._begun = {} if plan.compiler is None else self._begin_regions(plan.compiler)
         self._owned = _owned_nodes(graph)
@@ -222,7 +223,7 @@ class _Lowering:
                 if op is LITERAL:
                     constants[i] = self.backend.from_host(attrs[0].dtype.type(self.graph.literals[attrs[1]]))
                 elif not inputs or inputs[0] not in constants or not self._fold(i, op, inputs):
-                    self._kernel(i)  # a missing one is found before anything runs
+                    self._kernel_of[i] = self._kernel(i)  # a missing one is found before anything runs
                     order.append(i)
         return order
 
@@ -313,7 +314,7 @@ class _Lowering:
         quiet = False
         for i in self._order:
             op, inputs, _ = nodes[i]
-            kernel, keywords = self._kernel(i)
+            kernel, keywords = self._kernel_of[i]
             drop = tuple([j for j in set(inputs) if last.get(j) == i])
             if op.donates and inputs[0] in drop and self._owned[inputs[0]] and inputs[0] not in inputs[1:]:
                 keywords = {**keywords, "donate": True}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from functools import lru_cache
@@ -58,6 +59,13 @@ class Spec:
     weak : bool, default False
         True for Python scalars, whose dtype yields to that of arrays (NEP 50).
 
+    Attributes
+    ----------
+    ndim, size, nbytes : int
+        Number of axes, of elements, and of bytes of a contiguous array.
+    inexact : bool
+        Whether the dtype is float or complex.
+
     Examples
     --------
     >>> from gradloom.spec import Spec
@@ -67,12 +75,14 @@ class Spec:
     True
     """
 
-    __slots__ = ("__weakref__", "dtype", "inexact", "ndim", "shape", "weak")
+    __slots__ = ("__weakref__", "dtype", "inexact", "nbytes", "ndim", "shape", "size", "weak")
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     weak: bool
     ndim: int
+    size: int
+    nbytes: int
     inexact: bool
 
     def __new__(cls, shape: tuple[int, ...], dtype: Any, weak: bool = False) -> Spec:
@@ -87,21 +97,10 @@ class Spec:
         new.dtype = dtype if dtype.isnative else dtype.newbyteorder("=")
         new.weak = weak
         new.ndim = len(shape)
+        new.size = math.prod(new.shape)
+        new.nbytes = new.size * dtype.itemsize
         new.inexact = dtype.kind in "fc"
         return _INTERNED.setdefault((new.shape, new.dtype, weak), new)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        size = 1
-        for n in self.shape:
-            size *= n
-        return size
-
-    @property
-    def nbytes(self) -> int:
-        """Number of bytes of a contiguous array of this spec."""
-        return self.size * self.dtype.itemsize
 
     def with_shape(self, shape: tuple[int, ...]) -> Spec:
         """Return the spec of the same dtype and another shape."""

@@ -96,9 +96,9 @@ def dependencies(plan: Plan, views: Collection[int] = ()) -> list[set[int]]:
         for i in step.inputs:
             readers.setdefault(i, []).append(k)
         made[step.out] = k
-        for j in before.intersection(views):
-            before |= needed[j]
-        before.difference_update(views)
+        if not before.isdisjoint(views):
+            shown = before.intersection(views)
+            before = before.union(*[needed[j] for j in shown]) - shown
         needed.append(before)
     return needed
 
