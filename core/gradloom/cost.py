@@ -103,6 +103,8 @@ def _flops(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], outs: tuple[
     if op.name in _SOLVES:  # a decomposition, and two passes over its factors for each right-hand side
         n = specs[0].shape[-1]
         return n * (DECOMPOSITIONS[op.name] * specs[0].size + 4.0 * outs[0].size)
+    if op.elementwise and op.axes is None and outs[0].size:
+        return _worked(op, float(outs[0].size), size)
     axes = known_axes(op, specs, attrs)
     if axes is None:
         return size
@@ -122,6 +124,11 @@ def _flops(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], outs: tuple[
     if isinstance(op.axes, str) and any(letter.isupper() for letter in op.axes):
         # Decompositions: as many passes over the whole axes as the longest of them is long, some times.
         return DECOMPOSITIONS.get(op.name, 1.0) * points * max([max(s.shape, default=1) for s in specs])
+    return _worked(op, points, size)
+
+
+def _worked(op: Op, points: float, size: float) -> float:
+    """Return the operations of a loop over some points, of values that have at most ``size`` elements."""
     if op.name in _TRANSCENDENTAL:
         return 40.0 * points
     return 2.0 * points if points > size else points

@@ -7,7 +7,7 @@ those are equal it appends the same nodes, on other arguments: so the steps of a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final
 
 from gradloom.graph import LITERAL
 from gradloom.op import Op
@@ -31,10 +31,11 @@ class Repeats:
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._known: dict[Any, _Appended | None] = {}
+        #: False for what was needed once, None for what cannot be repeated.
+        self._known: dict[Any, _Appended | Literal[False] | None] = {}
 
     def tensor(self, key: Any, arguments: tuple[int, ...], rule: Callable[[], Any]) -> Any:
-        """Return the tensor of ``rule()``, without calling it where it is known what it appends.
+        """Return the tensor of ``rule()``, without calling it where two calls have shown what it appends.
 
         Parameters
         ----------
@@ -47,13 +48,15 @@ class Repeats:
         trace = self._trace
         specs, scalars = trace.specs, trace.scalars
         key = key, *[j if j in scalars else specs[j] for j in arguments]
-        found = self._known.get(key)
-        if found is not None:
+        found = self._known.get(key, False)
+        if found:
             return self._again(found, arguments)
         start, captured = len(trace.nodes), len(trace.inputs)
         result = rule()
-        # Of an argument that it has twice, nodes do not tell which one they take.
-        if key not in self._known and len(set(arguments)) == len(arguments):
+        # Most rules are needed once. Of an argument that it has twice, nodes do not tell which one they take.
+        if key not in self._known:
+            self._known[key] = False
+        elif found is False and len(set(arguments)) == len(arguments):
             self._known[key] = None if len(trace.inputs) > captured else self._appended(start, arguments, result)
         return result
 

@@ -73,11 +73,9 @@ class LLVMCompiler(AbstractCompiler):
         specs = region.specs
         nodes = list(enumerate(region.nodes))
         if all(
-            [
-                self.forms(op, tuple([specs[j] for j in args]), attrs, specs[i]) & TAPE
-                for i, (op, args, attrs) in nodes
-                if args
-            ]
+            self.forms(op, tuple([specs[j] for j in args]), attrs, specs[i]) & TAPE
+            for i, (op, args, attrs) in nodes
+            if args
         ):
             from gradloom_llvm.tape_kernel import begin_tape
 

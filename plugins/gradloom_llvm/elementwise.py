@@ -24,6 +24,7 @@ TYPES: Mapping[str, tuple[str, str]] = {
     "int32": ("i32", "i32"),
     "bool": ("i1", "i8"),
 }
+DTYPES = frozenset(map(np.dtype, TYPES))
 
 
 @lru_cache(maxsize=1024)
@@ -262,7 +263,7 @@ def cast(body: Body, a: str, dtype: DType, out: DType) -> str:
 
 def can_cast(dtype: DType, out: DType) -> bool:
     """Return whether `cast` does it: all but float to integer, which NumPy leaves to the machine."""
-    return dtype.name in TYPES and out.name in TYPES and not (dtype.kind == "f" and out.kind == "i")
+    return dtype in DTYPES and out in DTYPES and not (dtype.kind == "f" and out.kind == "i")
 
 
 #: Emitters by op name: of float and integer arguments, unless `FLOAT_ONLY` or `BOOL_TOO` says else.

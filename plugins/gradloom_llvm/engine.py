@@ -161,6 +161,7 @@ def _versions() -> bytes:
     return "\0".join(parts).encode()
 
 
+@lru_cache(maxsize=512)
 def _key(ir: str, quick: bool) -> str:
     return str(sha256(_versions() + (b"quick" if quick else b"") + ir.encode()).hexdigest())
 

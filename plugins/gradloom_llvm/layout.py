@@ -52,7 +52,7 @@ class _Layout:
     def __init__(self, loops: Loops, strides: dict[tuple[int, int], int]) -> None:
         self.loops = loops
         self.strides = strides
-        self.rows = 1 if loops.row is None else loops.length(loops.row)
+        self.rows = 1 if loops.row is None else loops.lengths[loops.row]
         self.block = self._block_rows()
         self.chunk = self._chunk_rows()
         self.chunks = -(-self.rows // self.chunk)
@@ -120,7 +120,7 @@ class _Layout:
         if word in ("rows", "chunk", "block"):
             return int(getattr(self, word))
         if word == "size":
-            return self.loops.length(*key)
+            return self.loops.lengths[key[0]]
         if word == "width":
             return self._width(*key)
         if word == "stride":
@@ -135,5 +135,5 @@ class _Layout:
         in_block = loops.places[i] == "block"
         step = 1
         for other in labels[labels.index(label) + 1 :]:
-            step *= self.block if in_block and other == loops.row else loops.length(other)
+            step *= self.block if in_block and other == loops.row else loops.lengths[other]
         return step

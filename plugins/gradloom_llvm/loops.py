@@ -43,8 +43,8 @@ class Loops:
         self.region = region
         self.values: dict[int, Value] = {}
         self.literals: dict[int, tuple[Any, DType]] = {}
-        #: Of each label: the lengths of the axes that it stands for.
-        self.lengths: dict[int, list[int]] = {}
+        #: How long the loop of each label is.
+        self.lengths: dict[int, int] = {}
         self._base: dict[int, int] = {}
         self._labels = self._node_labels()
         self.statements = self._lower()
@@ -71,7 +71,7 @@ class Loops:
         for i, own in enumerate(label_axes(self.region)):
             for axis, label in enumerate(own):
                 if label is not None and label not in self.lengths:
-                    self.lengths[label] = [self.region.specs[i].shape[axis]]
+                    self.lengths[label] = self.region.specs[i].shape[axis]
             labels.append(tuple([a for a in own if a is not None]))
         return labels
 
@@ -144,29 +144,26 @@ class Loops:
             while head in merged:
                 head = merged[head]
             heads[label] = head
-        for label in sorted(heads, key=list(after).index):
-            self.lengths[heads[label]] = self.lengths[heads[label]] + self.lengths[label]
+        for label, head in heads.items():
+            self.lengths[head] *= self.lengths[label]
         gone = frozenset(heads)
         self.values = {i: Value(v.dtype, tuple([a for a in v.labels if a not in gone])) for i, v in self.values.items()}
         self.statements = [s._replace(loop=s.loop - gone) for s in self.statements]
 
     # -- rows, order ---------------------------------------------------------------------
 
-    def length(self, label: int) -> int:
-        """Return how long a label's loop is."""
-        return math.prod(self.lengths[label])
-
     def points(self, labels: Iterable[int]) -> int:
         """Return how often a loop over labels runs."""
-        return math.prod([self.length(label) for label in labels])
+        return math.prod([self.lengths[label] for label in labels])
 
     def _row_label(self) -> int | None:
         """Return the label under which most work stands, of equals the longest."""
         work: dict[int, int] = {}
         for s in self.statements:
+            points = self.points(s.loop)
             for label in s.loop:
-                work[label] = work.get(label, 0) + self.points(s.loop)
-        return max(work, key=lambda a: (work[a], self.length(a), -a), default=None)
+                work[label] = work.get(label, 0) + points
+        return max(work, key=lambda a: (work[a], self.lengths[a], -a), default=None)
 
     def _order(self) -> dict[int, int]:
         """Return the rank of each label: as on the axes of the largest values, outermost first."""
@@ -374,8 +371,8 @@ class Loops:
     def form(self) -> Any:
         """Return what the loops are but for sizes: equal forms have equal code."""
         return (
-            tuple([(i, v.dtype.name, v.labels) for i, v in self.values.items()]),
-            tuple([(i, literal_key(v) if is_written(v) else None, d.name) for i, (v, d) in self.literals.items()]),
+            tuple([(i, *v) for i, v in self.values.items()]),
+            tuple([(i, literal_key(v) if is_written(v) else None, d) for i, (v, d) in self.literals.items()]),
             tuple([(p.row, tuple([(n.labels, n.tile, tuple(n.statements)) for n in p.nests])) for p in self.phases]),
             tuple(self.places.items()),
             tuple(self.overwritten.items()),

@@ -37,14 +37,14 @@ _SAME = {
     "bitwise_xor": "logical_xor",
     "invert": "logical_not",
 }
-
+_DTYPES = frozenset([np.dtype(np.float64), np.dtype(np.bool_)])
 
 Positions = np.ndarray[Any, np.dtype[np.int32]]
 
 
 def takes_apart(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> bool:
     """Return whether an op of small values can be taken apart into instructions."""
-    if not all([0 < s.size <= SMALL and s.dtype.name in ("float64", "bool") for s in (*specs, out)]):
+    if not all([0 < s.size <= SMALL and s.dtype in _DTYPES for s in (*specs, out)]):
         return False
     name = op.name
     kinds = "".join(["b" if s.dtype.kind == "b" else "f" for s in specs])

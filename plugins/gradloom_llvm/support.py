@@ -10,7 +10,7 @@ from gradloom.axes import known_axes
 from gradloom.op import Op
 from gradloom.spec import Spec
 from gradloom_llvm import vectormath
-from gradloom_llvm.elementwise import BOOL_TOO, EMITTERS, FLOAT_ONLY, TYPES, can_cast
+from gradloom_llvm.elementwise import BOOL_TOO, DTYPES, EMITTERS, FLOAT_ONLY, can_cast
 from gradloom_llvm.loops import ALIASES, REDUCTIONS
 from gradloom_llvm.scalars import takes_apart
 from gradloom_llvm.statements import PRODUCTS
@@ -32,7 +32,7 @@ def forms(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) ->
 def _has_loops(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> bool:
     """Return whether the code generator can write an op as a loop."""
     name = op.name
-    if not all([s.dtype.name in TYPES and s.size for s in (*specs, out)]):
+    if not all([s.size and s.dtype in DTYPES for s in (*specs, out)]):
         return False
     if name in ALIASES:
         return _keeps_elements_apart(op, specs, attrs, out)

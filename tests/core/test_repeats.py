@@ -68,7 +68,7 @@ def by_rules(self: Repeats, key: Any, arguments: Any, rule: Callable[[], Any]) -
 )
 def test_gradients_are_those_of_the_rules(codes: list[int], rows: int, columns: int) -> None:
     """Nodes, specs, sources and literals, for steps that recur, with sizes 1 and equal sizes among others."""
-    graph = loop_graph(codes * 2, rows, columns)
+    graph = loop_graph(codes * 3, rows, columns)
     found = gradient(graph)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Repeats, "tensor", by_rules)
@@ -78,7 +78,7 @@ def test_gradients_are_those_of_the_rules(codes: list[int], rows: int, columns: 
     assert found.sources == expected.sources
 
 
-def test_each_rule_is_called_once_for_all_steps() -> None:
+def test_each_rule_is_called_twice_for_all_steps() -> None:
     """However many there are."""
     calls = []
 
@@ -97,7 +97,7 @@ def test_each_rule_is_called_once_for_all_steps() -> None:
         return np.sum(x)
 
     gradient(gl.make_graph(loss)(np.ones(3)))
-    assert calls == [Spec((3,), "float64")]
+    assert calls == [Spec((3,), "float64")] * 2
 
 
 def test_what_a_rule_closes_over_stays_its_own() -> None:
