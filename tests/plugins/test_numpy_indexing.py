@@ -1,4 +1,4 @@
-"""Adding at an index with the NumPy kernels: each way they take gives what ``np.add.at`` gives."""
+"""Indexing with the NumPy kernels: each way they take gives what NumPy gives."""
 
 from __future__ import annotations
 
@@ -43,3 +43,16 @@ def test_adding_at_an_index(
     np.testing.assert_array_equal(kernel(x, v, at), want)
     np.testing.assert_array_equal(x, kept)
     np.testing.assert_array_equal(kernel(x, v, at, donate=True), want)
+    np.testing.assert_array_equal(indexing.gather(index=index, unique=False)(x, at), x[where])
+
+
+def test_rows_that_are_gathered_lie_together() -> None:
+    """NumPy would leave neighbours of a row apart, which later kernels pay for; it still says what is not there."""
+    gather = indexing.gather(index=(WHOLE_3, "array"), unique=False)
+    x, at = rng(0).normal(size=(3, 7)), np.array([[6, -7, 0], [2, 2, -1]])
+    found = gather(x, at)
+    np.testing.assert_array_equal(found, x[:, at])
+    assert found.flags.c_contiguous
+    for beyond in (7, -8):
+        with pytest.raises(IndexError):
+            gather(x, np.array([0, beyond]))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.backend import Kernel, Specialised
+from gradloom.memory import empty
 
 Index = tuple[Any, ...]
 
@@ -54,13 +55,27 @@ def gather(*, index: Index, unique: bool) -> Kernel:
         # One element comes as a scalar, which is a copy.
         return getitem(index=index)
     fill = numpy_index(index)
+    form = tuple([_entry(entry) for entry in index])
     has_mask = any(type(entry) is tuple and entry[0] == "mask" for entry in index)
 
+    #: An array on the last of several axes: NumPy's index would leave the rows of the result apart in memory.
+    rows = form[:-1] if len(form) > 1 and form[-1] == "array" and all(type(e) is slice for e in form[:-1]) else None
+
     def kernel(x: Any, *arrays: Any) -> Any:
+        if rows is not None and x.ndim == len(form):
+            whole = x[rows]
+            if whole.flags.c_contiguous and _is_within(arrays[0], whole.shape[-1]):
+                out = empty((*whole.shape[:-1], *arrays[0].shape), whole.dtype)
+                return np.take(whole, arrays[0], -1, out, "wrap")  # which counts from the end as an index does
         part = x[fill(arrays)]
         return part if has_mask or any(np.ndim(a) for a in arrays) else part.copy()
 
     return kernel
+
+
+def _is_within(at: Any, length: int) -> bool:
+    """Return whether there are elements at some places of an axis."""
+    return bool(at.size and at.dtype.kind in "iu" and -length <= at.min() and at.max() < length)
 
 
 def index_add(*, index: Index, unique: bool) -> Kernel:
@@ -80,6 +95,8 @@ def index_add(*, index: Index, unique: bool) -> Kernel:
         elif v.size and last == out.ndim - 1 > 0 and out.shape[:-1] == v.shape[:last] and arrays[0].size ** 2 >= v.size:
             # The same elements of each row; a long index is worth a call a row.
             at = np.ravel(arrays[0])
+            if not v.flags.c_contiguous:
+                v = _in_order(v)
             for row, values in zip(out.reshape(-1, out.shape[-1]), v.reshape(-1, at.size), strict=True):
                 np.add.at(row, at, values)
         else:
@@ -101,6 +118,13 @@ def index_set(*, index: Index, unique: bool) -> Kernel:
         return out
 
     return kernel
+
+
+def _in_order(x: Any) -> Any:
+    """Return a C-ordered copy."""
+    copied = empty(x.shape, x.dtype)
+    copied[...] = x
+    return copied
 
 
 def _writeable(x: Any, donate: bool) -> Any:
