@@ -15,6 +15,7 @@ from benchmarks import executors
 from benchmarks.compare import Row, plot, steady_state, table
 from benchmarks.fresh import first_calls, peaks
 from benchmarks.limits import limits
+from benchmarks.shapes import new_shapes
 from benchmarks.workloads import WORKLOADS
 
 #: The parts of a workload's samples that are measured for the cost against size.
@@ -33,6 +34,7 @@ def arguments() -> argparse.Namespace:
     what.add_argument("--first-call", action="store_true", help="trace, compile and run in fresh processes instead")
     what.add_argument("--memory", action="store_true", help="peak memory in fresh processes instead")
     what.add_argument("--sizes", action="store_true", help="cost against size: n/16, n/8, ... n samples")
+    what.add_argument("--new-shapes", action="store_true", help="first calls with a new shape, over the run, instead")
     what.add_argument("--limits", action="store_true", help="bandwidth and flops of this machine instead")
     what.add_argument("--executors", action="store_true", help="branches, tasks and clusters by scheduler instead")
     return parser.parse_args()
@@ -49,6 +51,10 @@ def main() -> int:
         console.print(executors.table(options.seconds))
         return 0
     workloads = [WORKLOADS[name] for name in options.only]
+    if options.new_shapes:
+        rows = progress(new_shapes([w for w in workloads if w.size is not None]), len(workloads))
+        console.print(table(rows, "First call with a new shape, over the run, ms", 1e-3, 1))
+        return 0
     if options.sizes:
         workloads = [w.at(w.size // part) for w in workloads if w.size is not None for part in FRACTIONS]
     if options.first_call:

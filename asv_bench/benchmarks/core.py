@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 
 import gradloom as gl
 from benchmarks.fresh import import_seconds
-from benchmarks.interleaved import batch, least
-from benchmarks.libraries import LIBRARIES, argnums
+from benchmarks.interleaved import least
+from benchmarks.shapes import over_the_run
 from benchmarks.workloads import WORKLOADS
 
 
@@ -141,22 +140,7 @@ class NewShape:
     timeout = 300
 
     def track_seconds_over_the_run(self, workload: str) -> float:
-        whole, library = WORKLOADS[workload], LIBRARIES["gradloom"]
-        assert whole.size is not None
-        size = max(4, whole.size // 64)
-        gradient = None
-        over = []
-        for new in range(size, size + 8):
-            params, data = whole.at(new).arrays()
-            if gradient is None:
-                gradient = gl.jit(gl.value_and_grad(whole.loss(library), argnums(params)))
-                gradient(*params, *data)
-                continue
-            start = time.perf_counter()
-            gradient(*params, *data)
-            first = time.perf_counter() - start
-            over.append(first - statistics.median(batch(lambda: gradient(*params, *data), 1) for _ in range(9)))  # noqa: B023
-        return statistics.median(over)
+        return statistics.median(over_the_run(WORKLOADS[workload]))
 
     track_seconds_over_the_run.unit = "s"  # type: ignore[attr-defined]
 
