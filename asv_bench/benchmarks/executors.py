@@ -59,7 +59,7 @@ def step_of_a_shipped_plan(executor: Any) -> Call:
 
 
 def data_parallel(client: Any) -> Call:
-    """Return a gradient of a network on chunks that the workers of a client hold."""
+    """Return a gradient of a network on chunks that the workers of a client hold, each as many."""
     import dask.array as da
 
     def loss(w: Any, v: Any, x: Any) -> Any:
@@ -68,8 +68,16 @@ def data_parallel(client: Any) -> Call:
             z = np.tanh(z @ w)
         return np.mean((z @ v) ** 2)
 
-    x = da.random.default_rng(0).normal(size=(ROWS * CHUNKS, WIDTH), chunks=(ROWS, -1))
-    x = client.persist(x)
+    workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
+    normal = da.random.default_rng(0).normal
+    x = client.persist(
+        da.concatenate(
+            [
+                client.persist(normal(size=(ROWS, WIDTH), chunks=(ROWS, -1)), workers=workers[k % len(workers)])
+                for k in range(CHUNKS)
+            ]
+        )
+    )
     w, v = np.eye(WIDTH) + 0.01, np.ones((WIDTH, 1)) / WIDTH
     gradients = gl.grad(loss, argnums=(0, 1))
     return lambda: client.gather(client.compute(list(gradients(w, v, x))))

@@ -28,7 +28,11 @@ from gradloom_dask.place import amounts, require, require_here
 #: Held while a graph is planned, so that threads that begin together wait for one plan.
 _PLANNING = threading.Lock()
 #: How many partial results one task of the tree combines.
-FAN_IN = 4
+FAN_IN = 8
+#: Bytes of data that travel with the tasks that need it, all copies together; what is larger is a task of its own, that
+#: must run and be fetched before any of those begins. And bytes of a node of a graph, roughly.
+EMBEDDED = 2**22
+NODE_BYTES = 200
 
 
 def run_graph(graph: Graph, values: Sequence[Any]) -> list[Any]:
@@ -159,10 +163,20 @@ def combine(kinds: tuple[Combine, ...], values: Sequence[Any], others: Sequence[
     return Block(tuple(total), ())
 
 
-def finish(values: Sequence[Any], others: Sequence[Block]) -> Block:
-    """Compute what needs the combined partials of some passes."""
+class Top(NamedTuple):
+    """The last few tasks of a tree, which whoever needs their sum combines."""
+
+    kinds: tuple[Combine, ...]
+    keys: Sequence[str]
+
+
+def finish(passes: Sequence[tuple[int, tuple[Combine, ...]]], values: Sequence[Any], others: Sequence[Block]) -> Block:
+    """Combine the partials of some passes, each of so many tasks, and compute what needs them."""
     compute, *rest = values
-    partials = [value for other in others for value in other.partials]
+    partials: list[Any] = []
+    for count, kinds in passes:
+        partials += combine(kinds, (), others[:count]).partials
+        others = others[count:]
     return Block(tuple(compute([unpack(value) for value in (*rest, *partials)])), ())
 
 
@@ -176,6 +190,10 @@ def piece(k: int, values: Sequence[Any], others: Sequence[Block]) -> Any:
     return others[0].joined[k]
 
 
+def _nbytes(value: Any) -> int:
+    return int(getattr(value, "nbytes", 0))
+
+
 @final
 class _Tasks:
     """Tasks and data by key, and the resources that tasks need."""
@@ -186,21 +204,34 @@ class _Tasks:
         self.needs: dict[Any, dict[str, float]] = {}
         self._computations: dict[Ref, dict[str, float]] = {}
 
-    def computation(self, key: str, graph: Graph) -> Ref:
-        """Add the computation of a graph, for tasks to take."""
+    def computation(self, key: str, graph: Graph, readers: int = 1) -> Any:
+        """Return the computation of a graph as so many tasks take it: itself, or a key that is added."""
         found = Computation(graph)
-        if found.needs:
-            self.calls[key] = Call(require, (), [found])
-            self._computations[Ref(key)] = amounts(found.needs[0])
-        else:
-            self.data[key] = found
+        if not found.needs:
+            return self.constant(key, found, len(graph.nodes) * NODE_BYTES, readers)
+        self.calls[key] = Call(require, (), [found])
+        self._computations[Ref(key)] = amounts(found.needs[0])
+        return Ref(key)
+
+    def constant(self, key: str, value: Any, nbytes: int, readers: int) -> Any:
+        """Return data as so many tasks take it: itself where it is small, a key that is added otherwise."""
+        if nbytes * readers <= EMBEDDED:
+            return value
+        self.data[key] = value
         return Ref(key)
 
     def add(self, key: Any, call: Call) -> None:
         """Add a task; it needs what the computation needs that is the first of its values."""
         self.calls[key] = call
-        if call.values and call.values[0] in self._computations:
-            self.needs[key] = self._computations[call.values[0]]
+        if call.values and type(call.values[0]) is Ref:
+            needs = self._computations.get(call.values[0])
+            if needs is not None:
+                self.needs[key] = needs
+
+    def finish(self, key: str, compute: Any, values: Sequence[Any], tops: Sequence[Top]) -> None:
+        """Add a task that combines what some passes gave, and computes what needs it."""
+        passes = [(len(top.keys), top.kinds) for top in tops]
+        self.add(key, Call(finish, (passes,), [compute, *values], [other for top in tops for other in top.keys]))
 
     def layer(self) -> Any:
         """Return them as a layer of a graph."""
@@ -215,9 +246,8 @@ def _one_task(name: str, graph: Graph, values: Sequence[Any], arrays: dict[int, 
         if n in arrays:
             refs.append(Ref((arrays[n].name, *(0,) * arrays[n].ndim)))
         else:
-            tasks.data[f"gradloom-input-{name}-{n}"] = value
-            refs.append(Ref(f"gradloom-input-{name}-{n}"))
-    tasks.add(f"gradloom-end-{name}", Call(finish, (), refs))
+            refs.append(tasks.constant(f"gradloom-input-{name}-{n}", value, _nbytes(value), 1))
+    tasks.finish(f"gradloom-end-{name}", *refs[:1], refs[1:], ())
     layer = tasks.layer()
     return [
         _array(
@@ -245,26 +275,35 @@ class _Build:
         self.chunks = chunks
         self.tasks = _Tasks()
         after = self.tasks.computation(f"gradloom-graph-{name}-after", found.after)
-        self._values = values
+        #: Inputs that are the same for all blocks, as tasks take them.
+        self._same: dict[int, Any] = {}
+        readers = len(chunks) * len(found.passes)
         for n, axis in enumerate(found.cut):
-            if axis is None and n not in arrays:
-                self.tasks.data[f"gradloom-input-{name}-{n}"] = values[n]
-        whole = [self._input(n, 0, slice(0)) for n, axis in enumerate(found.cut) if axis is None]
-        tops: list[str] = []
+            if axis is None and n in arrays:
+                self._same[n] = Ref((arrays[n].name, *(0,) * arrays[n].ndim))
+            elif axis is None:
+                self._same[n] = self.tasks.constant(
+                    f"gradloom-input-{name}-{n}", values[n], _nbytes(values[n]), readers
+                )
+        self._values = values
+        tops: list[Top] = []
         for p in range(len(found.passes)):
-            tops = [*tops, *self._pass(p, whole, tops)]
-        self.tasks.add(f"gradloom-end-{name}", Call(finish, (), [after, *whole], tops))
+            tops = [*tops, *self._pass(p, tops)]
+        self.tasks.finish(f"gradloom-end-{name}", after, list(self._same.values()), tops)
 
-    def _pass(self, p: int, whole: list[Ref], tops: list[str]) -> list[str]:
-        """Add one pass over the blocks, and return the key of its combined partials, if it has any."""
+    def _pass(self, p: int, tops: Sequence[Top]) -> list[Top]:
+        """Add one pass over the blocks, and return the ends of its tree, if it has partials."""
         this = self.split.passes[p]
         name = f"{self.name}-{p}"
         known = []
         if this.before is not None:
             known = [f"gradloom-before-{name}"]
             before = self.tasks.computation(f"gradloom-graph-{name}-before", this.before)
-            self.tasks.add(known[0], Call(finish, (), [before, *whole], tops))
-        blocks = {n: self.tasks.computation(f"gradloom-graph-{name}-{n}", this.block(n)) for n in set(self.chunks)}
+            self.tasks.finish(known[0], before, list(self._same.values()), tops)
+        blocks = {
+            n: self.tasks.computation(f"gradloom-graph-{name}-{n}", this.block(n), self.chunks.count(n))
+            for n in set(self.chunks)
+        }
         start = 0
         for b, size in enumerate(self.chunks):
             refs = [self._input(n, b, slice(start, start + size)) for n in range(len(self._values))]
@@ -273,31 +312,30 @@ class _Build:
             start += size
         return [self._tree(p)] if this.partials else []
 
-    def _input(self, n: int, b: int, rows: slice) -> Ref:
-        """Return the key of an input of a block."""
+    def _input(self, n: int, b: int, rows: slice) -> Any:
+        """Return an input of a block as its task takes it."""
         axis = self.split.cut[n]
+        if axis is None:
+            return self._same[n]
         if n in self.arrays:
             array = self.arrays[n]
             return Ref((array.name, *[b if k == axis else 0 for k in range(array.ndim)]))
-        if axis is None:
-            return Ref(f"gradloom-input-{self.name}-{n}")
-        key = f"gradloom-input-{self.name}-{n}-{b}"
-        self.tasks.data[key] = self._values[n][(slice(None),) * axis + (rows,)]
-        return Ref(key)
+        rows_of = self._values[n][(slice(None),) * axis + (rows,)]
+        return self.tasks.constant(f"gradloom-input-{self.name}-{n}-{b}", rows_of, _nbytes(rows_of), 1)
 
-    def _tree(self, p: int) -> str:
-        """Combine the partials of all blocks; the order does not depend on what runs them."""
+    def _tree(self, p: int) -> Top:
+        """Combine the partials of all blocks but for the last step; the order does not depend on what runs them."""
         keys = [f"gradloom-block-{self.name}-{p}-{b}" for b in range(len(self.chunks))]
         kinds = self.split.passes[p].partials
         level = 0
-        while len(keys) > 1:
+        while len(keys) > FAN_IN:
             above = []
             for n in range(0, len(keys), FAN_IN):
                 above.append(f"gradloom-sum-{self.name}-{p}-{level}-{n}")
                 self.tasks.add(above[-1], Call(combine, (kinds,), (), keys[n : n + FAN_IN]))
             keys = above
             level += 1
-        return keys[0]
+        return Top(kinds, keys)
 
     def outputs(self) -> list[Any]:
         """Return a lazy array for each output."""
