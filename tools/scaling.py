@@ -29,7 +29,7 @@ from gradloom.compiler import compiler_for
 from gradloom.cost import Cost
 from gradloom.decision import Decision
 from gradloom.executor import executors
-from gradloom.explain import on_one_core, twice_at_once
+from gradloom.explain import at_once, on_one_core
 from gradloom.observer import Span, run_observed
 from gradloom.plan import Plan
 from gradloom.schedule import Schedule
@@ -184,13 +184,14 @@ def validate(where: str, runs: int) -> None:
     cases = workloads(8, 400, filled)
     cases["six decompositions"] = (decompositions, ([filled(250, 250 + k) for k in range(6)],))
     with ExitStack() as stack:
-        clusters = {n: stack.enter_context(gl.cluster(n_workers=n)) for n in (1, 2)} if where == "processes" else {}
+        counts = (1, 2, 1) if where == "processes" else ()
+        *clusters, other = [stack.enter_context(gl.cluster(n_workers=n)) for n in counts] or [None]
         for name, (f, args) in cases.items():
-            compare(name, f, args, clusters, runs)
+            compare(name, f, args, dict(enumerate(clusters, 1)), other, runs)
 
 
-def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, Any], runs: int) -> None:
-    """Print the rows of a workload: on clusters, or in threads where there are none.
+def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, Any], other: Any, runs: int) -> None:
+    """Print the rows of a workload: on clusters, by number of workers and another of one, or else in threads.
 
     All that a prediction rests on is measured in turns with what it predicts, as the speed of a machine changes: what
     each op takes on one core, how much two cores slow each other down, and on clusters what messages take.
@@ -211,7 +212,7 @@ def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, A
     by_op: dict[str, float] = {}
     alone()
     cuts = choose_cuts(plan, seconds_of(costs, estimates, by_op), [1, 2], LINK if clusters else Link())
-    actions: dict[str, Function] = {"twice": lambda: twice_at_once(lambda: on_one_core(lambda: plan.run(values)))}
+    actions: dict[str, Function] = {}
     for n, cut in cuts.items():
         if clusters:
             clusters[n]._connection.ship(plan, cut.tasks, 1)
@@ -219,21 +220,26 @@ def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, A
         else:
             actions[f"{n}"] = partial(in_threads, plan, cut, values, n)
     if clusters:
-        actions |= messages(clusters[1])
-    for action in actions.values():
-        action()
+        other._connection.ship(plan, cuts[1].tasks, 1)
+        actions["twice"] = lambda: at_once(actions["1"], lambda: other.run(plan, values))
+    else:
+        actions["twice"] = lambda: at_once(actions["1"], actions["1"])
+    for n, cluster in clusters.items():
+        actions |= {f"{n} {key}": run for key, run in messages(cluster).items()}
     for _ in range(runs):
+        alone()  # each runs once before it is measured
         by_op = {}
         seen.setdefault("alone", []).append(seconds_taken(alone))
         for op, seconds in by_op.items():
             seen.setdefault(f"op {op}", []).append(seconds)
         for key, action in actions.items():
+            action()
             seen.setdefault(key, []).append(seconds_taken(action))
     middle = {key: statistics.median(found) for key, found in seen.items()}
     seconds = seconds_of(costs, estimates, {op: middle[f"op {op}"] for op in estimates})
-    link = local_link(middle) if clusters else Link()
-    slowdown = max(1.0, middle["twice"] / middle["alone"])
+    slowdown = max(1.0, middle["twice"] / middle["1"])
     for n, cut in cuts.items():
+        link = local_link({key: middle[f"{n} {key}"] for key in MESSAGES}, n) if clusters else Link()
         guess = cut.with_seconds(seconds).run(n, link._replace(slowdown=slowdown)).seconds
         report(name, n, cut, guess, middle[f"{n}"], f"{2.0 / slowdown:.2f}")
 
@@ -245,10 +251,11 @@ def seconds_of(costs: list[Cost], estimates: dict[str, float], by_op: dict[str, 
 
 #: Plans that tell what lies between workers: so many tasks that do next to nothing, and outputs of so many elements.
 TASKS, ELEMENTS = 16, 1_000_000
+MESSAGES = ("one task", "tasks", "chain", "output", "hash")
 
 
 def messages(cluster: Any) -> dict[str, Function]:
-    """Return runs on a cluster of one worker by which `local_link` tells what messages take."""
+    """Return runs on a cluster by which `local_link` tells what messages take there."""
     x = np.ones(8)
 
     def chained(x: Any) -> Any:
@@ -264,30 +271,31 @@ def messages(cluster: Any) -> dict[str, Function]:
         return partial(cluster._connection.run, cluster._connection.shipped(plan), plan, args, (), 1)
 
     single = [Task((0,), (), 0.0)]
-    large = np.ones(ELEMENTS)
-    return {
-        "one task": run(plan_of(np.sin, x), single, x),
-        "tasks": run(
+    large = np.ones(4 * ELEMENTS)  # more than the cache holds
+    runs = (
+        run(plan_of(np.sin, x), single, x),
+        run(
             plan_of(lambda x: tuple([np.sin(x) for _ in range(TASKS)]), x),
             [Task((k,), (), 0.0) for k in range(TASKS)],
             x,
         ),
-        "chain": run(plan_of(chained, x), [Task((k,), (k - 1,) if k else (), 0.0) for k in range(TASKS)], x),
-        "output": run(plan_of(lambda s: np.broadcast_to(s, (ELEMENTS,)) + 1.0, x[0]), [Task((0, 1), (), 0.0)], x[0]),
-        "hash": lambda: fingerprint(large),
-    }
+        run(plan_of(chained, x), [Task((k,), (k - 1,) if k else (), 0.0) for k in range(TASKS)], x),
+        run(plan_of(lambda s: np.broadcast_to(s, (ELEMENTS,)) + 1.0, x[0]), [Task((0, 1), (), 0.0)], x[0]),
+        lambda: fingerprint(large),
+    )
+    return dict(zip(MESSAGES, runs, strict=True))
 
 
-def local_link(seconds: dict[str, float]) -> Link:
-    """Return what lies between client and workers on this machine."""
-    task = (seconds["tasks"] - seconds["one task"]) / (TASKS - 1)
-    link = (seconds["chain"] - seconds["one task"]) / (TASKS - 1)
-    nbytes = 8 * ELEMENTS
+def local_link(seconds: dict[str, float], workers: int) -> Link:
+    """Return what lies between client and so many workers on this machine."""
+    task = (seconds["tasks"] - seconds["one task"]) / (TASKS / workers - 1)
+    latency = max((seconds["chain"] - seconds["one task"]) / (TASKS - 1) - task, 1e-4)
     return Link(
-        nbytes / max(seconds["output"] - seconds["one task"], 1e-6),
-        max(link - task, 1e-4),
-        task,
-        nbytes / seconds["hash"],
+        bandwidth=8 * ELEMENTS / max(seconds["output"] - seconds["one task"], 1e-6),
+        latency=latency,
+        task_seconds=task,
+        hashing=32 * ELEMENTS / seconds["hash"],
+        run_seconds=max(seconds["one task"] - task - 2.0 * latency, 0.0),
     )
 
 

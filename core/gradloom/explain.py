@@ -158,7 +158,7 @@ def _measured(plan: Plan, values: Sequence[Any], executor: AbstractExecutor) -> 
 
     runs: list[Callable[[], Any]] = [
         lambda: on_one_core(lambda: plan.run(values)),
-        lambda: twice_at_once(lambda: on_one_core(lambda: plan.run(values))),
+        lambda: at_once(*[lambda: on_one_core(lambda: plan.run(values))] * 2),
         # What needs a worker's resource does not run by "serial".
         lambda: plan.run(values) if plan.resources else SerialExecutor().run(plan, values),
         lambda: executor.run(plan, values),
@@ -184,12 +184,12 @@ def on_one_core(run: Callable[[], Any]) -> None:
         kernel_threads.reset(token)
 
 
-def twice_at_once(run: Callable[[], Any]) -> None:
-    """Run something here, and at the same time in another thread, on another core."""
-    other = threading.Thread(target=run)
+def at_once(here: Callable[[], Any], there: Callable[[], Any]) -> None:
+    """Run something here, and at the same time something else in another thread, on another core."""
+    other = threading.Thread(target=there)
     other.start()
     keep_off_this_core(other.native_id)
-    run()
+    here()
     other.join()
 
 

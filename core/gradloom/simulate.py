@@ -49,6 +49,8 @@ class Link(NamedTuple):
         What a worker spends on a task besides running it.
     hashing : float
         Bytes a second at which the caller hashes inputs and outputs, to know what the workers have.
+    run_seconds : float
+        What a run costs its caller besides.
     slowdown : float
         How many times as long a task takes while another runs: cores of one machine share its memory.
     """
@@ -57,6 +59,7 @@ class Link(NamedTuple):
     latency: float = 0.0
     task_seconds: float = TASK_SECONDS
     hashing: float = float("inf")
+    run_seconds: float = 0.0
     slowdown: float = 1.0
 
 
@@ -212,7 +215,7 @@ class _Run:
         for t, task in enumerate(self.tasks):
             for other in task.after:
                 followers[other].append(t)
-        begin = self.link.latency + self.moved.inputs / self.link.hashing
+        begin = self.link.run_seconds + self.link.latency + self.moved.inputs / self.link.hashing
         ready = [(begin, t) for t, n in enumerate(waiting) if n == 0]
         heapq.heapify(ready)
         while ready:

@@ -24,8 +24,15 @@ from gradloom_dask.threads import inside_worker
 LINK = Link(bandwidth=500e6, latency=3e-3, task_seconds=3e-3)
 #: Plans estimated to take less run in the calling process.
 INLINE_SECONDS = 20e-3
-#: How often processes of a local cluster look after themselves: at dask's 20 and 10 ms that takes 5 % of a core each.
-QUIET = {"distributed.admin.tick.interval": "500ms", "distributed.worker.profile.interval": "100ms"}
+#: How local clusters differ from dask's own. How often processes look after themselves: at 20 and 10 ms that takes 5 %
+#: of a core each. And which memory glibc gives back: at 64 kB each array is on fresh pages, and decompositions take a
+#: quarter longer.
+LOCAL = {
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.worker.profile.interval": "100ms",
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**26,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
+}
 #: How often a run is begun again after workers took its data with them.
 TRIES = 4
 
@@ -125,7 +132,7 @@ def local_client(
         loopback["host"] = "127.0.0.1"
     options = {**loopback, **options, "memory_limit": memory_limit, "processes": processes}
     options["threads_per_worker"] = threads_per_worker
-    with dask.config.set(QUIET):
+    with dask.config.set(LOCAL):
         if isinstance(resources, (list, tuple)):
             n_workers = _one_for_each(resources, n_workers)
             cluster = LabelledCluster(resources, **options)

@@ -66,7 +66,9 @@ class Connection:
         self._runs = itertools.count()
         self._sent = itertools.count()
         self._prefix = uuid.uuid4().hex[:12]
-        self._lock = threading.Lock()
+        #: How many plans there are of each name; the finalizer of one may run anywhere, even where the lock is held.
+        self._living: dict[str, int] = {}
+        self._lock = threading.RLock()
         #: When it was asked which workers there are; with their threads.
         self._workers: tuple[float, dict[str, int]] = -WORKERS_KNOWN_SECONDS, {}
         quicken(client.scheduler_comm)
@@ -113,8 +115,14 @@ class Connection:
         """Note how to run a plan; it travels when it first runs."""
         whole = f"{plan.graph.content_hash()} {plan.backend.name} {[task.steps for task in tasks]}"
         name = f"gradloom-{hashlib.blake2b(whole.encode(), digest_size=12).hexdigest()}-{self._prefix}"
+        shipped = Shipped(name, plan, tasks, blas)
         with self._lock:
-            return self._plans.setdefault(plan, Shipped(name, plan, tasks, blas))
+            known = self._plans.setdefault(plan, shipped)
+            if known is shipped:
+                self._living[name] = self._living.get(name, 0) + 1
+                # It leaves the workers with the last plan of this content.
+                weakref.finalize(plan, _forget, weakref.ref(self), name).atexit = False
+        return known
 
     def _register(self, shipped: Shipped, plan: Plan) -> None:
         """Send a plan to all workers, present and future."""
@@ -122,8 +130,6 @@ class Connection:
         with _sending():
             self.client.register_plugin(plugin, name=shipped.name)
         shipped.registered = True
-        # It leaves the workers with the plan.
-        weakref.finalize(plan, _forget, self._client, shipped.name).atexit = False
 
     # -- runs --------------------------------------------------------------------------------
 
@@ -345,9 +351,17 @@ async def _awaited(value: Any) -> Any:
     return await value
 
 
-def _forget(client: Any, name: str) -> None:
-    """Take a plan from the workers, without waiting for it."""
-    client = client()
+def _forget(connection: weakref.ref[Connection], name: str) -> None:
+    """Take a plan from the workers, unless another of the same content lives; without waiting for it."""
+    found = connection()
+    if found is None:
+        return
+    with found._lock:
+        found._living[name] -= 1
+        if found._living[name]:
+            return
+        del found._living[name]
+    client = found._client()
     if client is not None and client.status == "running":
         try:
             asyncio.run_coroutine_threadsafe(

@@ -124,6 +124,26 @@ def test_a_plan_travels_once(workers: Any, monkeypatch: pytest.MonkeyPatch) -> N
     assert sent[0] not in left
 
 
+def test_a_plan_stays_while_another_of_the_same_content_lives(workers: Any) -> None:
+    """Both have one name on the workers; the last one takes it with it."""
+    one, other = [numpy_plan(gl.make_graph(lambda x: np.sum(np.cos(x)))(np.ones(6))) for _ in range(2)]
+    for plan in (one, other):
+        workers.run(plan, [np.ones(6)])
+    client, name = workers._connection.client, workers._connection.shipped(one).name
+    assert name == workers._connection.shipped(other).name
+
+    def held() -> bool:
+        return name in client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.worker_plugins))
+
+    del one, plan
+    gc.collect()
+    client.sync(client.scheduler.identity, n_workers=-1)  # whatever was said to the scheduler, it has heard
+    assert held()
+    del other
+    gc.collect()
+    assert any(not held() for _ in range(100))
+
+
 def test_inputs_are_never_stale(workers: Any) -> None:
     """An array that was changed in place is another input; one that was not stays on the workers."""
     plan = numpy_plan(gl.make_graph(lambda x: np.sum(x))(np.ones(50_000)))
