@@ -247,7 +247,7 @@ def _one_task(name: str, graph: Graph, values: Sequence[Any], arrays: dict[int, 
             refs.append(Ref((arrays[n].name, *(0,) * arrays[n].ndim)))
         else:
             refs.append(tasks.constant(f"gradloom-input-{name}-{n}", value, _nbytes(value), 1))
-    tasks.finish(f"gradloom-end-{name}", *refs[:1], refs[1:], ())
+    tasks.finish(f"gradloom-end-{name}", refs[0], refs[1:], ())
     layer = tasks.layer()
     return [
         _array(
