@@ -51,13 +51,15 @@ class Repeats:
         found = self._known.get(key, False)
         if found:
             return self._again(found, arguments)
-        start, captured = len(trace.nodes), len(trace.inputs)
+        start, looked = len(trace.nodes), (len(trace.inputs), trace.lookups)
         result = rule()
         # Most rules are needed once. Of an argument that it has twice, nodes do not tell which one they take.
         if key not in self._known:
             self._known[key] = False
         elif found is False and len(set(arguments)) == len(arguments):
-            self._known[key] = None if len(trace.inputs) > captured else self._appended(start, arguments, result)
+            # What captures arrays, or looks where a value comes from, is called each time.
+            same = looked == (len(trace.inputs), trace.lookups)
+            self._known[key] = self._appended(start, arguments, result) if same else None
         return result
 
     def _appended(self, start: int, arguments: tuple[int, ...], result: Any) -> _Appended | None:

@@ -62,6 +62,7 @@ class Trace(Recorder):
         "level",
         "literal_keys",
         "literals",
+        "lookups",
         "moves",
         "nodes",
         "origin",
@@ -97,6 +98,8 @@ class Trace(Recorder):
         self.literal_keys: list[Any] = []
         #: The scalars in the user's code, by the ids of their literals.
         self.scalars: dict[int, Any] = {}
+        #: How often somebody asked where a value comes from.
+        self.lookups = 0
         #: Values computed on demand, by node id.
         self.values: dict[int, Any] = {}
         #: When set, nodes are the derivative of the node with this source.
@@ -158,6 +161,7 @@ class Trace(Recorder):
         """Return op, inputs and attrs of a node."""
         if self.nodes is ENDED:
             raise trace_ended()
+        self.lookups += 1
         return self.nodes[index]
 
     def literal(self, value: Any, dtype: Any) -> int:

@@ -113,3 +113,20 @@ def test_what_a_rule_closes_over_stays_its_own() -> None:
     op = Op("weighted", spec=spec, partials=(partial,), elementwise=True)
     gradient(gl.make_graph(lambda x: np.sum(op(op(op(x)))))(np.ones(2)))
     assert next(weights) == 4.0
+
+
+def test_what_looks_where_a_value_comes_from_is_not_repeated() -> None:
+    """A system is triangular for a Cholesky factor, and not for another matrix of its spec."""
+
+    def f(a: Any, b: Any) -> Any:
+        trace = a._trace
+        repeats = Repeats(trace)
+        factor = np.linalg.cholesky(a)
+        found = []
+        for matrix in (factor, factor, factor, a):
+            nodes = (matrix._index, b._index)
+            found.append(repeats.tensor("solve", nodes, lambda matrix=matrix: np.linalg.solve(matrix, b)))
+        return tuple(found)
+
+    graph = gl.make_graph(f)(np.eye(3), np.ones((3, 2)))
+    assert [graph.nodes[i][0].name for i in graph.outputs] == ["solve_triangular"] * 3 + ["solve"]
