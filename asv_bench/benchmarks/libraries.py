@@ -8,12 +8,10 @@ from __future__ import annotations
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
-
-from benchmarks.interleaved import least
 
 Call = Callable[[], Any]
 Arrays = Sequence[np.ndarray[Any, Any]]
@@ -61,7 +59,7 @@ class Gradloom(AbstractLibrary):
     """Gradloom itself."""
 
     name = "gradloom"
-    modules = ("numpy", "scipy.special", "gradloom")
+    modules = ("numpy", "gradloom")
 
     @property
     def xp(self) -> Any:
@@ -69,11 +67,7 @@ class Gradloom(AbstractLibrary):
 
     @property
     def special(self) -> Any:
-        import scipy.special
-
-        from gradloom.special import logsumexp
-
-        return SimpleNamespace(erf=scipy.special.erf, logsumexp=logsumexp)
+        return _Special()
 
     def call(self, loss: Callable[..., Any], params: Arrays, data: Arrays, jit: bool) -> Call:
         import gradloom as gl
@@ -83,6 +77,23 @@ class Gradloom(AbstractLibrary):
             gradient = gl.jit(gradient)
         args = (*params, *data)
         return lambda: gradient(*args)
+
+
+@final
+class _Special:
+    """Special functions of NumPy arrays, from where a user of gradloom has them."""
+
+    @cached_property
+    def erf(self) -> Any:
+        import scipy.special
+
+        return scipy.special.erf
+
+    @cached_property
+    def logsumexp(self) -> Any:
+        from gradloom.special import logsumexp
+
+        return logsumexp
 
 
 @final
@@ -158,6 +169,8 @@ class Torch(AbstractLibrary):
         import os
 
         import torch
+
+        from benchmarks.interleaved import least
 
         seconds = {}
         for threads in (os.cpu_count() or 1, 1):

@@ -165,11 +165,11 @@ class AbstractBackend(ABC):
 
         The backend's own kernel comes first, then one that a plugin brought with the op.
         """
+        if op.name == "item":  # one of a tuple of outputs: the same everywhere
+            return itemgetter(*attrs), {}
         found = self.kernels.get(op.name)
         if found is None:
             found = foreign_kernels.get(self.name, op)
-        if found is None and op.name == "item":  # one of a tuple of outputs: the same everywhere
-            return itemgetter(*attrs), {}
         if found is None:
             raise MissingKernelError(
                 f"backend {self.name!r} has no kernel for this op",

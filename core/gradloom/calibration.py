@@ -62,6 +62,12 @@ def rates() -> Rates:
     return found
 
 
+def is_measured() -> bool:
+    """Return whether `rates` need not measure."""
+    path = _file()
+    return bool(rates.cache_info().currsize) or os.environ.get(FILE) == "" or (path is not None and path.exists())
+
+
 def correct(factors: Mapping[str, float]) -> None:
     """Multiply the corrections of some ops by factors, and keep them: plans made from now on are estimated by them.
 

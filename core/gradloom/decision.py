@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 from gradloom.blas import can_limit
-from gradloom.calibration import rates
+from gradloom.calibration import is_measured, rates
 from gradloom.cost import DECOMPOSITIONS, PRODUCTS, Cost, node_cost
 from gradloom.graph import ITEM
 from gradloom.plan import Plan
@@ -45,10 +45,15 @@ _AS_IT_IS = Decision(None, False)
 
 
 def decide(plan: Plan) -> Decision:
-    """Return how to run a plan: in branches, with BLAS at one thread, or step by step; found once."""
+    """Return how to run a plan: in branches, with BLAS at one thread, or step by step; found once.
+
+    For its first run no machine is measured, which takes longer than many runs: it goes step by step.
+    """
     found: Decision | None = plan.schedule
     if found is None:
-        found = plan.schedule = _decide(plan)
+        found = _decide(plan)
+        if plan.has_run or is_measured():
+            plan.schedule = found
     return found
 
 
@@ -66,7 +71,7 @@ def _decide(plan: Plan) -> Decision:
         return _AS_IT_IS
     costs = step_costs(plan)
     step_by_step = Decision(None, any([cost.threaded for cost in set(costs)]))
-    if sum(_of_each(costs, Cost.seconds)) < TINY_SECONDS:
+    if sum(_of_each(costs, Cost.seconds)) < TINY_SECONDS or not (plan.has_run or is_measured()):
         return step_by_step
     speed = rates()
     seconds = _of_each(costs, lambda cost: cost.seconds(speed))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 from gradloom.backend import Kernel, Specialised, backend_of_type, backends, foreign_kernels
 from gradloom.compiler import compilers
+from gradloom.entrypoints import EntryPoint, entry_points
 from gradloom.errors import GradloomError, PluginError
 from gradloom.executor import executors
 from gradloom.op import Op, ops
@@ -20,8 +21,6 @@ from gradloom.op import register as register_op
 from gradloom.op import unregister as unregister_op
 
 if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint
-
     from pluggy import PluginManager
 
 #: The entry-point group, and the project name in pluggy's terms.
@@ -123,19 +122,20 @@ class PluginLoader:
     def _load_all(self) -> None:
         wanted = wanted_plugins()
         owners: dict[str, str] = {}
-        for owner, entry in found_plugins():
+        for entry in found_plugins():
+            owner = entry.owner
             first = owners.setdefault(entry.name, owner)
             if first != owner:
                 self._keep_out(entry.name, owner, "broken", _taken(entry.name, first, owner))
             elif wanted is not None and entry.name not in wanted:
                 self._keep_out(entry.name, owner, "unavailable", f"not listed in {LIMIT}")
             else:
-                self._load(entry, owner)
+                self._load(entry)
         for name in sorted((wanted or set()) - owners.keys()):
             self._keep_out(name, "", "unavailable", f"listed in {LIMIT}, but no installed plugin has this name")
 
-    def _load(self, entry: EntryPoint, owner: str) -> None:
-        before = set(ops)
+    def _load(self, entry: EntryPoint) -> None:
+        owner, before = entry.owner, set(ops)
         try:
             self.register(entry.load(), entry.name, owner)
         except (Exception, SystemExit) as error:
@@ -220,28 +220,9 @@ def wanted_plugins() -> set[str] | None:
     return {name.strip() for name in text.split(",") if name.strip()} | {ALWAYS}
 
 
-def found_plugins() -> list[tuple[str, EntryPoint]]:
-    """Return the entry points of the group with their owners, in an order that no installation changes.
-
-    Gradloom's own come first. `importlib.metadata.entry_points` would parse those of every
-    distribution that is installed, and the owners' whole metadata for their names.
-    """
-    from importlib.metadata import distribution, distributions
-
-    found: set[tuple[str, EntryPoint]] = set()
-    for dist in distributions():
-        if f"[{GROUP}]" in (dist.read_text("entry_points.txt") or ""):
-            owner = name_of(dist)
-            # By its name, because one that comes earlier on the path hides others of that name.
-            seen = distribution(owner) if owner else dist
-            found |= {(owner or "unknown distribution", entry) for entry in seen.entry_points.select(group=GROUP)}
-    return sorted(found, key=lambda pair: (pair[0] != GROUP, pair[1].name, pair[0]))
-
-
-def name_of(dist: Distribution) -> str:
-    """Return the name in a distribution's metadata, whose other fields cost a parser to read."""
-    text = dist.read_text("METADATA") or dist.read_text("PKG-INFO") or ""
-    return next((line[5:].strip() for line in text.splitlines() if line.startswith("Name:")), "")
+def found_plugins() -> list[EntryPoint]:
+    """Return the entry points of the group, in an order that no installation changes; gradloom's own come first."""
+    return sorted(entry_points(GROUP), key=lambda entry: (entry.owner != GROUP, entry.name, entry.owner))
 
 
 def _taken(name: str, first: str, second: str) -> str:

@@ -246,7 +246,7 @@ class Jitted:
         specs = leaf_specs("jit", structure, leaves)
         place = PLACE.get()
         key = structure, tuple(specs), static, place
-        compiled = self._traces.get(key)
+        known = compiled = self._traces.get(key)
         if compiled is None:
             if not innermost(leaves):
                 prepare_compilers(choose_backend(leaves))
@@ -256,7 +256,8 @@ class Jitted:
                 compiled = self._traces.setdefault(key, compiled)
         values = leaves + compiled.captured
         results = compiled.program.run(values)
-        if not static and not kwargs and place is None:
+        # Not at the first call, which may be the only one.
+        if known is not None and not static and not kwargs and place is None:
             self._latest = self._fast_call(key, structure[2][0], leaves, compiled)
         return unflatten(compiled.structure, results)
 

@@ -9,28 +9,41 @@ from __future__ import annotations
 
 import ctypes
 import math
-import mmap
 import os
 import threading
 import weakref
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 #: Bytes of the smallest array that is kept; sizes are rounded up to multiples of it.
 LEAST: Final = 256 * 1024
 #: Bytes of all blocks together, at most; what is asked for beyond is plain memory.
 MOST: Final = 256 * 1024 * 1024
 
-Block = mmap.mmap
-_PRIVATE: Final[Any] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
-
 
 @lru_cache(maxsize=1024)
 def _kind(size: int) -> Any:
     return ctypes.c_char * size
+
+
+def _new_block(size: int) -> mmap:
+    """Return fresh memory."""
+    # Loading its library waits for a compiler's, which another thread loads while large arrays are not yet needed.
+    import mmap
+
+    # Private: a child of a fork must not write into its parent's arrays.
+    private: Any = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
+    block = mmap.mmap(-1, size, **private)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a system without huge pages
+            block.madvise(mmap.MADV_HUGEPAGE)
+    return block
 
 
 @final
@@ -39,7 +52,7 @@ class _Loan:
 
     __slots__ = ("block", "owner", "size")
 
-    def __init__(self, block: Block, size: int) -> None:
+    def __init__(self, block: mmap, size: int) -> None:
         self.block = block
         self.size = size
         self.owner: weakref.ref[Any] | None = None
@@ -89,12 +102,7 @@ class _Pool:
             self._drop_free()
             if self.bytes + size > MOST:
                 return None
-        # Private: a child of a fork must not write into its parent's arrays.
-        block = mmap.mmap(-1, size, **_PRIVATE)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            with suppress(OSError):  # a system without huge pages
-                block.madvise(mmap.MADV_HUGEPAGE)
-        self.loans.append(_Loan(block, size))
+        self.loans.append(_Loan(_new_block(size), size))
         self.bytes += size
         return self.loans[-1]
 

@@ -96,10 +96,12 @@ def share(count: int, work: Callable[[int], None]) -> None:
                 helper.result()
 
 
-def hand_out(work: Callable[[], object]) -> None:
-    """Let another thread call ``work()`` soon; nobody does where one thread is all that is allowed."""
-    if allowed() > 1:
-        _pool.get().submit(copy_context().run, work)
+def hand_out(work: Callable[[], object]) -> bool:
+    """Let another thread call ``work()`` soon, and return whether one does: not where one is all that is allowed."""
+    if allowed() < 2:
+        return False
+    _pool.get().submit(copy_context().run, work)
+    return True
 
 
 def keep_off_this_core(thread: int | None) -> None:

@@ -27,6 +27,7 @@ import stat
 import struct
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,7 +54,8 @@ _OPEN_FLAGS: Final = (
 )
 
 
-def _builtin_sha256() -> Callable[[bytes], Any]:
+@cache
+def _sha256() -> Callable[[bytes], Any]:
     """Return Python's own SHA-256 where it can be had apart; `hashlib` would load OpenSSL, which takes milliseconds."""
     for name in ("_sha2", "_sha256", "hashlib"):
         with contextlib.suppress(ImportError, AttributeError):
@@ -62,8 +64,10 @@ def _builtin_sha256() -> Callable[[bytes], Any]:
     raise ImportError("this Python has no SHA-256")
 
 
-#: ``sha256(content)``, with ``digest`` and ``hexdigest``.
-sha256: Final = _builtin_sha256()
+def sha256(content: bytes) -> Any:
+    """Return the SHA-256 of some bytes, with ``digest`` and ``hexdigest``."""
+    # Loaded when needed: another thread loads LLVM meanwhile, and libraries are loaded one after the other.
+    return _sha256()(content)
 
 
 def _ours_alone(status: os.stat_result) -> bool:

@@ -77,9 +77,9 @@ class LLVMCompiler(AbstractCompiler):
             for i, (op, args, attrs) in nodes
             if args
         ):
-            from gradloom_llvm.tape_kernel import begin_tape
+            from gradloom_llvm.tape_kernel import TapeKernel
 
-            return begin_tape(region)
+            return TapeKernel(region).function
         if any([is_stack(op, specs[i]) for i, (op, _, _) in nodes]):
             from gradloom_llvm.loops import Loops
 

@@ -45,7 +45,7 @@ from gradloom_llvm.cache import FORMAT, ObjectCache, sha256
 from gradloom_llvm.jobs import LINKING, Job
 from gradloom_llvm.native import CompileError, Host, Linker, host
 
-__all__ = ["CompileError", "Host", "Library", "assembly", "begin", "host", "host_vector_bytes", "load"]
+__all__ = ["CompileError", "Host", "Library", "assembly", "begin", "host", "host_vector_bytes", "load", "ready"]
 
 #: Changes with anything below that changes the code made of the same IR.
 _PIPELINE: Final = "1"
@@ -130,6 +130,12 @@ def begin(ir: str, quick: bool = False) -> Callable[[], Library]:
     if job is not None:
         job.begin()
     return finish
+
+
+def ready(ir: str) -> bool:
+    """Return whether the code of a module is in memory or on disk, so that `load` need not compile it."""
+    key, disk = _key(ir, False), _disk()
+    return key in _loaded or (disk is not None and disk.path(key).exists())
 
 
 def host_vector_bytes() -> int:

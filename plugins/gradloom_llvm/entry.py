@@ -58,7 +58,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from gradloom_llvm.engine import Library, load
+from gradloom_llvm.engine import Library
 
 __all__ = ["ArrayLayout", "builtin", "opening", "prelude", "unavailable"]
 
@@ -308,38 +308,15 @@ class _MethodDef(ctypes.Structure):
     )
 
 
-_DROP: Final = """
-declare ptr @PyCapsule_GetPointer(ptr, ptr)
-declare void @Py_DecRef(ptr)
-define void @drop(ptr %capsule) nounwind {
-  %held = call ptr @PyCapsule_GetPointer(ptr %capsule, ptr null)
-  call void @Py_DecRef(ptr %held)
-  ret void
-}
-"""
-
-
-@cache
-def _drop() -> tuple[Library, int]:
-    library = load(_DROP, quick=True)
-    return library, library.address("drop")
-
-
 def _hidden(held: object) -> Any:
     """Return an object that keeps `held` alive out of sight of the garbage collector.
 
     Where a builtin is part of a garbage cycle, the collector would finalise what it sees behind the builtin, in any
-    order, and other finalisers may still call the builtin. A capsule is not looked into; it lets go when it dies.
+    order, and other finalisers may still call the builtin. Arrays are not looked into.
     """
-    new = ctypes.pythonapi["PyCapsule_New"]
-    new.argtypes = (ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p)
-    new.restype = ctypes.py_object
-    own = ctypes.pythonapi["Py_IncRef"]
-    own.argtypes = (ctypes.py_object,)
-    own.restype = None
-    capsule = new(held, None, _drop()[1])
-    own(held)
-    return capsule
+    box = np.empty(1, object)
+    box[0] = held
+    return box
 
 
 def builtin(library: Library, symbol: str, *, name: str | None = None, doc: str | None = None) -> Callable[..., Any]:

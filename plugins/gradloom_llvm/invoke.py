@@ -62,6 +62,17 @@ def record(
     return np.array(words, np.int64)
 
 
+def closed(record: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return a record that no call fits, for the time until it is set to ``record`` or another."""
+    other = record.copy()
+    other[_COUNT] = -1
+    return other
+
+
+#: Where a record says how many arguments there are.
+_COUNT: Final = 7
+
+
 def _make() -> Callable[..., None]:
     library = load(prelude() + _INVOKE, quick=True)
     return builtin(library, "invoke", doc="Check arrays against a record and call its kernel.")

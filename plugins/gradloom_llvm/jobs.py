@@ -63,10 +63,14 @@ class Job(Generic[T]):
         self._results: list[T] = []
         self._error: Exception | None = None
 
-    def begin(self) -> None:
-        """Let another thread do it, if this one may share its work."""
-        if not self._taken:
-            hand_out(self._run)
+    @property
+    def done(self) -> bool:
+        """Whether there is a result, or an error."""
+        return self._done
+
+    def begin(self) -> bool:
+        """Let another thread do it, if this one may share its work; return whether one does."""
+        return self._taken or hand_out(self._run)
 
     def result(self) -> T:
         """Return the result, or raise what the work raised."""

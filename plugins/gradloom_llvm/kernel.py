@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
 from gradloom.graph import Graph
 from gradloom.memory import empty
 from gradloom.sharing import allowed
-from gradloom_llvm import vectormath
+from gradloom_llvm import tiers, vectormath
 from gradloom_llvm.codegen import generate
-from gradloom_llvm.engine import begin, host_vector_bytes
-from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, caller, invoke, record
+from gradloom_llvm.engine import Library, host_vector_bytes
+from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, caller, closed, invoke, record
 from gradloom_llvm.layout import lay_out
 from gradloom_llvm.loops import Loops
 from gradloom_llvm.team import CODE, run_chunks
@@ -52,20 +53,14 @@ class Kernel:
 
     def function(self) -> Callable[..., Any]:
         """Return the kernel as a function of the region's inputs, when it is compiled."""
-        self._plain.load()
-        self._invoke = invoke()
-        record = None if self._plain.threaded else self._plain.record
-        return caller(record, len(self._region.inputs), self._specs, self._run)
+        plain = self._plain
+        plain.load()
+        return caller(None if plain.threaded else plain.entry, len(self._region.inputs), self._specs, self._run)
 
     def _run(self, arrays: list[Any], outs: list[Any]) -> None:
         """Run the code that fits some arrays, in several threads where that pays and is allowed."""
         inputs = self._checked(arrays)
-        variant = self._variant(inputs)  # which this name keeps while it runs
-        workers = allowed() if variant.threaded else 1
-        if workers > 1:
-            variant.run_threads(inputs, outs, workers)
-        else:
-            self._invoke(variant.record, *inputs, *outs)
+        self._variant(inputs).run(inputs, outs)
 
     def _checked(self, arrays: list[Any]) -> list[Any]:
         """Return arrays as a variant takes them."""
@@ -113,6 +108,13 @@ def _as_array(value: Any, dtype: np.dtype[Any]) -> Any:
     return array if fits else np.array(array, order="C")
 
 
+class _Loaded(NamedTuple):
+    """Code, and the record of a call of it."""
+
+    library: Library
+    record: np.ndarray[Any, Any]
+
+
 @final
 class _Variant:
     """A region's code for C-contiguous inputs, or for inputs of given strides."""
@@ -124,7 +126,7 @@ class _Variant:
         strided = frozenset([(i, label) for (i, label), step in steps.items() if inner[i] == label and step != 1])
         code = generate(loops, host_vector_bytes(), strided)
         layout = lay_out(loops, code.parameters, steps)
-        self._begun = begin(code.text)
+        self._code = tiers.code(code.text)
         self._numbers = layout.numbers
         self._workspaces = (layout.workspace, layout.block)
         self._chunks = layout.chunks
@@ -143,26 +145,53 @@ class _Variant:
         self._release = arithmetic + traffic >= RELEASE_SECONDS
 
     def load(self) -> None:
-        """Wait until the code is there."""
-        self._library = self._begun()  # keeps the code
-        self.record = record(
-            self._library.address("kernel"),
-            self._numbers,
-            self._workspaces,
-            self._phases[1],
-            self._chunks,
-            self._release,
-            self._arguments,
+        """Wait until there is code."""
+        self._settled, self._loaded = self._code.final, self._load()
+        #: What a function passes to run the code without coming here; closed as long as better code may come.
+        self.entry = self._loaded.record if self._settled else closed(self._loaded.record)
+
+    def _load(self) -> _Loaded:
+        library = self._code.library()
+        return _Loaded(
+            library,
+            record(
+                library.address("kernel"),
+                self._numbers,
+                self._workspaces,
+                self._phases[1],
+                self._chunks,
+                self._release,
+                self._arguments,
+            ),
         )
 
-    def run_threads(self, inputs: list[Any], outs: list[Any], workers: int) -> None:
+    def run(self, inputs: list[Any], outs: list[Any]) -> None:
+        """Run the code, in several threads where that pays and is allowed."""
+        loaded = self._loaded  # which this name keeps while it runs
+        start = time.perf_counter()
+        workers = allowed() if self.threaded else 1
+        if workers > 1:
+            self._run_threads(loaded.library, inputs, outs, min(workers, self._chunks))
+        else:
+            invoke()(loaded.record, *inputs, *outs)
+        if not self._settled:
+            self._settle(time.perf_counter() - start)
+
+    def _settle(self, seconds: float) -> None:
+        """Go over to better code when there is some."""
+        self._code.ran(seconds)
+        if self._code.final:
+            self._loaded = self._load()
+            self.entry[:] = self._loaded.record
+            self._settled = True
+
+    def _run_threads(self, library: Library, inputs: list[Any], outs: list[Any], workers: int) -> None:
         """Run with the chunks spread over threads."""
-        workers = min(workers, self._chunks)
         shared, own = self._workspaces
         workspace = empty((shared + workers * own,), _BYTE)
         arrays = np.array([a.ctypes.data for a in (*inputs, *outs)], np.intp)
         run_chunks(
-            self._library.address("kernel"),
+            library.address("kernel"),
             (arrays.ctypes.data, self._numbers.ctypes.data),
             (workspace.ctypes.data, shared, own),
             self._phases,

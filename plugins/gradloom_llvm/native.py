@@ -10,8 +10,10 @@ compare their types with what ``llvmlite.binding`` declares for the version inst
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint8, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -147,8 +149,9 @@ def _start() -> Any:
     import llvmlite
     from llvmlite.utils import get_library_name
 
-    path = Path(llvmlite.__file__).parent / "binding" / get_library_name()
-    holds_gil, frees_gil = ctypes.PyDLL(str(path)), ctypes.CDLL(str(path))
+    path = str(Path(llvmlite.__file__).parent / "binding" / get_library_name())
+    _open(path)
+    holds_gil, frees_gil = ctypes.PyDLL(path), ctypes.CDLL(path)
     functions = SimpleNamespace()
     for name, (result, *arguments) in FUNCTIONS.items():
         function = (frees_gil if name in _LONG else holds_gil)[f"LLVMPY_{name}"]
@@ -157,6 +160,16 @@ def _start() -> Any:
     functions.InitializeNativeTarget()
     functions.InitializeNativeAsmPrinter()
     return functions
+
+
+def _open(path: str) -> None:
+    """Load a library while other Python threads run; ctypes would stop them for ten milliseconds."""
+    if sys.platform == "win32":
+        return
+    with suppress(AttributeError):  # where the C library has it elsewhere
+        dlopen = ctypes.CDLL(None).dlopen
+        dlopen.restype, dlopen.argtypes = c_void_p, (c_char_p, c_int)
+        dlopen(os.fsencode(path), os.RTLD_NOW)  # what fails here fails again where ctypes opens it, and tells why
 
 
 #: Parsing and inlining take a tenth of the time of what follows, and would wait for the lock afterwards.

@@ -16,7 +16,7 @@ import numpy as np
 
 from gradloom_llvm import vectormath
 from gradloom_llvm.elementwise import EMITTERS, Body, annihilating
-from gradloom_llvm.engine import Library, begin
+from gradloom_llvm.tiers import Code, code
 
 _FLOAT = np.dtype(np.float64)
 _BOOL = np.dtype(bool)
@@ -58,8 +58,8 @@ FUNCTIONS = vectormath.names() - {i.op for i in INSTRUCTIONS}
 
 
 @cache
-def function(op: str) -> Callable[[], Library]:
-    """Begin to compile an op as a function of doubles; what is returned waits for its library."""
+def function(op: str) -> Code:
+    """Return an op as a function of doubles, which is begun to be compiled."""
     name = vectormath.function_name(op, "float64", 1)
     definitions, declares = vectormath.build([(op, "float64", 1)])
     arity = definitions[definitions.index(f'@"{name}"(') :].split(")")[0].count("%")
@@ -74,11 +74,11 @@ def function(op: str) -> Callable[[], Library]:
         "  ret double %d",
         "}",
     ]
-    return begin("\n".join([*sorted(declares), definitions, *lines]))
+    return code("\n".join([*sorted(declares), definitions, *lines]))
 
 
-def machine(opcodes: Iterable[int]) -> Callable[[], Library]:
-    """Begin to compile a function ``kernel`` that runs programs of some opcodes, and return what waits for it.
+def machine(opcodes: Iterable[int]) -> Code:
+    """Return a function ``kernel`` that runs programs of some opcodes, which is begun to be compiled.
 
     Its signature is that of compiled regions. The numbers are: how many instructions and where;
     how many constants and where; how many inputs, and where their lengths and kinds stand (two
@@ -90,7 +90,7 @@ def machine(opcodes: Iterable[int]) -> Callable[[], Library]:
 
 
 @cache
-def _machine(opcodes: frozenset[int]) -> Callable[[], Library]:
+def _machine(opcodes: frozenset[int]) -> Code:
     declares: set[str] = set()
     cases = []
     for opcode in sorted(opcodes):
@@ -101,7 +101,7 @@ def _machine(opcodes: frozenset[int]) -> Callable[[], Library]:
         cases += [f"case{opcode}:", *body.lines, "  br label %step"]
     table = " ".join(f"i32 {k}, label %case{k}" for k in sorted(opcodes))
     text = _MACHINE.replace("CASES", "\n".join(cases)).replace("TABLE", table).replace("WIDTH", str(4 * WIDTH))
-    return begin("\n".join([*sorted(declares), text]), quick=True)
+    return code("\n".join([*sorted(declares), text]))
 
 
 def _emit(body: Body, instruction: Instruction) -> None:

@@ -2,60 +2,84 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
 from gradloom.graph import Graph
 from gradloom.spec import Spec
 from gradloom_llvm.engine import Library
-from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, caller, invoke, record
-from gradloom_llvm.scalars import Program, program
+from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, caller, closed, invoke, record
+from gradloom_llvm.scalars import program
 from gradloom_llvm.tape import WIDTH, function, machine
 
 #: Instructions from which on other Python threads run meanwhile.
 RELEASE_INSTRUCTIONS = 20_000
 
 
-def begin_tape(region: Graph) -> Callable[[], Callable[..., Any]]:
-    """Begin to compile a region of small values; what is returned waits for its kernel."""
-    made = program(region)
-    begun = [machine(set(made.words[::WIDTH].tolist())), *[function(name) for name in made.functions]]
-    return lambda: _kernel(region, made, [finish() for finish in begun])
+class _Loaded(NamedTuple):
+    """The record of a call, and what its numbers point into."""
 
-
-def _kernel(region: Graph, made: Program, libraries: list[Library]) -> Callable[..., Any]:
-    specs, outs = region.input_specs(), region.output_specs()
-    count = len(made.words) // WIDTH
-    lengths = [np.array([(s.size, s.dtype.kind == "b") for s in some], np.int64) for some in (specs, outs)]
-    addresses = np.array([library.address("function") for library in libraries[1:]], np.intp)
-    words = [
-        *(count, made.words.ctypes.data, len(made.constants), made.constants.ctypes.data),
-        *(len(specs), lengths[0].ctypes.data, len(outs), lengths[1].ctypes.data, made.outputs.ctypes.data),
-        addresses.ctypes.data,
-    ]
-    numbers = np.array(words, np.int64)
-    arguments = [Argument(s.dtype, s.shape, CONTIGUOUS | ALIGNED) for s in specs]
-    arguments += [Argument(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in outs]
-    release = count >= RELEASE_INSTRUCTIONS
-    own = record(libraries[0].address("kernel"), numbers, (8 * made.length, 0), 1, 1, release, arguments)
-    kept = Kept(libraries, made, lengths, addresses, numbers)
-
-    def otherwise(inputs: list[Any], outputs: list[Any]) -> None:
-        fitting = [as_asked(a, s) for a, s in zip(inputs, specs, strict=True)]
-        kept.invoke(own, *fitting, *outputs)
-
-    return caller(own, len(specs), [(s.shape, s.dtype) for s in outs], otherwise)
+    record: np.ndarray[Any, Any]
+    libraries: list[Library]
+    numbers: np.ndarray[Any, Any]
+    addresses: np.ndarray[Any, Any]
 
 
 @final
-class Kept:
-    """What the numbers of a record point into; it lives as long as the kernel's function."""
+class TapeKernel:
+    """A region of small values as a program on a tape. Compiling begins when this is made."""
 
-    def __init__(self, *things: Any) -> None:
-        self.things = things
-        self.invoke = invoke()
+    def __init__(self, region: Graph) -> None:
+        self._specs, self._outs = region.input_specs(), region.output_specs()
+        self._program = made = program(region)
+        self._codes = [machine(set(made.words[::WIDTH].tolist())), *[function(name) for name in made.functions]]
+        #: How long inputs and outputs are, and which are bools.
+        self._lengths = [
+            np.array([(s.size, s.dtype.kind == "b") for s in specs], np.int64) for specs in (self._specs, self._outs)
+        ]
+
+    def function(self) -> Callable[..., Any]:
+        """Return the kernel as a function of the region's inputs, when it is compiled."""
+        self._settled, self._loaded = all([code.final for code in self._codes]), self._load()
+        self._entry = self._loaded.record if self._settled else closed(self._loaded.record)
+        return caller(self._entry, len(self._specs), [(s.shape, s.dtype) for s in self._outs], self._run)
+
+    def _load(self) -> _Loaded:
+        made, (of_inputs, of_outputs) = self._program, self._lengths
+        libraries = [code.library() for code in self._codes]
+        addresses = np.array([library.address("function") for library in libraries[1:]], np.intp)
+        count = len(made.words) // WIDTH
+        words = [
+            *(count, made.words.ctypes.data, len(made.constants), made.constants.ctypes.data),
+            *(len(self._specs), of_inputs.ctypes.data, len(self._outs), of_outputs.ctypes.data),
+            *(made.outputs.ctypes.data, addresses.ctypes.data),
+        ]
+        numbers = np.array(words, np.int64)
+        arguments = [Argument(s.dtype, s.shape, CONTIGUOUS | ALIGNED) for s in self._specs]
+        arguments += [Argument(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in self._outs]
+        release = count >= RELEASE_INSTRUCTIONS
+        own = record(libraries[0].address("kernel"), numbers, (8 * made.length, 0), 1, 1, release, arguments)
+        return _Loaded(own, libraries, numbers, addresses)
+
+    def _run(self, inputs: list[Any], outs: list[Any]) -> None:
+        fitting = [as_asked(a, s) for a, s in zip(inputs, self._specs, strict=True)]
+        loaded = self._loaded  # which this name keeps while it runs
+        start = time.perf_counter()
+        invoke()(loaded.record, *fitting, *outs)
+        if not self._settled:
+            self._settle(time.perf_counter() - start)
+
+    def _settle(self, seconds: float) -> None:
+        """Go over to better code when there is some of all functions."""
+        for code in self._codes:
+            code.ran(seconds)
+        if all([code.final for code in self._codes]):
+            self._loaded = self._load()
+            self._entry[:] = self._loaded.record
+            self._settled = True
 
 
 def as_asked(value: Any, spec: Spec) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, final
 
@@ -11,7 +12,6 @@ import numpy as np
 
 from gradloom.backend import AbstractBackend, Kernel, Specialised
 from gradloom.spec import Spec
-from gradloom_numpy.kernels import KERNELS
 
 
 @final
@@ -20,9 +20,11 @@ class NumpyBackend(AbstractBackend):
 
     name = "numpy"
 
-    @property
+    @cached_property
     def kernels(self) -> Mapping[str, Kernel | Specialised]:
-        """NumPy's functions by op name."""
+        """NumPy's functions by op name; imported only when asked for: what is compiled needs none."""
+        from gradloom_numpy.kernels import KERNELS
+
         return MappingProxyType(KERNELS)
 
     def recognises(self, kind: type) -> bool:

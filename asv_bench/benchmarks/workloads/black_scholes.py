@@ -17,9 +17,10 @@ RATE, VOLATILITY = 0.02, 0.3
 
 def make(xp: Any, special: Any) -> Callable[..., Any]:
     """Return the sum of the prices, given spot and strike prices and times to maturity."""
+    erf = special.erf
 
     def normal_cdf(x: Any) -> Any:
-        return 0.5 * (1.0 + special.erf(x / math.sqrt(2.0)))
+        return 0.5 * (1.0 + erf(x / math.sqrt(2.0)))
 
     def loss(spot: Any, strike: Any, time: Any) -> Any:
         deviation = VOLATILITY * xp.sqrt(time)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gradloom_llvm import engine, kernel
+from gradloom_llvm import engine, kernel, tiers
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -23,6 +23,12 @@ def common_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def strides_of_small_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take small arrays as they are, too, which stand for large ones here."""
     monkeypatch.setattr(kernel, "COPIED", 0)
+
+
+@pytest.fixture(autouse=True)
+def compiled_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile everything well at once, as what runs for long is; other tests run what is compiled quickly."""
+    monkeypatch.setattr(tiers, "SECONDS_A_LINE", 0)
 
 
 @pytest.fixture

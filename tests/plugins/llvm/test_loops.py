@@ -16,9 +16,9 @@ from gradloom.op import ops
 from gradloom.plan import Plan
 from gradloom.testing.compilers import assert_close, strict, threads_of_kernels
 from gradloom.testing.sample import rng
-from gradloom_llvm import engine
 from gradloom_llvm import kernel as kernel_module
 from gradloom_llvm import layout as layout_module
+from gradloom_llvm import tiers
 from gradloom_llvm.kernel import Kernel
 
 LLVM = compilers.get("llvm")
@@ -128,12 +128,12 @@ def test_new_shapes_need_little_new_code(monkeypatch: pytest.MonkeyPatch) -> Non
     """Loops over other sizes are the same code, but for which axis is cut into blocks."""
     texts: set[str] = set()
 
-    def begin(text: str) -> Any:
+    def code(text: str) -> Any:
         texts.add(text)
         return original(text)
 
-    original = engine.begin
-    monkeypatch.setattr(kernel_module, "begin", begin)
+    original = tiers.code
+    monkeypatch.setattr(tiers, "code", code)
 
     def f(x: Any, y: Any) -> Any:
         a = np.tanh(x * y)
@@ -148,8 +148,8 @@ def test_new_shapes_need_little_new_code(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_small_arrays_need_no_code_for_their_strides(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are copied; large ones are not."""
     monkeypatch.setattr(kernel_module, "COPIED", 100)
-    original, loaded = engine.begin, []
-    monkeypatch.setattr(kernel_module, "begin", lambda *args: loaded.append(args) or original(*args))
+    original, loaded = tiers.code, []
+    monkeypatch.setattr(tiers, "code", lambda *args: loaded.append(args) or original(*args))
     for shape, count in [((9, 11), 1), ((10, 11), 2)]:
         x = rng(1).normal(size=shape).T
         loaded.clear()

@@ -1,0 +1,105 @@
+"""Tiers: code that is compiled quickly at first, and well when it has run for as long as that takes.
+
+Compiling well takes LLVM two to three times as long; the code then runs one to three times as fast, products of
+matrices five times. Nobody knows how often a kernel will run. Who compiles well as soon as the quick code has run for
+as long as that takes, never spends more than twice what he would had he known. Both tiers give the same bits: LLVM does
+floating-point operations as they are written.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from typing import Final, final
+from weakref import WeakValueDictionary
+
+from gradloom_llvm.engine import Library, begin, load, ready
+from gradloom_llvm.jobs import LINKING, Job
+
+__all__ = ["Code", "code"]
+
+#: Seconds that compiling well takes for each line of IR, roughly. With 0 everything is compiled well at once.
+SECONDS_A_LINE = 60e-6
+
+
+@final
+class _Turn:
+    """Who is compiled well: one module at a time, so that the end of a process waits for one at most."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._job: Job[Library] | None = None
+
+    def take(self, job: Job[Library]) -> bool:
+        """Return whether a job shall begin: no other is on."""
+        with self._lock:
+            if self._job is not None and not self._job.done:
+                return False
+            self._job = job
+            return True
+
+    def after_fork(self) -> None:
+        """Forget what no thread of a child will do."""
+        self._lock = threading.Lock()
+        self._job = None
+
+
+_turn: Final = _Turn()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_turn.after_fork)
+
+
+@final
+class Code:
+    """The code of a module, the best that there is.
+
+    Parameters
+    ----------
+    ir : str
+        Compiling begins, quickly, unless the process or the disk has code that is compiled well.
+    """
+
+    def __init__(self, ir: str) -> None:
+        self._ir = ir
+        #: Seconds to run until better code is worth its compilation.
+        self._left = SECONDS_A_LINE * ir.count("\n")
+        #: Whether there is no better code to come.
+        self.final = not self._left or ready(ir)
+        self._finish = begin(ir, quick=not self.final)
+        self._better = Job(lambda: load(ir))
+
+    def library(self) -> Library:
+        """Return the code; it is waited for. Who runs it must hold the library meanwhile."""
+        return self._finish()
+
+    def ran(self, seconds: float) -> None:
+        """Count for how long the code ran; what `library` returns is better when it has been for long enough."""
+        self._left -= seconds
+        if self._left > 0 or self.final:
+            return
+        job = self._better
+        alone = _turn.take(job) and not job.begin()
+        if alone or job.done:
+            self._take_over()
+
+    def _take_over(self) -> None:
+        """Let `library` return what is compiled well."""
+        try:
+            library = self._better.result()
+            self._finish = lambda: library
+        except Exception as error:
+            warnings.warn(f"what was compiled quickly cannot be compiled well: {error}", RuntimeWarning, stacklevel=3)
+        self.final = True
+
+
+_codes: WeakValueDictionary[str, Code] = WeakValueDictionary()
+
+
+def code(ir: str) -> Code:
+    """Return the code of a module, the same object for the same text while it is in use."""
+    with LINKING:
+        found = _codes.get(ir)
+        if found is None:
+            found = _codes[ir] = Code(ir)
+        return found

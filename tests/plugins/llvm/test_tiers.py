@@ -1,0 +1,136 @@
+"""Tiers: quick code at first, better code when it pays, and the same bits from both."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradloom as gl
+from gradloom.graph import Graph
+from gradloom.testing.compilers import threads_of_kernels
+from gradloom.testing.sample import rng
+from gradloom_llvm import engine, native, tape, tiers
+from gradloom_llvm.kernel import Kernel
+from gradloom_llvm.tape_kernel import TapeKernel
+
+
+@pytest.fixture(autouse=True)
+def levels(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let better code pay after the first run, and note how what is asked for is compiled."""
+    noted: list[int] = []
+    tiers._turn.after_fork()  # which holds the code that had the last turn
+    tape.function.cache_clear()
+    tape._machine.cache_clear()
+    gc.collect()
+    original = native.compiled
+
+    def compiled(ir: str, target: Any, level: int, **options: Any) -> bytes:
+        noted.append(level)
+        return original(ir, target, level, **options)
+
+    monkeypatch.setattr(native, "compiled", compiled)
+    monkeypatch.setattr(tiers, "SECONDS_A_LINE", 1e-12)
+    return noted
+
+
+def rows(x: Any, w: Any) -> Any:
+    """Return sums, transcendental functions, a product with a vector."""
+    z = np.tanh(x @ w) - np.log1p(np.sum(np.exp(-(x**2)), axis=1))
+    return np.sum(z), np.max(z), np.sum(x * np.sum(x, axis=0), axis=0), np.sin(x)
+
+
+def numbers(v: Any) -> Any:
+    """Return what goes to the tape."""
+    return np.sum(np.exp(np.sin(v)) * v), v / (1.0 + v**2)
+
+
+def loops_and_tape() -> list[tuple[Callable[[Graph], Any], Callable[..., Any], list[Any]]]:
+    """Return kernels, functions and arguments."""
+    x = rng(1).normal(size=(3000, 7))
+    x[5, 0], x[6, 1], x[7, 2], x[8, 3] = np.nan, np.inf, -np.inf, -0.0
+    return [
+        (Kernel, rows, [x, x[0] * 0.0 + 0.5]),
+        (Kernel, rows, [np.asfortranarray(x), x[0] * 0.0 + 0.5]),
+        (TapeKernel, numbers, [np.array([0.5, -0.0, np.inf, -3.0, np.nan])]),
+    ]
+
+
+def bits(results: Any) -> list[bytes]:
+    """Return the bits of arrays."""
+    return [np.asarray(one).tobytes() for one in results]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("case", range(3))
+def test_both_tiers_give_the_same_bits(case: int, threads: int, levels: list[int]) -> None:
+    make, f, args = loops_and_tape()[case]
+    with threads_of_kernels(threads):
+        made = make(gl.make_graph(f)(*args))
+        function = made.function()
+        assert 1 not in levels
+        first = bits(function(*args))
+        deadline = time.monotonic() + 60
+        while 1 not in levels or (tiers._turn._job is not None and not tiers._turn._job.done):
+            assert bits(function(*args)) == first
+            assert time.monotonic() < deadline
+        for _ in range(5):
+            assert bits(function(*args)) == first
+
+
+def test_what_is_compiled_well_is_called_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record is closed for quick code, so that its runs are counted, and open for what is final."""
+    x = rng(1).normal(size=50)
+    made: Any = Kernel(gl.make_graph(lambda x: np.exp(x) * 1.25)(x))
+    function = made.function()
+    with threads_of_kernels(1):
+        assert made._plain.entry[7] == -1
+        function(x)
+        assert made._plain.entry[7] == 2
+    monkeypatch.setattr(Kernel, "_run", None)
+    np.testing.assert_allclose(function(x), np.exp(x) * 1.25, rtol=1e-15)
+
+
+def test_code_that_is_known_is_taken_at_once(levels: list[int]) -> None:
+    """From memory, and from disk: neither is compiled again, nor does quick code run."""
+    x = rng(1).normal(size=50)
+    graph = gl.make_graph(lambda x: np.exp(x) * 1.5)(x)
+    with threads_of_kernels(1):
+        Kernel(graph).function()(x)
+        assert 1 in levels
+        levels.clear()
+        known: Any = Kernel(graph)
+        assert known._plain._code.final
+        engine._recent.clear()
+        function = Kernel(graph).function()
+    np.testing.assert_allclose(function(x), np.exp(x) * 1.5, rtol=1e-15)
+    assert levels == []
+
+
+def test_quick_code_goes_on_where_there_is_no_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = rng(1).normal(size=50)
+    function = Kernel(gl.make_graph(lambda x: np.exp(x) * 1.75)(x)).function()
+
+    def fails(ir: str) -> Any:
+        raise engine.CompileError("no")
+
+    monkeypatch.setattr(tiers, "load", fails)
+    with threads_of_kernels(1), pytest.warns(RuntimeWarning, match="cannot be compiled well: no"):
+        function(x)
+    for _ in range(3):
+        np.testing.assert_allclose(function(x), np.exp(x) * 1.75, rtol=1e-15)
+
+
+def test_one_module_at_a_time_is_compiled_well() -> None:
+    """What another thread works on ends before the next begins."""
+    turn = tiers._Turn()
+    first, second = tiers.Job(lambda: None), tiers.Job(lambda: None)
+    assert turn.take(first)  # type: ignore[arg-type]
+    assert not turn.take(second)  # type: ignore[arg-type]
+    first.result()
+    assert turn.take(second)  # type: ignore[arg-type]
