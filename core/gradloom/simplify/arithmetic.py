@@ -100,11 +100,12 @@ def divide_by_one(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int
 
 
 def divide_by_power_of_two(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
-    """``x / c -> x * (1 / c)``; real, c a power of two whose reciprocal is a normal number.
+    """``x / c -> x * (1 / c)``; real arrays, c a power of two whose reciprocal is a normal number.
 
-    Both are the same real number, rounded once.
+    Both are the same real number, rounded once. A 0-d quotient gains nothing, and where it is a mean over any number of
+    samples its kernel would be another one for some of them.
     """
-    if k != 1 or spec.dtype.kind != "f" or spec.dtype.itemsize > 8:
+    if k != 1 or not spec.shape or spec.dtype.kind != "f" or spec.dtype.itemsize > 8:
         return None
     value = g.constant(args[1])
     if not math.isfinite(value) or abs(math.frexp(value)[0]) != 0.5:
