@@ -24,22 +24,51 @@ LINKING = threading.RLock()
 class _Running:
     """How many jobs run in this process.
 
-    A fork waits until none does and nobody links, since a child has no threads to bring it to an end.
+    A fork waits until none does and nobody links, since a child has no threads to bring it to an end. Meanwhile
+    none begins, but for those that running ones need.
     """
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.count = 0
+        self._forks = 0
+        self._here = threading.local()
+
+    def enter(self) -> None:
+        """Count a job in this thread; the lock is held."""
+        self.count += 1
+        self._here.depth = getattr(self._here, "depth", 0) + 1
+
+    def leave(self) -> None:
+        """Count a job less; the lock is held."""
+        self.count -= 1
+        self._here.depth -= 1
+        self.changed.notify_all()
+
+    def wait_for_forks(self) -> None:
+        """Let forks go first, unless one of them waits for this thread; the lock is held."""
+        while self._forks and not getattr(self._here, "depth", 0):
+            self.changed.wait()
 
     def before_fork(self) -> None:
         """Wait until no job runs, and let none begin."""
         self.changed.acquire()
+        self._forks += 1
         while self.count:
             self.changed.wait()
         LINKING.acquire()  # which jobs take, so they go first
 
-    def after_fork(self) -> None:
+    def after_fork_in_parent(self) -> None:
         """Let jobs begin again."""
+        self._end(self._forks - 1)
+
+    def after_fork_in_child(self) -> None:
+        """Let jobs begin; other threads that were to fork are not here."""
+        self._end(0)
+
+    def _end(self, forks: int) -> None:
+        self._forks = forks
+        self.changed.notify_all()
         LINKING.release()
         self.changed.release()
 
@@ -47,7 +76,9 @@ class _Running:
 _running = _Running()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_running.before_fork, after_in_parent=_running.after_fork, after_in_child=_running.after_fork
+        before=_running.before_fork,
+        after_in_parent=_running.after_fork_in_parent,
+        after_in_child=_running.after_fork_in_child,
     )
 
 
@@ -85,10 +116,11 @@ class Job(Generic[T]):
 
     def _run(self) -> None:
         with _running.changed:
+            _running.wait_for_forks()
             if self._taken:
                 return
             self._taken = True
-            _running.count += 1
+            _running.enter()
         try:
             self._results.append(self._work())
             self._done = True
@@ -98,5 +130,4 @@ class Job(Generic[T]):
         finally:
             with _running.changed:
                 self._taken = self._done  # after an interrupt somebody else may do it
-                _running.count -= 1
-                _running.changed.notify_all()
+                _running.leave()

@@ -292,12 +292,18 @@ def test_damaged_files_are_compiled_again(compilations: list[str], own_cache: Pa
     assert path.read_bytes() == whole
 
 
+def forget_versions() -> None:
+    """Let keys be made anew."""
+    engine._versions.cache_clear()
+    engine._key.cache_clear()
+
+
 @pytest.mark.parametrize("part", ["features", "version", "pipeline"])
 def test_another_target_or_version_is_another_entry(
     compilations: list[str], own_cache: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     load(adds(301))
-    engine._versions.cache_clear()
+    forget_versions()
     with monkeypatch.context() as patch:
         if part == "features":
             patch.setattr(engine, "host", lambda: here)
@@ -307,7 +313,7 @@ def test_another_target_or_version_is_another_entry(
         else:
             patch.setattr(engine, "_PIPELINE", "0")
         load(adds(301))
-    engine._versions.cache_clear()
+    forget_versions()
     assert len(compilations) == 2
     assert len(list((own_cache / "llvm").iterdir())) == 2
 
