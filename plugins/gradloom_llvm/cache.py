@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gradloom.cache_files import TEMPORARY, write_whole
+from gradloom_llvm.jobs import LINKING
 
 __all__ = ["FORMAT", "ObjectCache", "sha256"]
 
@@ -57,10 +58,11 @@ _OPEN_FLAGS: Final = (
 @cache
 def _sha256() -> Callable[[bytes], Any]:
     """Return Python's own SHA-256 where it can be had apart; `hashlib` would load OpenSSL, which takes milliseconds."""
-    for name in ("_sha2", "_sha256", "hashlib"):
-        with contextlib.suppress(ImportError, AttributeError):
-            found: Callable[[bytes], Any] = importlib.import_module(name).sha256
-            return found
+    with LINKING:  # which forks wait for: a child of one amid an import would wait for that module for ever
+        for name in ("_sha2", "_sha256", "hashlib"):
+            with contextlib.suppress(ImportError, AttributeError):
+                found: Callable[[bytes], Any] = importlib.import_module(name).sha256
+                return found
     raise ImportError("this Python has no SHA-256")
 
 
