@@ -51,13 +51,14 @@ def decide(plan: Plan) -> Decision:
     """
     found: Decision | None = plan.schedule
     if found is None:
-        found = _decide(plan)
-        if plan.has_run or is_measured():
+        measured = plan.has_run or is_measured()
+        found = _decide(plan, measured)
+        if measured:
             plan.schedule = found
     return found
 
 
-def _decide(plan: Plan) -> Decision:
+def _decide(plan: Plan, measured: bool) -> Decision:
     workers = max(cores(), len(plan.devices))
     if plan.backend.name != "numpy" and not plan.devices:  # the rates are of NumPy's kernels
         return _AS_IT_IS
@@ -71,7 +72,7 @@ def _decide(plan: Plan) -> Decision:
         return _AS_IT_IS
     costs = step_costs(plan)
     step_by_step = Decision(None, any([cost.threaded for cost in set(costs)]))
-    if sum(_of_each(costs, Cost.seconds)) < TINY_SECONDS or not (plan.has_run or is_measured()):
+    if sum(_of_each(costs, Cost.seconds)) < TINY_SECONDS or not measured:
         return step_by_step
     speed = rates()
     seconds = _of_each(costs, lambda cost: cost.seconds(speed))

@@ -7,7 +7,7 @@ see from the labels what shares a loop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradloom.axes import Axes, known_axes
@@ -33,6 +33,11 @@ class AxisGroups:
             if n != 1:
                 parents.append(len(parents))
         return tuple(labels)
+
+    def output(self, spec: Spec, axes: Axes, loops: Mapping[Any, int]) -> AxisLabels:
+        """Return the labels of an op's output: those of its loops, and new ones for what no input has."""
+        names = zip(spec.shape, axes.output, self.fresh(spec), strict=True)
+        return tuple([None if n == 1 else loops.get(name, new) for n, name, new in names])
 
     def find(self, label: int) -> int:
         """Return the label that stands for all that were joined with one."""
@@ -112,10 +117,7 @@ def _output_labels(groups: AxisGroups, axes: Axes | None, inputs: list[AxisLabel
         for label, name in zip(own, names, strict=True):
             if label is not None and name is not None:
                 joined[name] = groups.join(joined[name], label) if name in joined else groups.find(label)
-    fresh = groups.fresh(spec)
-    return tuple(
-        [None if n == 1 else joined.get(name, new) for n, name, new in zip(spec.shape, axes.output, fresh, strict=True)]
-    )
+    return groups.output(spec, axes, joined)
 
 
 def crossing_nodes(graph: Graph, through: Sequence[int], views: Sequence[bool], heavy: int) -> list[int]:
@@ -188,9 +190,7 @@ class _Crossing:
             elif spec.size < self._heavy or not any(map(self._part, (inputs[k], *inputs))):
                 self.found.add(i)
                 return self._groups.fresh(spec)
-        fresh = self._groups.fresh(spec)
-        names = zip(spec.shape, axes.output, fresh, strict=True)
-        return tuple([None if n == 1 else loops.get(name, new) for n, name, new in names])
+        return self._groups.output(spec, axes, loops)
 
     def _fits(self, loops: dict[Any, int], pairs: Sequence[tuple[Any, int]]) -> bool:
         """Return whether the axes of an input may run in the loops of an op, each in one of its own."""

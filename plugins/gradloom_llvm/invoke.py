@@ -7,8 +7,9 @@ be. A call costs a fraction of a microsecond, a tenth of what ctypes takes.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, final
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from gradloom.memory import LEAST, empty
 from gradloom_llvm.engine import load
 from gradloom_llvm.entry import builtin, prelude
 from gradloom_llvm.jobs import Job
+from gradloom_llvm.tiers import Code
 
 #: Flags of arrays that kernels take: C-contiguous and aligned; outputs can be written, too.
 CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
@@ -62,11 +64,50 @@ def record(
     return np.array(words, np.int64)
 
 
-def closed(record: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return a record that no call fits, for the time until it is set to ``record`` or another."""
-    other = record.copy()
-    other[_COUNT] = -1
-    return other
+class Loaded(NamedTuple):
+    """The record of a call, and what its numbers point into."""
+
+    record: np.ndarray[Any, Any]
+    held: Any
+
+
+@final
+class Entry:
+    """How a kernel is entered: by the best code that there is.
+
+    Parameters
+    ----------
+    codes : sequence of Code
+        What it runs.
+    load : callable
+        Returns what to run, of the codes' libraries.
+    """
+
+    def __init__(self, codes: Sequence[Code], load: Callable[[], Loaded]) -> None:
+        self._codes, self._load = codes, load
+        self._settled = all([code.final for code in codes])
+        #: What runs now; who runs it must hold it meanwhile.
+        self.loaded = load()
+        #: What a function passes to run the code without coming here; no call fits it as long as better code may come.
+        self.record = self.loaded.record
+        if not self._settled:
+            self.record = self.record.copy()
+            self.record[_COUNT] = -1
+
+    def run(self, run: Callable[[Loaded], object]) -> None:
+        """Run the code, and go over to better code when there is some of all."""
+        if self._settled:
+            run(self.loaded)
+            return
+        start = time.perf_counter()
+        run(self.loaded)
+        seconds = time.perf_counter() - start
+        for code in self._codes:
+            code.ran(seconds)
+        if all([code.final for code in self._codes]):
+            self.loaded = self._load()
+            self.record[:] = self.loaded.record
+            self._settled = True
 
 
 #: Where a record says how many arguments there are.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from gradloom.sharing import allowed
 from gradloom_llvm import tiers, vectormath
 from gradloom_llvm.codegen import generate
 from gradloom_llvm.engine import Library, host_vector_bytes
-from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, caller, closed, invoke, record
+from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, Entry, Loaded, caller, invoke, record
 from gradloom_llvm.layout import lay_out
 from gradloom_llvm.loops import Loops
 from gradloom_llvm.team import CODE, run_chunks
@@ -55,7 +54,7 @@ class Kernel:
         """Return the kernel as a function of the region's inputs, when it is compiled."""
         plain = self._plain
         plain.load()
-        return caller(None if plain.threaded else plain.entry, len(self._region.inputs), self._specs, self._run)
+        return caller(None if plain.threaded else plain.entry.record, len(self._region.inputs), self._specs, self._run)
 
     def _run(self, arrays: list[Any], outs: list[Any]) -> None:
         """Run the code that fits some arrays, in several threads where that pays and is allowed."""
@@ -108,13 +107,6 @@ def _as_array(value: Any, dtype: np.dtype[Any]) -> Any:
     return array if fits else np.array(array, order="C")
 
 
-class _Loaded(NamedTuple):
-    """Code, and the record of a call of it."""
-
-    library: Library
-    record: np.ndarray[Any, Any]
-
-
 @final
 class _Variant:
     """A region's code for C-contiguous inputs, or for inputs of given strides."""
@@ -146,44 +138,32 @@ class _Variant:
 
     def load(self) -> None:
         """Wait until there is code."""
-        self._settled, self._loaded = self._code.final, self._load()
-        #: What a function passes to run the code without coming here; closed as long as better code may come.
-        self.entry = self._loaded.record if self._settled else closed(self._loaded.record)
+        self.entry = Entry([self._code], self._load)
 
-    def _load(self) -> _Loaded:
+    def _load(self) -> Loaded:
         library = self._code.library()
-        return _Loaded(
-            library,
-            record(
-                library.address("kernel"),
-                self._numbers,
-                self._workspaces,
-                self._phases[1],
-                self._chunks,
-                self._release,
-                self._arguments,
-            ),
+        own = record(
+            library.address("kernel"),
+            self._numbers,
+            self._workspaces,
+            self._phases[1],
+            self._chunks,
+            self._release,
+            self._arguments,
         )
+        return Loaded(own, library)
 
     def run(self, inputs: list[Any], outs: list[Any]) -> None:
         """Run the code, in several threads where that pays and is allowed."""
-        loaded = self._loaded  # which this name keeps while it runs
-        start = time.perf_counter()
-        workers = allowed() if self.threaded else 1
-        if workers > 1:
-            self._run_threads(loaded.library, inputs, outs, min(workers, self._chunks))
-        else:
-            invoke()(loaded.record, *inputs, *outs)
-        if not self._settled:
-            self._settle(time.perf_counter() - start)
+        workers = min(allowed(), self._chunks) if self.threaded else 1
 
-    def _settle(self, seconds: float) -> None:
-        """Go over to better code when there is some."""
-        self._code.ran(seconds)
-        if self._code.final:
-            self._loaded = self._load()
-            self.entry[:] = self._loaded.record
-            self._settled = True
+        def run(loaded: Loaded) -> None:
+            if workers > 1:
+                self._run_threads(loaded.held, inputs, outs, workers)
+            else:
+                invoke()(loaded.record, *inputs, *outs)
+
+        self.entry.run(run)
 
     def _run_threads(self, library: Library, inputs: list[Any], outs: list[Any], workers: int) -> None:
         """Run with the chunks spread over threads."""

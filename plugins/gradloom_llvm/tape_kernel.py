@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 
 from gradloom.graph import Graph
 from gradloom.spec import Spec
-from gradloom_llvm.engine import Library
-from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, caller, closed, invoke, record
+from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, Entry, Loaded, caller, invoke, record
 from gradloom_llvm.scalars import program
 from gradloom_llvm.tape import WIDTH, function, machine
 
 #: Instructions from which on other Python threads run meanwhile.
 RELEASE_INSTRUCTIONS = 20_000
-
-
-class _Loaded(NamedTuple):
-    """The record of a call, and what its numbers point into."""
-
-    record: np.ndarray[Any, Any]
-    libraries: list[Library]
-    numbers: np.ndarray[Any, Any]
-    addresses: np.ndarray[Any, Any]
 
 
 @final
@@ -43,11 +32,10 @@ class TapeKernel:
 
     def function(self) -> Callable[..., Any]:
         """Return the kernel as a function of the region's inputs, when it is compiled."""
-        self._settled, self._loaded = all([code.final for code in self._codes]), self._load()
-        self._entry = self._loaded.record if self._settled else closed(self._loaded.record)
-        return caller(self._entry, len(self._specs), [(s.shape, s.dtype) for s in self._outs], self._run)
+        self._entry = Entry(self._codes, self._load)
+        return caller(self._entry.record, len(self._specs), [(s.shape, s.dtype) for s in self._outs], self._run)
 
-    def _load(self) -> _Loaded:
+    def _load(self) -> Loaded:
         made, (of_inputs, of_outputs) = self._program, self._lengths
         libraries = [code.library() for code in self._codes]
         addresses = np.array([library.address("function") for library in libraries[1:]], np.intp)
@@ -62,24 +50,11 @@ class TapeKernel:
         arguments += [Argument(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in self._outs]
         release = count >= RELEASE_INSTRUCTIONS
         own = record(libraries[0].address("kernel"), numbers, (8 * made.length, 0), 1, 1, release, arguments)
-        return _Loaded(own, libraries, numbers, addresses)
+        return Loaded(own, (libraries, numbers, addresses))
 
     def _run(self, inputs: list[Any], outs: list[Any]) -> None:
         fitting = [as_asked(a, s) for a, s in zip(inputs, self._specs, strict=True)]
-        loaded = self._loaded  # which this name keeps while it runs
-        start = time.perf_counter()
-        invoke()(loaded.record, *fitting, *outs)
-        if not self._settled:
-            self._settle(time.perf_counter() - start)
-
-    def _settle(self, seconds: float) -> None:
-        """Go over to better code when there is some of all functions."""
-        for code in self._codes:
-            code.ran(seconds)
-        if all([code.final for code in self._codes]):
-            self._loaded = self._load()
-            self._entry[:] = self._loaded.record
-            self._settled = True
+        self._entry.run(lambda loaded: invoke()(loaded.record, *fitting, *outs))
 
 
 def as_asked(value: Any, spec: Spec) -> Any:

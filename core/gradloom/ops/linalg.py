@@ -132,12 +132,10 @@ def solve_triangular_transpose_b(cotangent: Tensor, a: Tensor, b: Tensor, *, low
     return unbroadcast(annihilating_solve_triangular(swap(a), cotangent, lower=not lower), b.spec)
 
 
-TRIANGULAR_RULES: dict[str, Any] = {
+TRIANGULAR_RULES = SOLVE_RULES | {
     "spec": solve_triangular_spec,
-    "promote": promote,
     "transpose": (None, solve_triangular_transpose_b),
     "pushforward": (solve_triangular_pushforward_a, solve_triangular_pushforward_b),
-    "axes": "...IJ,...Jk->...Ik",
 }
 
 #: `solve` for matrices of which one triangle is read: ``lower``, or the upper one.

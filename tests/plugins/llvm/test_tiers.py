@@ -89,9 +89,9 @@ def test_what_is_compiled_well_is_called_directly(monkeypatch: pytest.MonkeyPatc
     made: Any = Kernel(gl.make_graph(lambda x: np.exp(x) * 1.25)(x))
     function = made.function()
     with threads_of_kernels(1):
-        assert made._plain.entry[7] == -1
+        assert made._plain.entry.record[7] == -1
         function(x)
-        assert made._plain.entry[7] == 2
+        assert made._plain.entry.record[7] == 2
     monkeypatch.setattr(Kernel, "_run", None)
     np.testing.assert_allclose(function(x), np.exp(x) * 1.25, rtol=1e-15)
 
