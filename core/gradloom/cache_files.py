@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 FOLDER: Final = "GRADLOOM_CACHE_DIR"
 #: How the names of files begin that are not yet whole.
 TEMPORARY: Final = ".writing-"
+#: A new file, which nobody else has put there, for bytes.
+_CREATE: Final = (
+    os.O_WRONLY
+    | os.O_CREAT
+    | os.O_EXCL
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 
 
 def cache_folder() -> Path | None:
@@ -51,9 +60,9 @@ def write_whole(path: Path, content: bytes) -> None:
     OSError
         If the folder cannot be written to. Nothing is left behind.
     """
-    import tempfile
-
-    descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+    # `tempfile` would import compression and random numbers, which takes as long as to compile a small kernel.
+    temporary = os.path.join(path.parent, f"{TEMPORARY}{os.urandom(12).hex()}")
+    descriptor = os.open(temporary, _CREATE, 0o600)
     try:
         with open(descriptor, "wb") as file:
             file.write(content)

@@ -9,14 +9,12 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
-from functools import cache
-from typing import TYPE_CHECKING, final
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import final
 
 #: How many threads one kernel may take; all cores by default. Executors that run several kernels
 #: at once set it, as they do for BLAS.
@@ -25,31 +23,45 @@ kernel_threads: ContextVar[int | None] = ContextVar("gradloom_kernel_threads", d
 
 @final
 class _Pool:
-    """The threads of this process; a child of a fork makes its own."""
+    """Threads that take work as long as there is any; a child of a fork has its own.
+
+    The end of a process waits for them. `concurrent.futures` has such threads, but takes milliseconds to import.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None
+        self._waiting: deque[Callable[[], object]] = deque()
+        self._threads = 0
 
-    def get(self) -> ThreadPoolExecutor:
-        """Return the threads, started at first use."""
+    def take(self, work: Callable[[], object]) -> bool:
+        """Let a thread call ``work()``, in this context, when one is free; return whether there is one."""
         with self._lock:
-            if self._executor is None:
-                # Imported here, because few need it and it takes milliseconds.
-                from concurrent.futures import ThreadPoolExecutor
+            self._waiting.append(partial(copy_context().run, work))
+            if self._threads >= cores():
+                return True
+            self._threads += 1
+        try:
+            threading.Thread(target=self._work, name="gradloom-kernel").start()
+        except RuntimeError:  # at the end of a process there are no new threads
+            with self._lock:
+                self._threads -= 1
+            return False
+        return True
 
-                self._executor = ThreadPoolExecutor(cores(), "gradloom-kernel")
-            return self._executor
-
-    def after_fork(self) -> None:
-        """Forget threads that the child has not got."""
-        self._lock = threading.Lock()
-        self._executor = None
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                work = self._waiting.popleft()
+            with suppress(Exception):  # whose work it is keeps what it raises
+                work()
 
 
 _pool = _Pool()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.after_fork)
+    os.register_at_fork(after_in_child=_pool.__init__)
 
 
 def cores() -> int:
@@ -85,23 +97,48 @@ def share(count: int, work: Callable[[int], None]) -> None:
                 pass
             raise
 
-    pool = _pool.get()
-    helpers = [pool.submit(copy_context().run, take) for _ in range(threads - 1)]
+    helpers = [_Helper(take) for _ in range(threads - 1)]
     try:
         take()
     finally:
         for helper in helpers:
-            # One that has not begun, because all threads are busy, is not waited for.
-            if not helper.cancel():
-                helper.result()
+            helper.end()
+
+
+@final
+class _Helper:
+    """A call of ``take()`` in another thread."""
+
+    def __init__(self, take: Callable[[], None]) -> None:
+        self._take = take
+        self._begun = threading.Lock()
+        self._done = threading.Event()
+        self._error: BaseException | None = None
+        _pool.take(self._run)
+
+    def _run(self) -> None:
+        if not self._begun.acquire(blocking=False):
+            return
+        try:
+            self._take()
+        except BaseException as error:
+            self._error = error
+        self._done.set()
+
+    def end(self) -> None:
+        """Wait for it, and raise what it raised; one that has not begun, because all threads are busy, never does."""
+        if self._begun.acquire(blocking=False):
+            return
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
 
 
 def hand_out(work: Callable[[], object]) -> bool:
     """Let another thread call ``work()`` soon, and return whether one does: not where one is all that is allowed."""
     if allowed() < 2:
         return False
-    _pool.get().submit(copy_context().run, work)
-    return True
+    return _pool.take(work)
 
 
 def keep_off_this_core(thread: int | None) -> None:

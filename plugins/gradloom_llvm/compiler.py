@@ -38,14 +38,11 @@ class LLVMCompiler(AbstractCompiler):
         return native.unavailable() or entry.unavailable()
 
     def prepare(self) -> None:
-        """Begin to start LLVM, and to compile what all kernels need."""
+        """Begin to start LLVM."""
         from gradloom_llvm import native
 
         if native.unfit() is None:
             native.START.begin()
-            from gradloom_llvm.invoke import INVOKE
-
-            INVOKE.begin()
 
     def forms(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> int:
         """Return the forms in which a node can be compiled."""

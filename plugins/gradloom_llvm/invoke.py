@@ -6,6 +6,7 @@ be. A call costs a fraction of a microsecond, a tenth of what ctypes takes.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -85,14 +86,11 @@ class Entry:
 
     def __init__(self, codes: Sequence[Code], load: Callable[[], Loaded]) -> None:
         self._codes, self._load = codes, load
-        self._settled = all([code.final for code in codes])
+        self._settled = False
         #: What runs now; who runs it must hold it meanwhile.
         self.loaded = load()
-        #: What a function passes to run the code without coming here; no call fits it as long as better code may come.
-        self.record = self.loaded.record
-        if not self._settled:
-            self.record = self.record.copy()
-            self.record[_COUNT] = -1
+        #: What functions go by that run the code without coming here: none can while there may be better code.
+        self.names: dict[str, Any] = {"record": None, "invoke": _refuse}
 
     def run(self, run: Callable[[Loaded], object]) -> None:
         """Run the code, and go over to better code when there is some of all."""
@@ -104,14 +102,14 @@ class Entry:
         seconds = time.perf_counter() - start
         for code in self._codes:
             code.ran(seconds)
-        if all([code.final for code in self._codes]):
+        if (not INVOKE.begin() or INVOKE.done) and all([code.final for code in self._codes]):
             self.loaded = self._load()
-            self.record[:] = self.loaded.record
+            self.names["record"], self.names["invoke"] = self.loaded.record, INVOKE.result()
             self._settled = True
 
 
-#: Where a record says how many arguments there are.
-_COUNT: Final = 7
+def _refuse(*arguments: object) -> None:
+    raise TypeError
 
 
 def _make() -> Callable[..., None]:
@@ -119,27 +117,33 @@ def _make() -> Callable[..., None]:
     return builtin(library, "invoke", doc="Check arrays against a record and call its kernel.")
 
 
-#: What makes the builtin that `invoke` returns.
+#: What makes the builtin ``invoke(record, *arrays)``: inputs, then outputs.
+#: It returns None; TypeError says that an argument is not what the record asks for.
 INVOKE: Final = Job(_make)
+_KERNEL: Final = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 4)
 
 
-def invoke() -> Callable[..., None]:
-    """Return the builtin ``invoke(record, *arrays)``: inputs, then outputs.
-
-    It returns None; TypeError says that an argument is not what the record asks for.
-    """
-    return INVOKE.result()
+def invoke(record: np.ndarray[Any, Any], *arrays: Any) -> None:
+    """Call a record's kernel on arrays that fit it: in a roundabout way at first, while the builtin is compiled."""
+    if INVOKE.done:
+        INVOKE.result()(record, *arrays)
+        return
+    address, numbers, size, split, last, chunks, *_ = record.tolist()
+    workspace = np.empty(size, np.uint8)
+    pointers = np.array([array.ctypes.data for array in arrays], np.intp)
+    start = workspace.ctypes.data
+    _KERNEL(address)(pointers.ctypes.data, numbers, start, start + split, 0, last, 0, chunks)
 
 
 def caller(
-    record: np.ndarray[Any, Any] | None, arity: int, outs: Sequence[tuple[Any, Any]], otherwise: Callable[..., None]
+    entry: Entry | None, arity: int, outs: Sequence[tuple[Any, Any]], otherwise: Callable[..., None]
 ) -> Callable[..., Any]:
     """Return a function of a kernel's inputs that makes the outputs, calls it, and returns them.
 
     Parameters
     ----------
-    record : ndarray or None
-        None leaves every call to ``otherwise``.
+    entry : Entry or None
+        What may be entered directly; None leaves every call to ``otherwise``.
     arity : int
         Number of inputs.
     outs : sequence of (shape, dtype)
@@ -152,7 +156,7 @@ def caller(
     lines = [f"def kernel({', '.join(inputs)}):"]
     lines += [f" {name} = empty{k}(shape{k}, dtype{k})" for k, name in enumerate(results)]
     otherwise_line = f"otherwise([{', '.join(inputs)}], [{', '.join(results)}])"
-    if record is None:
+    if entry is None:
         lines.append(f" {otherwise_line}")
     else:
         lines += [
@@ -162,7 +166,8 @@ def caller(
             f"  {otherwise_line}",
         ]
     lines.append(f" return {', '.join(values)}")
-    namespace: dict[str, Any] = {"invoke": invoke(), "record": record, "otherwise": otherwise}
+    namespace: dict[str, Any] = {} if entry is None else entry.names
+    namespace["otherwise"] = otherwise
     for k, (shape, dtype) in enumerate(outs):
         namespace[f"shape{k}"], namespace[f"dtype{k}"] = shape, dtype
         namespace[f"empty{k}"] = empty if math.prod(shape) * dtype.itemsize >= LEAST else np.empty

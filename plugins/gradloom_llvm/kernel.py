@@ -54,7 +54,7 @@ class Kernel:
         """Return the kernel as a function of the region's inputs, when it is compiled."""
         plain = self._plain
         plain.load()
-        return caller(None if plain.threaded else plain.entry.record, len(self._region.inputs), self._specs, self._run)
+        return caller(None if plain.threaded else plain.entry, len(self._region.inputs), self._specs, self._run)
 
     def _run(self, arrays: list[Any], outs: list[Any]) -> None:
         """Run the code that fits some arrays, in several threads where that pays and is allowed."""
@@ -161,7 +161,7 @@ class _Variant:
             if workers > 1:
                 self._run_threads(loaded.held, inputs, outs, workers)
             else:
-                invoke()(loaded.record, *inputs, *outs)
+                invoke(loaded.record, *inputs, *outs)
 
         self.entry.run(run)
 

@@ -33,7 +33,7 @@ class TapeKernel:
     def function(self) -> Callable[..., Any]:
         """Return the kernel as a function of the region's inputs, when it is compiled."""
         self._entry = Entry(self._codes, self._load)
-        return caller(self._entry.record, len(self._specs), [(s.shape, s.dtype) for s in self._outs], self._run)
+        return caller(self._entry, len(self._specs), [(s.shape, s.dtype) for s in self._outs], self._run)
 
     def _load(self) -> Loaded:
         made, (of_inputs, of_outputs) = self._program, self._lengths
@@ -54,7 +54,7 @@ class TapeKernel:
 
     def _run(self, inputs: list[Any], outs: list[Any]) -> None:
         fitting = [as_asked(a, s) for a, s in zip(inputs, self._specs, strict=True)]
-        self._entry.run(lambda loaded: invoke()(loaded.record, *fitting, *outs))
+        self._entry.run(lambda loaded: invoke(loaded.record, *fitting, *outs))
 
 
 def as_asked(value: Any, spec: Spec) -> Any:

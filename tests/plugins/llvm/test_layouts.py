@@ -170,7 +170,6 @@ def eager_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel_module, "THREAD_SECONDS", 0)
     monkeypatch.setattr(kernel_module, "RELEASE_SECONDS", 0)
     monkeypatch.setattr(sharing, "cores", lambda: 8)
-    monkeypatch.setattr(sharing._pool, "_executor", None)
 
 
 @pytest.mark.parametrize("layout", ["C", "Fortran order", "strided"])
