@@ -343,7 +343,7 @@ def _sending() -> Iterator[None]:
     """Turn the error of a connection to a worker that has just died into that of lost data: the run begins again."""
     try:
         yield
-    except OSError as error:
+    except (OSError, KeyError) as error:  # a KeyError where the scheduler learns of the death before the data arrive
         raise CancelledError(f"a worker is gone that was being sent to: {error}") from error
 
 

@@ -110,6 +110,29 @@ def test_a_worker_dies_while_it_is_sent_to(pair: Any) -> None:
         assert pair.run(plan, [np.full(50_000, float(k))])[0] == 50_001 * k
 
 
+def test_a_worker_is_gone_when_the_scheduler_hears_of_its_data(pair: Any) -> None:
+    """It took the inputs and died before the scheduler was told of them: they are sent once more."""
+
+    def lose_the_receiver(dask_scheduler: Any) -> None:
+        plain = dask_scheduler.handlers["update_data"]
+
+        async def told_too_late(**message: Any) -> Any:
+            dask_scheduler.handlers["update_data"] = plain
+            (receivers,) = message["who_has"].values()
+            await dask_scheduler.remove_worker(receivers[0], stimulus_id="lost")
+            return plain(**message)
+
+        dask_scheduler.handlers["update_data"] = told_too_late
+
+    plan = numpy_plan(gl.make_graph(np.sum)(np.ones(50_000)))
+    pair._connection.client.run_on_scheduler(lose_the_receiver)
+    assert pair.run(plan, [np.ones(50_000)])[0] == 50_000
+    handler = pair._connection.client.run_on_scheduler(
+        lambda dask_scheduler: dask_scheduler.handlers["update_data"].__name__
+    )
+    assert handler == "update_data"
+
+
 def test_the_worker_that_keeps_the_parameters_is_killed(pair: Any) -> None:
     """They are sent again; each step has the bits of serial."""
     step = gl.jit(lambda w, x: w - 0.1 * gl.grad(lambda w: np.mean(np.tanh(x @ w) ** 2))(w))
