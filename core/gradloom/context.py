@@ -275,12 +275,7 @@ def progress(minimum: float = 1.0) -> Iterator[None]:
         for executor in executors:
             if executor.unavailable() is None:
                 stack.enter_context(executor.shown())
-        # Fast calls (`fastcall.py`) tell nobody what they run; where an executor is chosen there are none.
-        token = EXECUTOR.set(EXECUTOR.get() or _AUTO)
-        try:
-            yield
-        finally:
-            EXECUTOR.reset(token)
+        yield
 
 
 def execute(plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:

@@ -1,7 +1,7 @@
 """Fast calls: a Python function, generated for one signature, that checks its arguments and runs a plan.
 
-What it cannot vouch for (other types or shapes, a chosen backend or scheduler, an error of a
-kernel) it leaves to the general path, by returning `MISS`.
+What it cannot vouch for (other types or shapes, a chosen backend, a scheduler with workers, a display
+of progress, an error of a kernel) it leaves to the general path, by returning `MISS`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import numpy as np
 
 from gradloom.context import BACKEND, EXECUTOR
 from gradloom.decision import decide
+from gradloom.executor import AutoExecutor, SerialExecutor
 from gradloom.generated import function
 from gradloom.placement import PLACE
 from gradloom.plan import Plan
 from gradloom.program import Program
+from gradloom.progress import DISPLAY
 from gradloom.pytree import LEAF, Structure, unflatten
 
 #: What a fast call returns for arguments of another signature.
@@ -25,6 +27,8 @@ MISS: Final = object()
 
 _KINDS = frozenset({np.ndarray, np.float64, float})
 _CONTAINERS = frozenset({tuple, list, dict})
+#: Schedulers that run a plan whose branches do not pay in threads as it is; so does none at all.
+_DIRECT = frozenset({type(None), AutoExecutor, SerialExecutor})
 
 
 def fast_call(
@@ -57,13 +61,16 @@ def fast_call(
         "float64": np.float64,
         "backend": BACKEND.get,
         "executor": EXECUTOR.get,
+        "direct": _DIRECT,
         "place": PLACE.get,
+        "display": DISPLAY.get,
         "run": _runner(program),
         "captured": tuple(captured),
     }
     lines = [
         "def call(a):",
-        " if backend() is not None or executor() is not None or place() is not None: return MISS",
+        " if type(executor()) not in direct or backend() is not None: return MISS",
+        " if place() is not None or display() is not None: return MISS",
     ]
     names: list[str] = []
     lines += _unpacking("a", structure, iter(leaves), names, namespace)

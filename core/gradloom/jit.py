@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any, NamedTuple, final
 
@@ -211,11 +211,8 @@ def _function_of(graph: Graph) -> Callable[..., tuple[Any, ...]]:
 
 
 def _with_context(compiled: Jitted, scheduler: Any, backend: str | None, args: Any, kwargs: Any) -> Any:
-    with ExitStack() as stack:
-        if scheduler is not None:
-            stack.enter_context(scheduler_context(scheduler))
-        if backend is not None:
-            stack.enter_context(backend_context(backend))
+    chosen_scheduler = nullcontext() if scheduler is None else scheduler_context(scheduler)
+    with chosen_scheduler, nullcontext() if backend is None else backend_context(backend):
         return compiled(args, kwargs)
 
 
