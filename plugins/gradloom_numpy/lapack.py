@@ -28,18 +28,44 @@ _TYPES = {"f": "s", "d": "d", "F": "c", "D": "z"}
 
 def inv(a: Any) -> Any:
     """Return the inverse of each matrix."""
+    return _inverse(a) if _is_large(a) else np.linalg.inv(a)
+
+
+def inv_slogdet(a: Any) -> tuple[Any, Any, Any]:
+    """Return the inverse of each matrix, and sign and logarithm of its absolute determinant."""
+    if not _is_large(a):
+        return (np.linalg.inv(a), *np.linalg.slogdet(a))
     order = a.shape[-1]
-    getrf = _routine("lapack", "getrf", a.dtype.char, 6) if order >= LARGE else None
-    if getrf is None:
-        return np.linalg.inv(a)
+    diagonals, odd = np.empty(a.shape[:-1], a.dtype), np.empty(a.shape[:-2], bool)
+    out = _inverse(a, diagonals.reshape(-1, order), odd.reshape(-1))
+    size = np.abs(diagonals)
+    with np.errstate(all="ignore"):
+        sign = np.prod(diagonals / size, axis=-1) * np.where(odd, a.dtype.type(-1), a.dtype.type(1))
+        return out, sign, np.sum(np.log(size), axis=-1)
+
+
+def _is_large(a: Any) -> bool:
+    return a.shape[-1] >= LARGE and _routine("lapack", "getrf", a.dtype.char, 6) is not None
+
+
+def _inverse(a: Any, diagonals: Any = None, odd: Any = None) -> Any:
+    """Return the inverse of each matrix.
+
+    Write the diagonal of each triangular factor, and whether its rows changed places an odd number of times.
+    """
+    getrf: Any = _routine("lapack", "getrf", a.dtype.char, 6)
     getri: Any = _routine("lapack", "getri", a.dtype.char, 7)
     # LAPACK reads rows as columns, and so inverts the transpose in place: rows are written as columns too.
+    order = a.shape[-1]
     out = np.array(a, order="C")
     pivots, work = np.empty(order, np.intc), np.empty(order * _BLOCK, a.dtype)
     n, length, info = ctypes.c_int(order), ctypes.c_int(work.size), ctypes.c_int()
-    for matrix in out.reshape(-1, order, order):
+    for k, matrix in enumerate(out.reshape(-1, order, order)):
         memory = matrix.ctypes
         getrf(_at(n), _at(n), memory, _at(n), pivots.ctypes, _at(info))
+        if diagonals is not None:
+            diagonals[k] = matrix.diagonal()
+            odd[k] = np.count_nonzero(pivots != np.arange(1, order + 1)) % 2
         if not info.value:
             getri(_at(n), memory, _at(n), pivots.ctypes, work.ctypes, _at(length), _at(info))
         if info.value:

@@ -23,7 +23,8 @@ from gradloom.program import Program
 from gradloom.simplify import known_table, product_sums, simplify, simplify_with_origins
 from gradloom.simplify.builder import Builder, Rule, rebuild, rule_table
 from gradloom.simplify.check import CheckingBuilder, agree, special_values
-from gradloom.simplify.products import has_products
+from gradloom.simplify.factors import merge_factors
+from gradloom.simplify.products import merge_products
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
 from gradloom.trace import Trace
@@ -252,7 +253,8 @@ def exact(graph: Graph) -> bool:
     inexact = {r.apply.__name__ for r in rules if not r.exact}
     g = CheckingBuilder(table)
     rebuild(graph, g)
-    return inexact.isdisjoint(g.fired) and not has_products(graph)
+    merged = [merge(graph, Builder(table)) for merge in (merge_factors, merge_products)]
+    return inexact.isdisjoint(g.fired) and merged == [None, None]
 
 
 def traced(f: Any, *args: Any) -> tuple[Graph, list[Any]]:

@@ -208,6 +208,49 @@ YES += [
     ),
 ]
 
+
+def padded(v: Any, index: Any, shape: tuple[int, ...], value: float = 0.0) -> Any:
+    """Return v in the place of an index, zeros elsewhere: what the gradient of ``x[index]`` is."""
+    zeros = op("broadcast_to", _scalar(value, v), shape=shape)
+    return op("index_add", zeros, v, index=index, unique=False)
+
+
+ALL8, ALL12, SOME, ODD = ("slice", 0, 8, 1), ("slice", 0, 12, 1), ("slice", 2, 7, 1), ("slice", 7, -1, -3)
+
+YES += [
+    # a row, some rows backwards, a column, a block; left and right
+    Case(
+        "product_with_padded",
+        lambda a, c: careful_product(a, padded(c[0], (3, ALL8), (12, 8)), 1),
+        (MIXED, LIMITS),
+        rtol=1e-13,
+    ),
+    Case(
+        "product_with_padded",
+        lambda a, c: careful_product(a[0], padded(c[:3], (ODD, ALL8), (12, 8)), 1),
+        (MIXED, LIMITS),
+        rtol=1e-13,
+    ),
+    Case(
+        "product_with_padded",
+        lambda a, c: careful_product(a, padded(c[:, 1], (ALL12, 5), (12, 8)), 1),
+        (MIXED, LIMITS),
+        rtol=1e-13,
+    ),
+    Case(
+        "product_with_padded",
+        lambda a, c: careful_product(padded(a[0, :5, :3], (SOME, ODD), (9, 12)), c),
+        (MIXED, LIMITS),
+        rtol=1e-13,
+    ),
+    Case(
+        "product_with_padded",
+        lambda a, c: careful_product(padded(a[0, 2], (4, ALL12), (9, 12)), np.stack([c, c[::-1]])),
+        (MIXED, LIMITS),
+        rtol=1e-13,
+    ),
+]
+
 #: Where a rule would change NaN, inf, -0.0 or a dtype, or does not pay.
 NO: list[Case] = [
     Case("times_one", lambda x: x * 1.0, (XC,)),
@@ -279,6 +322,13 @@ NO: list[Case] = [
     Case("sum_of_careful_product", lambda a, c: np.sum(careful_product(a, c), axis=2), (MIXED, LIMITS)),
     Case("sum_of_careful_product", lambda a, c: np.sum(careful_product(a, c, 1), axis=1), (MIXED, LIMITS)),
     Case("sum_of_careful_product", lambda a, c: np.sum(careful_product(a[:, :7], c), axis=1), (MIXED, LIMITS)),
+    Case("product_with_padded", lambda a, c: a @ padded(c[0], (3, ALL8), (12, 8)), (MIXED, LIMITS)),
+    Case("product_with_padded", lambda a, c: careful_product(a, padded(c[0], (3, ALL8), (12, 8))), (MIXED, LIMITS)),
+    Case(
+        "product_with_padded",
+        lambda a, c: careful_product(a, padded(c[0], (3, ALL8), (12, 8), 1.0), 1),
+        (MIXED, LIMITS),
+    ),
 ]
 CASES = YES + [case._replace(holds=False) for case in NO]
 

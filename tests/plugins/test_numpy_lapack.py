@@ -68,6 +68,23 @@ def test_singular_and_special(order: int) -> None:
     assert np.isnan(inv(a)).any()
 
 
+@pytest.mark.parametrize("dtype", "fdFD")
+@pytest.mark.parametrize("order", ORDERS)
+def test_inverse_and_determinant_of_one_factorisation(order: int, dtype: str) -> None:
+    """Rows that change places an even and an odd number of times, as a stack."""
+    a = matrices(order, order, dtype=dtype)
+    stack = np.stack([a[np.roll(np.arange(order), k)] for k in range(4)])
+    inverse, sign, logabsdet = KERNELS["inv_slogdet"](stack)
+    assert_inverse(inverse, stack)
+    wanted = np.linalg.slogdet(stack.astype("D" if dtype in "FD" else "d"))
+    assert (sign.dtype, logabsdet.dtype) == (stack.dtype, np.abs(a).dtype)
+    np.testing.assert_allclose(sign, wanted.sign, rtol=1e3 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(logabsdet, wanted.logabsdet, rtol=1e2 * np.finfo(dtype).eps)
+    stack[2, 5] = 0
+    with pytest.raises(np.linalg.LinAlgError, match="Singular"):
+        KERNELS["inv_slogdet"](stack)
+
+
 LAYOUTS = {
     "rows": lambda a: a,
     "columns": lambda a: a.swapaxes(-1, -2).copy().swapaxes(-1, -2),
@@ -116,6 +133,7 @@ def test_without_scipy_it_is_numpys(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = matrices(lapack.LARGE, lapack.LARGE), np.ones((lapack.LARGE, 2))
     try:
         np.testing.assert_array_equal(inv(a), np.linalg.inv(a))
+        np.testing.assert_array_equal(KERNELS["inv_slogdet"](a)[0], np.linalg.inv(a))
         for lower, triangle in ((True, np.tril(a)), (False, np.triu(a))):
             found = KERNELS["solve_triangular"](a, b, lower=lower)
             np.testing.assert_array_equal(found, np.linalg.solve(triangle, b))

@@ -220,11 +220,33 @@ def slogdet_spec(a: Spec) -> tuple[Spec, Spec]:
 
 
 def slogdet_pushforward(t: Tensor, out: tuple[Tensor, Tensor], a: Tensor) -> tuple[Tensor, Tensor]:
-    change = inner(t, swap(inv(a)))
-    if a.dtype.kind != "c":
+    return slogdet_change(t, out[0], inv(a))
+
+
+def slogdet_change(t: Tensor, sign: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the tangents of sign and logarithm."""
+    change = inner(t, swap(inverse))
+    if inverse.dtype.kind != "c":
         return 0.0, change
-    turned = annihilating_multiply(imag(change), out[0] * 1j)
+    turned = annihilating_multiply(imag(change), sign * 1j)
     return turned, real(change)
 
 
 slogdet = define("slogdet", spec=slogdet_spec, promote=promote, pushforward=(slogdet_pushforward,), axes="...IJ->...")
+
+
+# -- inv_slogdet ---------------------------------------------------------------------------
+
+
+def inv_slogdet_spec(a: Spec) -> tuple[Spec, Spec, Spec]:
+    return (square_spec(a), *slogdet_spec(a))
+
+
+def inv_slogdet_pushforward(t: Tensor, out: tuple[Tensor, ...], a: Tensor) -> tuple[Tensor, ...]:
+    return (inv_pushforward(t, out[0], a), *slogdet_change(t, out[1], out[0]))
+
+
+#: `inv` and `slogdet` by one factorisation; simplify finds them where a graph wants both.
+inv_slogdet = define(
+    "inv_slogdet", spec=inv_slogdet_spec, promote=promote, pushforward=(inv_slogdet_pushforward,), axes="...IJ->..."
+)

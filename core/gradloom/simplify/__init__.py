@@ -1,7 +1,8 @@
 """Simplify: from a graph to a smaller graph with the same results.
 
 Dead nodes go, equal nodes become one, and named rules replace a node by something cheaper:
-`gradloom.simplify.arithmetic`, `views`, `reductions`; `products` merges products of matrices.
+`gradloom.simplify.arithmetic`, `views`, `padding`, `reductions`; `factors` and `products`
+merge factorisations and products of matrices.
 
 A rule keeps dtype, NaN, infinities and the sign of zeros. Rules that change the order of
 additions say so, and keep within the bound that ops state for it: n eps of the sum of absolute
@@ -20,7 +21,9 @@ from gradloom.op import ops
 from gradloom.simplify.arithmetic import ARITHMETIC
 from gradloom.simplify.builder import Builder, RuleTable, rebuild, rule_table
 from gradloom.simplify.check import CheckingBuilder
-from gradloom.simplify.products import has_products, merge_products
+from gradloom.simplify.factors import merge_factors
+from gradloom.simplify.padding import PADDING
+from gradloom.simplify.products import merge_products
 from gradloom.simplify.reductions import REDUCTIONS
 from gradloom.simplify.views import view_rules
 
@@ -61,13 +64,14 @@ def simplify_with_origins(graph: Graph, check: bool = False) -> Simplified:
     table = known_table(len(ops))
     kind = CheckingBuilder if check else Builder
     graph, origins = rebuild(graph, kind(table))
-    merged = merge_products(graph, kind(table)) if has_products(graph) else None
-    if merged is not None:
-        graph, origins = merged[0], [origins[i] for i in merged[1]]
+    for merge in (merge_factors, merge_products):
+        merged = merge(graph, kind(table))
+        if merged is not None:
+            graph, origins = merged[0], [origins[i] for i in merged[1]]
     return Simplified(graph, tuple(origins))
 
 
 @lru_cache(maxsize=1)
 def known_table(count: int) -> RuleTable:
     """Return all rules, for as many ops as there are; plugins add some."""
-    return rule_table((*ARITHMETIC, *view_rules(), *REDUCTIONS))
+    return rule_table((*ARITHMETIC, *view_rules(), *PADDING, *REDUCTIONS))

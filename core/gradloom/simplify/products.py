@@ -18,12 +18,6 @@ from gradloom.simplify.product_sums import merged_sums
 from gradloom.simplify.shared_matrix import MergedProduct, order_with, shared_products
 
 
-def has_products(graph: Graph) -> bool:
-    """Return whether there are two products of matrices to merge."""
-    products = product_ops()
-    return sum([node[0] in products for node in graph.nodes]) > 1
-
-
 def merge_products(graph: Graph, g: Builder) -> tuple[Graph, list[int]] | None:
     """Merge products of matrices where that pays.
 
@@ -32,13 +26,16 @@ def merge_products(graph: Graph, g: Builder) -> tuple[Graph, list[int]] | None:
     (Graph, list of int) or None
         What comes out of the builder, and which node each of its nodes was made for.
     """
+    products = product_ops()
+    if sum([node[0] in products for node in graph.nodes]) < 2:
+        return None
     sums = merged_sums(graph)
     terms = {node for merged in sums for node in merged.merged()}
-    products = shared_products(graph, terms)
+    shared = shared_products(graph, terms)
     replacements: dict[int, Replacement] = {merged.root: merged for merged in sums}
-    replacements |= {m.node: MergedProduct(product, m.node) for product in products for m in product.members}
+    replacements |= {m.node: MergedProduct(product, m.node) for product in shared for m in product.members}
     if not replacements:
         return None
     gone = terms.union(*[merged.inner for merged in sums])
-    order = order_with(graph, products) if products else range(len(graph))
+    order = order_with(graph, shared) if shared else range(len(graph))
     return replace_nodes(graph, g, replacements, [i for i in order if i not in gone])

@@ -10,6 +10,8 @@ import numpy as np
 from gradloom.backend import Kernel, Specialised
 from gradloom_cupy.kernels.decompositions import checked, svd
 
+inv = checked(cupy.linalg.inv)
+
 
 @checked
 def solve(a: Any, b: Any) -> Any:
@@ -52,6 +54,11 @@ def slogdet(a: Any) -> tuple[Any, Any]:
     """Return sign and logarithm of the absolute determinant; (0, -inf) for a singular matrix."""
     sign, logarithm = cupy.linalg.slogdet(a)
     return cupy.where(cupy.isneginf(logarithm), sign.dtype.type(0), sign), logarithm
+
+
+def inv_slogdet(a: Any) -> tuple[Any, Any, Any]:
+    """Return the inverse, and what `slogdet` does."""
+    return (inv(a), *slogdet(a))
 
 
 def det(a: Any) -> Any:
@@ -112,7 +119,7 @@ def _without_two(s: Any) -> Any:
 
 KERNELS: dict[str, Kernel | Specialised] = {
     "lower_triangle": Specialised(lower_triangle),
-    "inv": checked(cupy.linalg.inv),
+    "inv": inv,
     "solve": solve,
     "annihilating_solve": annihilating_solve,
     "solve_triangular": Specialised(solve_triangular),
@@ -121,4 +128,5 @@ KERNELS: dict[str, Kernel | Specialised] = {
     "cofactors": cofactors,
     "cofactor_changes": cofactor_changes,
     "slogdet": slogdet,
+    "inv_slogdet": inv_slogdet,
 }

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradloom.backend import Kernel, Specialised
 from gradloom.memory import empty
-from gradloom_numpy.lapack import inv, solve_triangular
+from gradloom_numpy.lapack import inv, inv_slogdet, solve_triangular
 
 
 def annihilating_solve(a: Any, b: Any) -> Any:
@@ -106,4 +106,5 @@ KERNELS: dict[str, Kernel | Specialised] = {
     "cofactors": cofactors,
     "cofactor_changes": cofactor_changes,
     "slogdet": slogdet,
+    "inv_slogdet": inv_slogdet,
 }

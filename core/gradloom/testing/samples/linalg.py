@@ -63,6 +63,12 @@ def slogdet(a: Array) -> tuple[Array, Array]:
     return det / np.abs(det), np.log(np.abs(det))
 
 
+def inverse_and_slogdet(a: Array) -> tuple[Array, Array, Array]:
+    """Return the inverse from the cofactors, and `slogdet`."""
+    inverse = minors(a).swapaxes(-1, -2) / np.linalg.det(a)[..., None, None] if a.shape[-1] > 1 else 1 / a
+    return (inverse, *slogdet(a))
+
+
 def changes(a: Array, t: Array) -> Array:
     """Return how cofactors change: up to three rows they are quadratic, so a difference is exact."""
     return (products(a + t) - products(a - t)) / 2
@@ -149,6 +155,9 @@ SAMPLES = [
     *square("slogdet", slogdet),
     Sample("slogdet", (A[::-1],), slogdet, name="negative", rtol=1e-12),
     complex_sample("slogdet", slogdet, complex_regular(2, 2)),
+    *square("inv_slogdet", inverse_and_slogdet),
+    complex_sample("inv_slogdet", inverse_and_slogdet, complex_regular(2, 2)),
+    Sample("inv_slogdet", (A[::-1],), inverse_and_slogdet, name="negative", rtol=1e-12),
     Sample("lower_triangle", (A,), lower, {"diagonal": 0.5}),
     Sample("lower_triangle", (STACK,), lower, {"diagonal": 0.0}, name="strict"),
     Sample("lower_triangle", (complex_regular(2, 2),), lower, {"diagonal": 0.5}, name="complex"),

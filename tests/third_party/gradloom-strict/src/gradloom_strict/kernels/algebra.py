@@ -183,6 +183,7 @@ KERNELS: dict[str, Any] = {
     "annihilating_solve_triangular": annihilating_solve_triangular,
     "det": xp.linalg.det,
     "slogdet": lambda a: tuple(xp.linalg.slogdet(a)),
+    "inv_slogdet": lambda a: (xp.linalg.inv(a), *xp.linalg.slogdet(a)),
     "cofactors": cofactors,
     "cofactor_changes": cofactor_changes,
     "cholesky": xp.linalg.cholesky,
