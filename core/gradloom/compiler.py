@@ -54,6 +54,10 @@ class AbstractCompiler(ABC):
         """
         return plain
 
+    def begin_kernel(self, op: Op, specs: tuple[Spec, ...]) -> None:
+        """Begin with what `kernel` will need for a node; those of a plan are all begun before the first is asked for."""
+        return
+
     @abstractmethod
     def compile(self, region: Graph) -> Kernel:
         """Return a kernel that takes the region's inputs and returns its output, a tuple if it has several.

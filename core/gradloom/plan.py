@@ -196,20 +196,26 @@ class _Lowering:
         self._kernels: dict[Any, tuple[Kernel, dict[str, Any]]] = {}
         self._kernel_of: dict[int, tuple[Kernel, dict[str, Any]]] = {}
         self._live = live_nodes(graph.nodes, graph.outputs)
-        self._begun = {} if plan.compiler is None else self._begin_regions(plan.compiler)
+        self._begun = {} if plan.compiler is None else self._begin_kernels(plan.compiler)
         self._owned = _owned_nodes(graph)
         self._order = self._fold_constants()
         if self.compiler is not None:
             self._order = economical_order(graph, self._order, {*graph.outputs, *self.constants})
         self.outputs, self._copies = self._own_outputs()
 
-    def _begin_regions(self, compiler: AbstractCompiler) -> dict[Any, Callable[[], Kernel]]:
-        """Begin to compile all regions, so that some compile while others are waited for."""
+    def _begin_kernels(self, compiler: AbstractCompiler) -> dict[Any, Callable[[], Kernel]]:
+        """Begin to compile, so that some kernels compile while others are waited for; return what waits for regions'."""
         nodes = self.graph.nodes
+        keys = dict.fromkeys([self._key(i) for i, (_, inputs, _) in enumerate(nodes) if inputs and self._live[i]])
         begun: dict[Any, Callable[[], Kernel]] = {}
-        for key in dict.fromkeys([self._key(i) for i, node in enumerate(nodes) if node[0] is REGION and self._live[i]]):
-            with suppress(Exception):  # it fails again where its kernel is asked for
-                begun[key] = compiler.begin(key[1][0])
+        # What fails here fails again where the kernel is asked for.
+        for op, specs in {(key[0], key[3]) for key in keys if key[0] is not REGION}:
+            with suppress(Exception):
+                compiler.begin_kernel(op, specs)
+        for key in keys:
+            if key[0] is REGION:
+                with suppress(Exception):
+                    begun[key] = compiler.begin(key[1][0])
         return begun
 
     def _fold_constants(self) -> list[int]:

@@ -59,6 +59,13 @@ class LLVMCompiler(AbstractCompiler):
 
         return product_kernel(op.name, specs, plain)
 
+    def begin_kernel(self, op: Op, specs: tuple[Spec, ...]) -> None:
+        """Begin to compile the code that products of matrices share."""
+        if op.name in PRODUCTS:
+            from gradloom_llvm.products import begin_product
+
+            begin_product(specs)
+
     def compile(self, region: Graph) -> AnyKernel:
         """Return the kernel of a region."""
         return self.begin(region)()

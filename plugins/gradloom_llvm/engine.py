@@ -34,7 +34,7 @@ from contextlib import suppress
 from functools import cache, lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -67,12 +67,13 @@ _forgotten: deque[int] = deque()  # serial numbers of libraries to unload
 class Library:
     """Native code of one module; it stays in memory as long as this object lives."""
 
-    __slots__ = ("__weakref__", "_addresses", "_serial", "key")
+    __slots__ = ("__weakref__", "_serial", "_used", "addresses", "key")
 
-    def __init__(self, key: str, addresses: dict[str, int], serial: int) -> None:
+    def __init__(self, key: str, addresses: dict[str, int], serial: int, used: Library | None) -> None:
         self.key = key
-        self._addresses = addresses
+        self.addresses = addresses
         self._serial = serial
+        self._used = used
 
     def address(self, symbol: str) -> int:
         """Return the address of a function that the module defines.
@@ -83,9 +84,9 @@ class Library:
             The module defines no such function, or it is ``internal``.
         """
         try:
-            return self._addresses[symbol]
+            return self.addresses[symbol]
         except KeyError:
-            raise CompileError(f"no function {symbol!r}; the module defines {sorted(self._addresses)}") from None
+            raise CompileError(f"no function {symbol!r}; the module defines {sorted(self.addresses)}") from None
 
     def __del__(self, forgotten: deque[int] = _forgotten) -> None:
         forgotten.append(self._serial)
@@ -99,7 +100,7 @@ _trackers: dict[int, int] = {}
 _serials = count()
 
 
-def load(ir: str, quick: bool = False) -> Library:
+def load(ir: str, quick: bool = False, using: str = "") -> Library:
     """Return the native code of the module `ir`.
 
     Parameters
@@ -108,6 +109,8 @@ def load(ir: str, quick: bool = False) -> Library:
         LLVM IR, without a target triple or data layout.
     quick : bool, default False
         Compile several times as fast, to code that is somewhat slower; for what runs briefly.
+    using : str, optional
+        The IR of another module, compiled well, whose functions `ir` declares.
 
     Returns
     -------
@@ -119,17 +122,14 @@ def load(ir: str, quick: bool = False) -> Library:
     CompileError
         LLVM does not accept `ir`, or a symbol that it declares is not to be found.
     """
-    return _found(_key(ir, quick), ir, quick)()
+    return _Module(ir, quick, using).finish()
 
 
-def begin(ir: str, quick: bool = False) -> Callable[[], Library]:
+def begin(ir: str, quick: bool = False, using: str = "") -> Callable[[], Library]:
     """Begin to compile a module on another thread; the function returned waits, and returns what `load` does."""
-    key = _key(ir, quick)
-    finish = _found(key, ir, quick)
-    job = _jobs.get(key)
-    if job is not None:
-        job.begin()
-    return finish
+    module = _Module(ir, quick, using)
+    module.begin()
+    return module.finish
 
 
 def ready(ir: str) -> bool:
@@ -168,8 +168,8 @@ def _versions() -> bytes:
 
 
 @lru_cache(maxsize=512)
-def _key(ir: str, quick: bool) -> str:
-    return str(sha256(_versions() + (b"quick" if quick else b"") + ir.encode()).hexdigest())
+def _key(ir: str, quick: bool, using: str = "") -> str:
+    return str(sha256(_versions() + (b"quick" if quick else b"") + (ir + using).encode()).hexdigest())
 
 
 def _level(ir: str, quick: bool = False) -> int:
@@ -183,32 +183,46 @@ class _Object(NamedTuple):
     stored: bool
 
 
-def _found(key: str, ir: str, quick: bool) -> Callable[[], Library]:
-    """Return what finishes a module: it is in memory, or its object is a job."""
-    with LINKING:
-        library = _loaded.get(key)
-        if library is not None:
-            return lambda: _remembered(library)
-        job = _jobs.get(key)
-        if job is None:
-            job = _jobs[key] = Job(lambda: _object(key, ir, quick))
-    return lambda: _finished(key, ir, quick, job)
+@final
+class _Module:
+    """A module on its way to a library: it is in memory, or its object is a job."""
 
+    def __init__(self, ir: str, quick: bool, using: str) -> None:
+        self._ir, self._quick = ir, quick
+        self._key = key = _key(ir, quick, using)
+        self._used = _Module(using, False, "") if using else None
+        with LINKING:
+            self._library = _loaded.get(key)
+            self._job = _jobs.get(key)
+            if self._job is None:
+                self._job = Job(lambda: _object(key, ir, quick))
+                if self._library is None:
+                    _jobs[key] = self._job
 
-def _finished(key: str, ir: str, quick: bool, job: Job[_Object]) -> Library:
-    """Return the library of a module whose object is a job."""
-    content, stored = job.result()
-    with LINKING:
-        library = _loaded.get(key)
-        if library is None:
-            _unload()
-            try:
-                library = _linked(key, ir, content)
-            except CompileError:
-                if not stored:
-                    raise
-                library = _linked(key, ir, _compiled(key, ir, quick))
-        return _remembered(library)
+    def begin(self) -> None:
+        """Let other threads compile it."""
+        if self._library is None:
+            if self._used is not None:
+                self._used.begin()
+            self._job.begin()
+
+    def finish(self) -> Library:
+        """Return the library, when it is compiled."""
+        if self._library is not None:
+            return _remembered(self._library)
+        used = None if self._used is None else self._used.finish()
+        content, stored = self._job.result()
+        with LINKING:
+            return _remembered(_loaded.get(self._key) or self._linked(content, stored, used))
+
+    def _linked(self, content: bytes, stored: bool, used: Library | None) -> Library:
+        _unload()
+        try:
+            return _linked(self._key, self._ir, content, used)
+        except CompileError:
+            if not stored:
+                raise
+            return _linked(self._key, self._ir, _compiled(self._key, self._ir, self._quick), used)
 
 
 def _remembered(library: Library) -> Library:
@@ -258,9 +272,10 @@ def _symbols(ir: str) -> tuple[list[str], list[str]]:
     return defined, declared
 
 
-def _linked(key: str, ir: str, content: bytes) -> Library:
+def _linked(key: str, ir: str, content: bytes, used: Library | None) -> Library:
     defined, names = _symbols(ir)
-    declared = {name: _resolve(name) for name in names}
+    near = {} if used is None else used.addresses
+    declared = {name: near.get(name) or _resolve(name) for name in names}
     serial = next(_serials)
     given = {name: address for name, address in declared.items() if address is not None}
     try:
@@ -271,7 +286,7 @@ def _linked(key: str, ir: str, content: bytes) -> Library:
             raise CompileError(f"these symbols are not to be found: {unknown}") from None
         raise
     _trackers[serial] = handle
-    return Library(key, dict(zip(defined, addresses, strict=True)), serial)
+    return Library(key, dict(zip(defined, addresses, strict=True)), serial, used)
 
 
 @cache

@@ -13,13 +13,14 @@ off at a time, so that the lines of the cache that one tile reads are still ther
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
 import numpy as np
 
-from gradloom_llvm.engine import Library, load
+from gradloom_llvm.engine import Library, begin
 from gradloom_llvm.entry import builtin, prelude
 from gradloom_llvm.product_entries import PRODUCT_ARGUMENTS, entries
 from gradloom_llvm.product_tiles import Tiles, Writer, pack_columns, pack_panel, pack_rows, tile
@@ -36,7 +37,7 @@ def multiply(dtype: np.dtype[Any], tiles: Tiles) -> Callable[..., bool]:
     The three have the same number of axes, and the leading ones broadcast. ``workspace`` is a one-dimensional
     array of uint8. TypeError says that an argument does not fit.
     """
-    return builtin(_library(dtype, tiles), "multiply")
+    return builtin(_library(dtype, tiles)(), "multiply")
 
 
 @cache
@@ -45,22 +46,33 @@ def multiply_together(dtype: np.dtype[Any], tiles: Tiles) -> Callable[..., bool]
 
     ``workers`` is an array of int64: how many threads, and the bytes of workspace that each has.
     """
-    return builtin(_library(dtype, tiles), "multiply_together")
+    return builtin(_library(dtype, tiles)(), "multiply_together")
+
+
+def begin_multiply(dtype: np.dtype[Any], tiles: Tiles) -> None:
+    """Begin to compile both builtins."""
+    _library(dtype, tiles)
 
 
 @cache
-def _library(dtype: np.dtype[Any], tiles: Tiles) -> Library:
-    return load(prelude() + source(tiles, dtype.num))
+def _library(dtype: np.dtype[Any], tiles: Tiles) -> Callable[[], Library]:
+    return begin(prelude() + entry_source(tiles, dtype.num), quick=True, using=tile_source(tiles))
 
 
-def source(tiles: Tiles, number: int) -> str:
-    """Return the IR of the builtin for a dtype of some number."""
-    parts = [_DECLARATIONS.replace("VECTOR", tiles.vector)]
-    parts[0] = parts[0].replace("NAME", f"v{tiles.lanes}f{8 * tiles.itemsize}").replace("LANES", str(tiles.lanes))
-    parts += [tile(tiles, height, width) for height, width in _shapes(tiles)]
+@cache
+def tile_source(tiles: Tiles) -> str:
+    """Return the IR of what multiplies and packs, which is compiled well."""
+    parts = [tile(tiles, height, width) for height, width in _shapes(tiles)]
     parts += [pack_panel(tiles, width) for width in (tiles.width, 1)]
-    parts += [pack_rows(tiles), pack_columns(tiles), _product(tiles), *entries(tiles, number)]
-    return "\n".join(parts)
+    parts += [pack_rows(tiles), pack_columns(tiles)]
+    text = _INTRINSICS.replace("VECTOR", tiles.vector).replace("LANES", str(tiles.lanes))
+    return "\n".join([text.replace("NAME", f"v{tiles.lanes}f{8 * tiles.itemsize}"), *parts])
+
+
+def entry_source(tiles: Tiles, number: int) -> str:
+    """Return the IR of the builtins for a dtype of some number: they call what multiplies, and take no time."""
+    declared = [f"declare {head}" for head in _HEAD.findall(tile_source(tiles))]
+    return "\n".join([_DECLARATIONS, *declared, _product(tiles), *entries(tiles, number)])
 
 
 def _shapes(tiles: Tiles) -> list[tuple[int, int]]:
@@ -69,20 +81,23 @@ def _shapes(tiles: Tiles) -> list[tuple[int, int]]:
     return [(tall, tiles.width), (low, tiles.width), (tall, 1)]
 
 
-_DECLARATIONS = """
-declare i64 @llvm.smax.i64(i64, i64)
+_INTRINSICS = """
 declare i64 @llvm.smin.i64(i64, i64)
 declare VECTOR @llvm.fma.NAME(VECTOR, VECTOR, VECTOR)
 declare VECTOR @llvm.masked.load.NAME.p0(ptr, i32, <LANES x i1>, VECTOR)
 declare void @llvm.masked.store.NAME.p0(VECTOR, ptr, i32, <LANES x i1>)
+"""
+
+_DECLARATIONS = """
+declare i64 @llvm.smax.i64(i64, i64)
+declare i64 @llvm.smin.i64(i64, i64)
 @_Py_TrueStruct = external global i8
 @_Py_FalseStruct = external global i8
 @gradloom.misfit = private constant [28 x i8] c"a matrix does not fit here.\\00"
 """
 
-
-#: Of functions that only call others: they need not be optimised, which takes LLVM longer than the others together.
-_CALLS: Final = "noinline optnone"
+#: What the other module must know of a function: up to the end of its arguments.
+_HEAD: Final = re.compile(r"^define (.*?\))", re.MULTILINE)
 
 
 def _product(tiles: Tiles) -> str:
@@ -164,4 +179,4 @@ def _product(tiles: Tiles) -> str:
     close()
     last_word = w.emit("load i8, ptr %nan")
     w.lines.append(f"  ret i1 {w.emit(f'trunc i8 {last_word} to i1')}")
-    return w.function(f"i1 @product({PRODUCT_ARGUMENTS})", _CALLS)
+    return w.function(f"internal i1 @product({PRODUCT_ARGUMENTS})")

@@ -62,7 +62,7 @@ _JOB: Final = Struct(
 #: so that none is packed twice, or columns are few; columns otherwise.
 _READ = """
 define internal i1 @read_job(ptr %arg0, ptr %arg1, ptr %arg2, ptr %arg3, i64 %workers, i64 %share, ptr %stack, ptr %job)
-noinline optnone nounwind {
+nounwind {
   %type = call ptr @type_of(ptr %arg2)
   %is.array = icmp eq ptr %type, @PyArray_Type
   br i1 %is.array, label %ranked, label %misfit
@@ -247,7 +247,7 @@ misfit:
 
 #: A piece is a range of the units of all products, one product after the other.
 _PIECE = """
-define internal void @piece(ptr %job, i64 %number, i64 %worker) noinline optnone nounwind {
+define internal void @piece(ptr %job, i64 %number, i64 %worker) nounwind {
 LOAD.JOB
   %all.units = mul i64 %units, %items
   %following = add i64 %number, 1

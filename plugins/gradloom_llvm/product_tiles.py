@@ -135,7 +135,7 @@ class Writer(Text):
 
     def function(self, head: str, how: str = "") -> str:
         """Return the text of the function with some head and attributes."""
-        return "\n".join([f"define internal {head} {how} nounwind {{", "entry:", *self.lines, "}"])
+        return "\n".join([f"define {head} {how} nounwind {{", "entry:", *self.lines, "}"])
 
 
 def tile(tiles: Tiles, height: int, width: int) -> str:

@@ -16,9 +16,9 @@ from gradloom.backend import Kernel
 from gradloom.memory import LEAST, empty
 from gradloom.sharing import allowed
 from gradloom.spec import Spec
-from gradloom_llvm.product_code import multiply, multiply_together
-from gradloom_llvm.product_tiles import tiles
-from gradloom_llvm.team import team
+from gradloom_llvm.product_code import begin_multiply, multiply, multiply_together
+from gradloom_llvm.product_tiles import Tiles, tiles
+from gradloom_llvm.team import CODE, team
 
 #: Multiply-adds of float64 from which on several threads share a product: what takes one about 100 us.
 SHARED: Final = 2_000_000
@@ -57,25 +57,47 @@ def product_kernel(name: str, specs: tuple[Spec, ...], plain: Kernel) -> Kernel:
     return kernel
 
 
+def begin_product(specs: tuple[Spec, ...]) -> None:
+    """Begin to compile what `product_kernel` needs, which takes long for the first product of a dtype."""
+    tiling = _tiling(*specs)
+    if tiling is not None:
+        begin_multiply(specs[0].dtype, tiling)
+        if _is_shared(*specs):
+            CODE.begin()
+
+
+@lru_cache(maxsize=1024)
+def _tiling(a: Spec, b: Spec) -> Tiles | None:
+    """Return how products of operands are tiled, None to leave them to BLAS."""
+    if min(a.ndim, b.ndim) < 2 or a.dtype != b.dtype or not a.size or not b.size:
+        return None
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    if m * k * a.dtype.itemsize > LARGEST or (max(a.ndim, b.ndim) > 2 and m * k * n < SMALL):
+        return None
+    return tiles(a.dtype)
+
+
+def _is_shared(a: Spec, b: Spec) -> bool:
+    """Return whether a product is worth several threads."""
+    work = math.prod(np.broadcast_shapes(a.shape[:-2], b.shape[:-2])) * a.shape[-2] * a.shape[-1] * b.shape[-1]
+    return (b.shape[-1] > 1 or a.shape[-2] == 1) and work * a.dtype.itemsize >= 8 * SHARED
+
+
 @lru_cache(maxsize=1024)
 def _product(a: Spec, b: Spec) -> Callable[[Any, Any], tuple[Any, bool]] | None:
     """Return what makes products of matrices, and tells whether they hold a NaN; None to leave them to BLAS."""
-    if min(a.ndim, b.ndim) < 2 or a.dtype != b.dtype or not a.size or not b.size:
+    tiling = _tiling(a, b)
+    if tiling is None:
         return None
-    tiling = tiles(a.dtype)
     (m, k), n, dtype = a.shape[-2:], b.shape[-1], a.dtype
-    if tiling is None or m * k * dtype.itemsize > LARGEST:
-        return None
     shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), m, n)
-    if len(shape) > 2 and m * k * n < SMALL:
-        return None
     native, together = multiply(dtype, tiling), multiply_together(dtype, tiling)
     column = n == 1 < m
     run = _by_transposes(native) if column else native
     if a.ndim != b.ndim:
         run, together = _of_one_rank(run, len(shape)), _of_one_rank(together, len(shape))
     room = (tiling.workspace(1 if column else m, k),)
-    elements = math.prod(shape)
+    size, shares = math.prod(shape) * dtype.itemsize, _is_shared(a, b)
 
     def whole(left: Any, right: Any) -> tuple[Any, bool]:
         out = np.empty(shape, dtype)
@@ -90,8 +112,7 @@ def _product(a: Spec, b: Spec) -> Callable[[Any, Any], tuple[Any, bool]] | None:
         words = np.array([workers, room[0]], np.int64)
         return out, together(left, right, out, workspace, team.mailbox(workers), words)
 
-    shares = not column and elements * k * dtype.itemsize >= 8 * SHARED
-    return large if max(room[0], elements * dtype.itemsize) >= LEAST else whole
+    return large if max(room[0], size) >= LEAST else whole
 
 
 def _by_transposes(native: Callable[..., bool]) -> Callable[..., bool]:

@@ -17,7 +17,7 @@ from gradloom.testing.sample import rng
 from gradloom_llvm import products
 from gradloom_llvm.engine import Host, assembly, host_vector_bytes
 from gradloom_llvm.entry import prelude
-from gradloom_llvm.product_code import multiply, source
+from gradloom_llvm.product_code import entry_source, multiply, tile_source
 from gradloom_llvm.product_tiles import Tiles, tiles
 from gradloom_llvm.products import product_kernel
 
@@ -245,8 +245,9 @@ def test_builtin_refuses_what_it_would_overrun() -> None:
 def test_other_machines(target: Host, size: int, instruction: str) -> None:
     for kind, itemsize in (("float", 4), ("double", 8)):
         width, heights = (4, (6, 2)) if size == 16 else (3, (4, 2))
-        text = prelude() + source(Tiles(kind, itemsize, size // itemsize, width, heights), 0)
-        assert instruction in assembly(text, target)
+        tiling = Tiles(kind, itemsize, size // itemsize, width, heights)
+        assert instruction in assembly(tile_source(tiling), target)
+        assembly(prelude() + entry_source(tiling, 0), target)
 
 
 def test_a_product_that_does_not_compile_runs_by_blas(monkeypatch: pytest.MonkeyPatch) -> None:
