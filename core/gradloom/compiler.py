@@ -55,7 +55,7 @@ class AbstractCompiler(ABC):
         return plain
 
     def begin_kernel(self, op: Op, specs: tuple[Spec, ...]) -> None:
-        """Begin with what `kernel` will need for a node; those of a plan are all begun before the first is asked for."""
+        """Begin with what `kernel` needs for a node; those of a plan are all begun before the first is asked for."""
         return
 
     @abstractmethod

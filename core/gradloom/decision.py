@@ -71,7 +71,9 @@ def _decide(plan: Plan, measured: bool) -> Decision:
     if len(working) < 2 and not any([op.name in PRODUCTS for op in working]):
         return _AS_IT_IS
     costs = step_costs(plan)
-    step_by_step = Decision(None, any([cost.threaded for cost in set(costs)]))
+    threaded = {cost for cost in set(costs) if cost.threaded}
+    of_blas = [s.out for s, cost in zip(plan.steps, costs, strict=True) if cost in threaded] if threaded else []
+    step_by_step = Decision(None, any([plan.leaves_to_backend(i) for i in of_blas]))
     if sum(_of_each(costs, Cost.seconds)) < TINY_SECONDS or not measured:
         return step_by_step
     speed = rates()
@@ -95,4 +97,4 @@ def _has_large_products(plan: Plan) -> bool:
     """Return whether BLAS would share out one of a plan's steps."""
     nodes = plan.graph.nodes
     found = [s.out for s in plan.steps if s.out < len(nodes) and nodes[s.out][0].name in {*PRODUCTS, *DECOMPOSITIONS}]
-    return any([node_cost(plan.graph, i).threaded for i in found])
+    return any([node_cost(plan.graph, i).threaded and plan.leaves_to_backend(i) for i in found])

@@ -157,6 +157,10 @@ class Plan:
 
         return StraightLine(self.steps, self.graph.inputs, self.outputs, self.constants, self.backend, is_scalar)
 
+    def leaves_to_backend(self, i: int) -> bool:
+        """Return whether a node runs by a kernel of the backend, not by one of the compiler."""
+        return self.graph.nodes[i][0] is not REGION and not self._lowering.is_own(i)
+
     def explain_error(self, error: Exception, k: int | None, sources: Sequence[RawSource | None]) -> None:
         """Add op and user's line to an error that a kernel raised."""
         if k is None or not 0 <= k < len(self.steps) or isinstance(error, GradloomError):
@@ -193,6 +197,7 @@ class _Lowering:
         self.devices = plan.devices
         self.constants: dict[int, Any] = {}
         self.uncompiled: list[str] = []
+        self._own: set[Any] = set()
         self._kernels: dict[Any, tuple[Kernel, dict[str, Any]]] = {}
         self._kernel_of: dict[int, tuple[Kernel, dict[str, Any]]] = {}
         self._live = live_nodes(graph.nodes, graph.outputs)
@@ -204,7 +209,7 @@ class _Lowering:
         self.outputs, self._copies = self._own_outputs()
 
     def _begin_kernels(self, compiler: AbstractCompiler) -> dict[Any, Callable[[], Kernel]]:
-        """Begin to compile, so that some kernels compile while others are waited for; return what waits for regions'."""
+        """Begin to compile, so that kernels compile while others are waited for; return what waits for regions'."""
         nodes = self.graph.nodes
         keys = dict.fromkeys([self._key(i) for i, (_, inputs, _) in enumerate(nodes) if inputs and self._live[i]])
         begun: dict[Any, Callable[[], Kernel]] = {}
@@ -270,7 +275,10 @@ class _Lowering:
             else:
                 found = self.backend.kernel(op, attrs)
                 if self.compiler is not None:
-                    found = self._node_kernel(self.compiler, op, specs, found[0]), found[1]
+                    own = self._node_kernel(self.compiler, op, specs, found[0])
+                    if own is not found[0]:
+                        self._own.add(key)
+                        found = own, found[1]
             self._kernels[key] = found
         return found
 
@@ -293,6 +301,10 @@ class _Lowering:
         except Exception as error:
             self._warn_of_failure(compiler, op.name, error)
             return plain
+
+    def is_own(self, i: int) -> bool:
+        """Return whether the kernel of a node outside of regions is the compiler's own."""
+        return bool(self._own) and self._key(i) in self._own
 
     def _warn_of_failure(self, compiler: AbstractCompiler, what: str, error: Exception) -> None:
         self.uncompiled.append(what)

@@ -33,9 +33,15 @@ class LLVMCompiler(AbstractCompiler):
 
     def unavailable(self) -> str | None:
         """Return why the compiler cannot run here, or None if it can."""
-        from gradloom_llvm import entry, native
+        from gradloom_llvm import native
 
-        return native.unavailable() or entry.unavailable()
+        reason = native.unfit()
+        if reason is not None:
+            return reason
+        # What each plan needs is imported while LLVM starts.
+        from gradloom_llvm import entry, invoke, support  # noqa: F401
+
+        return entry.unavailable() or native.unavailable()
 
     def prepare(self) -> None:
         """Begin to start LLVM."""

@@ -193,11 +193,12 @@ class _Module:
         self._used = _Module(using, False, "") if using else None
         with LINKING:
             self._library = _loaded.get(key)
-            self._job = _jobs.get(key)
-            if self._job is None:
-                self._job = Job(lambda: _object(key, ir, quick))
+            job = _jobs.get(key)
+            if job is None:
+                job = Job(lambda: _object(key, ir, quick))
                 if self._library is None:
-                    _jobs[key] = self._job
+                    _jobs[key] = job
+        self._job = job
 
     def begin(self) -> None:
         """Let other threads compile it."""

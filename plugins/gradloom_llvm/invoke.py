@@ -86,7 +86,7 @@ class Entry:
 
     def __init__(self, codes: Sequence[Code], load: Callable[[], Loaded]) -> None:
         self._codes, self._load = codes, load
-        self._settled = False
+        self._settled = self._has_run = False
         #: What runs now; who runs it must hold it meanwhile.
         self.loaded = load()
         #: What functions go by that run the code without coming here: none can while there may be better code.
@@ -102,10 +102,11 @@ class Entry:
         seconds = time.perf_counter() - start
         for code in self._codes:
             code.ran(seconds)
-        if (not INVOKE.begin() or INVOKE.done) and all([code.final for code in self._codes]):
+        if self._has_run and (not INVOKE.begin() or INVOKE.done) and all([code.final for code in self._codes]):
             self.loaded = self._load()
             self.names["record"], self.names["invoke"] = self.loaded.record, INVOKE.result()
             self._settled = True
+        self._has_run = True  # once may have been all
 
 
 def _refuse(*arguments: object) -> None:

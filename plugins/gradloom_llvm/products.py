@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from gradloom.backend import Kernel
+from gradloom.blas import one_thread_each
 from gradloom.memory import LEAST, empty
 from gradloom.sharing import allowed
 from gradloom.spec import Spec
@@ -49,9 +50,12 @@ def product_kernel(name: str, specs: tuple[Spec, ...], plain: Kernel) -> Kernel:
     def kernel(a: Any, b: Any, **attrs: Any) -> Any:
         try:
             out, undefined = product(a, b)
+            if not (annihilates and undefined):
+                return out
         except TypeError:  # unaligned, of the other byte order, or no arrays
+            pass
+        with one_thread_each():  # whose threads no plan limits for products that need no BLAS
             return plain(a, b, **attrs)
-        return plain(a, b, **attrs) if annihilates and undefined else out
 
     kernel.__name__ = name
     return kernel
@@ -66,7 +70,6 @@ def begin_product(specs: tuple[Spec, ...]) -> None:
             CODE.begin()
 
 
-@lru_cache(maxsize=1024)
 def _tiling(a: Spec, b: Spec) -> Tiles | None:
     """Return how products of operands are tiled, None to leave them to BLAS."""
     if min(a.ndim, b.ndim) < 2 or a.dtype != b.dtype or not a.size or not b.size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import re
 import signal
@@ -202,6 +203,26 @@ def test_a_long_module_takes_time_in_proportion() -> None:
     for i in range(engine._LONG):
         expected ^= i
     assert call(load(chain(engine._LONG)), "f", ctypes.c_int64, 0) == expected
+
+
+def test_a_module_uses_another() -> None:
+    """It holds what it uses, and modules of the same text that use different ones are different."""
+    caller = """
+declare i64 @add(i64)
+define i64 @twice(i64 %x) nounwind {
+  %once = call i64 @add(i64 %x)
+  %result = call i64 @add(i64 %once)
+  ret i64 %result
+}
+"""
+    libraries = [load(caller, quick=True, using=adds(5)), begin(caller, quick=True, using=adds(7))()]
+    engine._recent.clear()
+    gc.collect()
+    load(adds(6))  # before which is unloaded what nobody holds
+    assert [call(library, "twice", ctypes.c_int64, 1) for library in libraries] == [11, 15]
+    assert load(caller, quick=True, using=adds(5)) is libraries[0]
+    with pytest.raises(CompileError, match="add"):
+        load(caller)
 
 
 # --- memory and disk ----------------------------------------------------------------------------

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 import gradloom as gl
+from gradloom.backend import backends
+from gradloom.blas import can_limit
 from gradloom.compiler import compilers
+from gradloom.decision import decide
 from gradloom.op import ops
+from gradloom.plan import Plan
 from gradloom.spec import Spec
 from gradloom.testing.compilers import threads_of_kernels
 from gradloom.testing.sample import rng
@@ -102,6 +106,17 @@ def test_any_number_of_threads_gives_the_same_bits(
     np.testing.assert_allclose(results[0], a @ b, rtol=0, atol=1e-3 if dtype == "float32" else 1e-11)
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])
+
+
+def test_threads_of_blas_are_limited_where_blas_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for its libraries takes milliseconds, and each run would set their threads."""
+    monkeypatch.setattr("gradloom.sharing.cores", lambda: 4)
+    monkeypatch.setattr("gradloom.decision.cores", lambda: 4)
+    a = np.ones((300, 400))
+    graphs = [gl.make_graph(np.matmul)(x, a.T.copy()) for x in (a, np.broadcast_to(a[0], (6000, 400)))]
+    plans = [Plan(graph, backends.get("numpy"), compilers.get("llvm")) for graph in graphs]
+    assert [plan.leaves_to_backend(plan.steps[0].out) for plan in plans] == [False, True]
+    assert [decide(plan).one_thread for plan in plans] == [False, can_limit()]
 
 
 #: Stacks: of many axes, of one that broadcasts in either factor, and of a column each.
