@@ -8,8 +8,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from importlib.util import find_spec
 from typing import Any, final
+
+from gradloom.packages import installed
 
 #: Whether a limit holds in this thread already: nested ones change nothing.
 _INSIDE: ContextVar[bool] = ContextVar("gradloom_blas_limited", default=False)
@@ -151,4 +152,4 @@ def blas_threads() -> int:
 
 def can_limit() -> bool:
     """Return whether threads of BLAS can be limited (threadpoolctl is installed)."""
-    return find_spec("threadpoolctl") is not None
+    return installed("threadpoolctl")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from importlib.util import find_spec
 from typing import Any
 
 from gradloom.backend import backends
 from gradloom.errors import ArgumentError, BackendError, MissingPackageError
 from gradloom.executor import AbstractExecutor, AutoExecutor, executors
+from gradloom.packages import installed
 from gradloom.placement import PLACE, place_name
 from gradloom.plan import Plan
 from gradloom.progress import DISPLAY, asked
@@ -257,7 +257,7 @@ def progress(minimum: float = 1.0) -> Iterator[None]:
     ...     gl.grad(np.sin)(0.0)
     np.float64(1.0)
     """
-    if find_spec("rich") is None:
+    if not installed("rich"):
         raise MissingPackageError(
             "a package is missing",
             op="progress",

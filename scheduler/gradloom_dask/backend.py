@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any, final
 
 import numpy as np
@@ -13,6 +12,7 @@ from gradloom.backend import AbstractBackend, Kernel, Specialised, spec_of
 from gradloom.errors import ShapeError
 from gradloom.graph import INPUT, ITEM, Graph
 from gradloom.op import Op
+from gradloom.packages import installed
 from gradloom.program import Program
 from gradloom.spec import Spec, recent_spec
 
@@ -36,7 +36,7 @@ class DaskBackend(AbstractBackend):
 
     def unavailable(self) -> str | None:
         """Return what to install."""
-        return None if find_spec("dask") is not None else "dask not installed; pip install 'gradloom[dask]'"
+        return None if installed("dask") else "dask not installed; pip install 'gradloom[dask]'"
 
     def recognises(self, kind: type) -> bool:
         """Return whether a type is that of dask arrays; dask is not imported for it."""

@@ -6,7 +6,6 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Any, final
 
 from gradloom.blas import blas_threads
@@ -14,6 +13,7 @@ from gradloom.calibration import rates
 from gradloom.decision import decide
 from gradloom.errors import ArgumentError, SchedulerError
 from gradloom.executor import AbstractExecutor, SerialExecutor
+from gradloom.packages import installed
 from gradloom.plan import Plan
 from gradloom.simulate import Link, choose_cuts
 from gradloom.source import RawSource
@@ -56,7 +56,7 @@ class DistributedExecutor(AbstractExecutor):
 
     def unavailable(self) -> str | None:
         """Return which package is missing, and how to install it."""
-        missing = [name for name in ("distributed", "threadpoolctl") if find_spec(name) is None]
+        missing = [name for name in ("distributed", "threadpoolctl") if not installed(name)]
         return f"{' and '.join(missing)} not installed; pip install 'gradloom[distributed]'" if missing else None
 
     def adapt(self, value: Any) -> AbstractExecutor | None:

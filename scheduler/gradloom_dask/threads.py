@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, copy_context
-from importlib.util import find_spec
 from typing import Any, final
 
 from gradloom.blas import one_thread_each
 from gradloom.decision import decide
 from gradloom.executor import AbstractExecutor, SerialExecutor, require_no_resources
 from gradloom.observer import OBSERVER
+from gradloom.packages import installed
 from gradloom.plan import Plan
 from gradloom.schedule import Failures, Schedule
 from gradloom.sharing import cores, keep_off_this_core, kernel_threads
@@ -63,7 +63,7 @@ class ThreadsExecutor(AbstractExecutor):
 
     def unavailable(self) -> str | None:
         """Return which package is missing, and how to install it."""
-        missing = [name for name in ("dask", "threadpoolctl") if find_spec(name) is None]
+        missing = [name for name in ("dask", "threadpoolctl") if not installed(name)]
         return f"{' and '.join(missing)} not installed; pip install 'gradloom[dask]'" if missing else None
 
     def collections(self) -> Any:

@@ -75,7 +75,7 @@ def on_missing_device(x: Any) -> Any:
 def progress_without_rich() -> None:
     """Ask for bars where the package that draws them is missing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gradloom.context.find_spec", lambda name: None)
+        patch.setattr("gradloom.context.installed", lambda name: False)
         with gl.progress():
             pass
 

@@ -302,7 +302,7 @@ def test_rich_is_imported_only_when_something_is_shown() -> None:
 
 
 def test_without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradloom.context.find_spec", lambda name: None)
+    monkeypatch.setattr("gradloom.context.installed", lambda name: False)
     with pytest.raises(MissingPackageError, match=r"pip install 'gradloom\[progress\]'"), gl.progress():
         pass
 

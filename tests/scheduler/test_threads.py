@@ -186,7 +186,7 @@ def test_cost_follows_the_axis_rule() -> None:
 
 def test_without_dask_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """The executor is unavailable then, not broken."""
-    monkeypatch.setattr("gradloom_dask.threads.find_spec", lambda name: None if name == "dask" else object())
+    monkeypatch.setattr("gradloom_dask.threads.installed", lambda name: name != "dask")
     with (
         pytest.raises(BackendError, match=r"cannot run here: dask not installed; pip install 'gradloom\[dask\]'"),
         gl.scheduler("threads"),
