@@ -101,6 +101,8 @@ class Loops:
 
     def _combine(self, i: int) -> Combine | None:
         op, inputs, attrs = self.region.nodes[i]
+        if op.name in PRODUCTS and {*self._labels[i]} >= {label for j in inputs for label in self._labels[j]}:
+            return None  # a column times a row
         if op.name in REDUCTIONS or op.name in PRODUCTS:
             axes = known_axes(op, tuple([self.region.specs[j] for j in inputs]), attrs)
             return None if axes is None else axes.combine
@@ -234,7 +236,7 @@ class Loops:
 
     def tiles_pay(self) -> bool:
         """Return whether products gain more than it costs to read and write arrays across their rows."""
-        products = [s for s in self.statements if s.op is not None and s.op.name in PRODUCTS and len(s.loop) > 2]
+        products = [s for s in self.statements if s.combine and s.op and s.op.name in PRODUCTS and len(s.loop) > 2]
         read, written = [
             sum([self.points(self.values[i].labels) for i in ends if self.row in self.values[i].labels[:-1]])
             for ends in (self.region.inputs, self.outputs)

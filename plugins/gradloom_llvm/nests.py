@@ -264,7 +264,10 @@ class _Run:
         if name in ("matmul", "annihilating_matmul"):
             a, b = [cast(body, v, d, out) for v, d in zip(args, dtypes, strict=True)]
             product = body.emit(f"fmul {body.type(out)} {a}, {b}")
-            return product if name == "matmul" else annihilating(body, out, product, [(a, b)[s.attrs[0]]])
+            if name == "annihilating_matmul":
+                product = annihilating(body, out, product, [(a, b)[s.attrs[0]]])
+            # A sum begins with 0.0, also where it has one term.
+            return product if s.combine else body.emit(f"fadd {body.type(out)} {product}, {body.splat(0.0, out)}")
         if s.combine:
             return cast(body, args[0], dtypes[0], out)
         if name == "power":

@@ -44,6 +44,8 @@ def _has_loops(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spe
         # Each element of the matrix is used once: memory is the limit, not arithmetic.
         if min([s.ndim for s in specs]) == 1:
             return max([s.ndim for s in specs]) <= 2
+        if specs[0].shape[-1] == 1:
+            return specs[0].dtype == specs[1].dtype  # nothing is summed
         return _is_narrow(specs, out)
     if name == "astype":
         return can_cast(specs[0].dtype, out.dtype)

@@ -187,6 +187,30 @@ def test_arrays_that_would_be_turned_in_memory_are_left_to_blas() -> None:
         np.testing.assert_array_equal(first, wanted[0] if isinstance(wanted, tuple) else wanted)
 
 
+@pytest.mark.parametrize("shapes", [((N, 1), (1, E)), ((K, N, 1), (1, E)), ((2, 1, N, 1), (K, 1, E))], ids=str)
+@pytest.mark.parametrize("zeros", [None, 0, 1])
+def test_columns_times_rows_are_elementwise(shapes: Any, zeros: int | None) -> None:
+    """Fused with what is around them; special values and the sign of zeros as in a sum of one term."""
+    special = np.array([0.0, -0.0, 1.0, -2.5, np.inf, -np.inf, np.nan])
+    a, b = (rng(k).choice(special, shape) for k, shape in enumerate(shapes))
+    f = (lambda a, b: -(a @ b)) if zeros is None else lambda a, b: -careful(a, b, zeros)
+    plan = Plan(gl.make_graph(f)(a, b), NUMPY, strict(LLVM))
+    assert [op.name for op, args, _ in plan.graph.nodes if args] == [REGION.name]
+    with np.errstate(all="ignore"):
+        product = a * b
+        if zeros is not None:
+            product = np.where((a, b)[zeros] == 0, 0.0, product)
+        wanted = -(product + 0.0)
+        (found,) = plan.run([a, b])
+        np.testing.assert_array_equal(found, wanted)
+        known = ~np.isnan(wanted)
+        np.testing.assert_array_equal(np.signbit(found[known]), np.signbit(wanted[known]))
+        if zeros is None:  # by NumPy itself, and by the backend's kernel alone
+            for other in (-(a @ b), -NUMPY.kernels["matmul"](a, b)):
+                np.testing.assert_array_equal(other, found)
+                np.testing.assert_array_equal(np.signbit(other[known]), np.signbit(found[known]))
+
+
 def test_what_blas_does_better_stays_outside() -> None:
     """Long sums, wide results, few rows, and single products."""
     sizes = [(9, 200, 64, 64), (9, 64, 8, 8), (9, 300, 300, 4), (9, 8, 200, 64), (1, 200, 8, 8), (9, 200, 8, 9)]
