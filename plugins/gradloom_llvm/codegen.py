@@ -33,16 +33,16 @@ class Code(NamedTuple):
     parameters: tuple[Parameter, ...]
 
 
-def generate(loops: Loops, vector_bytes: int, strided: frozenset[tuple[int, int]]) -> Code:
+def generate(loops: Loops, vector_bytes: int) -> Code:
     """Return the code of a region's loops; the parameters are those of `Function`.
 
     Loops that differ in sizes alone have the same code, which is written once.
     """
-    key = loops.form(), vector_bytes, strided
+    key = loops.form(), vector_bytes
     with _LOCK:
         code = _RECENT.get(key)
     if code is None:
-        code = _write(loops, vector_bytes, strided)
+        code = _write(loops, vector_bytes)
         with _LOCK:
             _RECENT[key] = code
             if len(_RECENT) > MAX_RECENT:
@@ -56,8 +56,8 @@ _RECENT: OrderedDict[Any, Code] = OrderedDict()
 _LOCK = threading.Lock()
 
 
-def _write(loops: Loops, vector_bytes: int, strided: frozenset[tuple[int, int]]) -> Code:
-    module = _Module(Function(loops, vector_bytes, strided))
+def _write(loops: Loops, vector_bytes: int) -> Code:
+    module = _Module(Function(loops, vector_bytes))
     for t, phase in enumerate(loops.phases):
         _phase(module, t, phase)
     return module.code()

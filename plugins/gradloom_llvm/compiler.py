@@ -93,7 +93,7 @@ class LLVMCompiler(AbstractCompiler):
         if any([is_stack(op, specs[i]) for i, (op, _, _) in nodes]):
             from gradloom_llvm.loops import Loops
 
-            if not Loops(region, merge=True).tiles_pay():
+            if not Loops(region).tiles_pay():
                 return lambda: _apart(region)
         from gradloom_llvm.kernel import Kernel
 

@@ -24,11 +24,9 @@ class Function(Text):
     loops : Loops
     vector_bytes : int
         Width of a vector register.
-    strided : frozenset of (value, label)
-        Inputs whose innermost label does not step from element to element.
     """
 
-    def __init__(self, loops: Loops, vector_bytes: int, strided: frozenset[tuple[int, int]]) -> None:
+    def __init__(self, loops: Loops, vector_bytes: int) -> None:
         super().__init__()
         self.loops = loops
         self.vector_bytes = vector_bytes
@@ -43,12 +41,12 @@ class Function(Text):
         self.chunk: str | None = None
         #: Whether LLVM does not see how the indices of innermost loops go on.
         self.opaque = False
-        self._strided = strided
+        self._strided = loops.strided()
         self._known: dict[Any, str] = {}
 
     def sibling(self) -> Function:
         """Return another function of the same kernel, with the same arguments and numbers."""
-        other = Function(self.loops, self.vector_bytes, self._strided)
+        other = Function(self.loops, self.vector_bytes)
         other.parameters, other.requests, other.declares = self.parameters, self.requests, self.declares
         other.opaque = True
         other.chunk = None if self.chunk is None else "%chunk"

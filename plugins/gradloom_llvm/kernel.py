@@ -112,12 +112,9 @@ class _Variant:
     """A region's code for C-contiguous inputs, or for inputs of given strides."""
 
     def __init__(self, region: Graph, strides: tuple[Any, ...] | None) -> None:
-        loops = Loops(region, merge=strides is None)
-        steps = {} if strides is None else _steps(loops, strides)
-        inner = {i: loops.values[i].labels[-1] for i in region.inputs if loops.values[i].labels}
-        strided = frozenset([(i, label) for (i, label), step in steps.items() if inner[i] == label and step != 1])
-        code = generate(loops, host_vector_bytes(), strided)
-        layout = lay_out(loops, code.parameters, steps)
+        loops = Loops(region, strides)
+        code = generate(loops, host_vector_bytes())
+        layout = lay_out(loops, code.parameters)
         self._code = tiers.code(code.text)
         self._numbers = layout.numbers
         self._workspaces = (layout.workspace, layout.block)
@@ -178,16 +175,3 @@ class _Variant:
             self._chunks,
             workers,
         )
-
-
-def _steps(loops: Loops, strides: tuple[Any, ...]) -> dict[tuple[int, int], int]:
-    """Return the steps, in elements, of the inputs that have strides, by (value, label)."""
-    steps = {}
-    for i, own in zip(loops.region.inputs, strides, strict=True):
-        if own is not None:
-            value = loops.values[i]
-            shape = loops.region.specs[i].shape
-            bytes_a_step = [step for n, step in zip(shape, own, strict=True) if n != 1]
-            for label, step in zip(value.labels, bytes_a_step, strict=True):
-                steps[i, label] = step // value.dtype.itemsize
-    return steps

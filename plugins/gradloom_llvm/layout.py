@@ -33,7 +33,7 @@ class Layout(NamedTuple):
     chunks: int
 
 
-def lay_out(loops: Loops, parameters: Sequence[Parameter], strides: dict[tuple[int, int], int]) -> Layout:
+def lay_out(loops: Loops, parameters: Sequence[Parameter]) -> Layout:
     """Return the layout of a kernel's loops.
 
     Parameters
@@ -41,17 +41,14 @@ def lay_out(loops: Loops, parameters: Sequence[Parameter], strides: dict[tuple[i
     loops : Loops
     parameters : sequence
         What the kernel's code asks for.
-    strides : dict
-        Steps, in elements, of inputs that are not C-contiguous, by (value, label).
     """
-    return _Layout(loops, strides).layout(parameters)
+    return _Layout(loops).layout(parameters)
 
 
 @final
 class _Layout:
-    def __init__(self, loops: Loops, strides: dict[tuple[int, int], int]) -> None:
+    def __init__(self, loops: Loops) -> None:
         self.loops = loops
-        self.strides = strides
         self.rows = 1 if loops.row is None else loops.lengths[loops.row]
         self.block = self._block_rows()
         self.chunk = self._chunk_rows()
@@ -128,9 +125,9 @@ class _Layout:
         return self.offsets[word, key[0]]
 
     def _stride(self, i: int, label: int) -> int:
-        if (i, label) in self.strides:
-            return self.strides[i, label]
         loops = self.loops
+        if (i, label) in loops.steps:
+            return loops.steps[i, label]
         labels = loops.values[i].labels
         in_block = loops.places[i] == "block"
         step = 1

@@ -16,15 +16,31 @@ from typing import Any, final
 from gradloom.axes import Combine, known_axes
 from gradloom.graph import INPUT, LITERAL, Graph, literal_key
 from gradloom.labels import label_axes
-from gradloom_llvm.statements import PRODUCTS, DType, Labels, Nest, Phase, Place, Statement, Tile, Value, is_written
+from gradloom_llvm.phases import find_phases
+from gradloom_llvm.statements import (
+    PRODUCTS,
+    DType,
+    Labels,
+    Place,
+    Statement,
+    Tile,
+    Turn,
+    Value,
+    is_written,
+)
 
 #: Ops that give another view of their input's values.
 ALIASES = frozenset("broadcast_to transpose reshape positive stop_gradient".split())
 REDUCTIONS = frozenset("sum prod max min any all".split())
 
+#: Bytes from element to element along each axis of each input; None for one, or all, that are C-contiguous.
+Strides = Sequence[tuple[int, ...] | None] | None
+
 
 #: What reading and writing an element across the rows costs, in multiplications that a tile saves.
 READ, WRITTEN = 25, 120
+#: Length of two axes from which on an array is turned rather than read across its rows.
+TURNED = 16
 
 
 @final
@@ -35,11 +51,12 @@ class Loops:
     ----------
     region : Graph
         Elementwise ops, reductions, products with a vector, and other views.
-    merge : bool
-        Make one loop of axes that always run together; only for arrays without gaps.
+    strides : tuple, optional
+        Bytes from element to element of each input, None for one that is C-contiguous. Without it all are,
+        and axes that always run together are one loop.
     """
 
-    def __init__(self, region: Graph, merge: bool) -> None:
+    def __init__(self, region: Graph, strides: Strides = None) -> None:
         self.region = region
         self.values: dict[int, Value] = {}
         self.literals: dict[int, tuple[Any, DType]] = {}
@@ -47,16 +64,19 @@ class Loops:
         self.lengths: dict[int, int] = {}
         self._base: dict[int, int] = {}
         self._labels = self._node_labels()
+        #: Elements from one to the next of the inputs that have strides, by (value, label).
+        self.steps = self._steps(strides or ())
         self.statements = self._lower()
         self.outputs = self._outputs()
-        if merge:
+        if strides is None:
             self._merge_labels()
         self.row = self._row_label()
         self.tiles = self._tiles()
         if self.tiles:
             self._put_rows_last()
         self._rank = self._order()
-        self.phases = self._phases()
+        self.turns = self._turns()
+        self.phases = find_phases(self)
         self.places = self._places()
         #: Values that lie in the array of an output, which is written where they are read last.
         self.overwritten = self._in_outputs()
@@ -75,6 +95,21 @@ class Loops:
             labels.append(tuple([a for a in own if a is not None]))
         return labels
 
+    def _steps(self, strides: Sequence[tuple[int, ...] | None]) -> dict[tuple[int, int], int]:
+        steps = {}
+        for i, own in zip(self.region.inputs, strides, strict=False):
+            if own is not None:
+                spec = self.region.specs[i]
+                in_bytes = [step for n, step in zip(spec.shape, own, strict=True) if n != 1]
+                for label, step in zip(self._labels[i], in_bytes, strict=True):
+                    steps[i, label] = step // spec.dtype.itemsize
+        return steps
+
+    def strided(self) -> frozenset[tuple[int, int]]:
+        """Return the inputs whose innermost label does not step from element to element, with that label."""
+        inner = [(i, self.values[i].labels[-1]) for i in self.region.inputs if self.values[i].labels]
+        return frozenset([key for key in inner if self.steps.get(key, 1) != 1])
+
     def _lower(self) -> list[Statement]:
         region = self.region
         statements = []
@@ -83,7 +118,9 @@ class Loops:
             if op is LITERAL:
                 self.literals[i] = (region.literals[attrs[1]], dtype)
             elif op is INPUT:
-                self.values[i] = Value(dtype, self._labels[i])
+                # As it lies in memory: the elements of the last label stand side by side, if those of one do.
+                labels = sorted(self._labels[i], key=lambda label: self.steps.get((i, label)) == 1)
+                self.values[i] = Value(dtype, tuple(labels))
             elif op.name in ALIASES:
                 self._base[i] = self.base(inputs[0])
             else:
@@ -159,21 +196,23 @@ class Loops:
         return math.prod([self.lengths[label] for label in labels])
 
     def _row_label(self) -> int | None:
-        """Return the label under which most work stands, of equals the longest."""
+        """Return the label under which most work stands, of equals the longest, of these an outermost of outputs."""
         work: dict[int, int] = {}
         for s in self.statements:
             points = self.points(s.loop)
             for label in s.loop:
                 work[label] = work.get(label, 0) + points
-        return max(work, key=lambda a: (work[a], self.lengths[a], -a), default=None)
+        outermost = {label for i in self.outputs for label in self.values[i].labels[:1]}
+        return max(work, key=lambda a: (work[a], self.lengths[a], a in outermost, -a), default=None)
 
     def _order(self) -> dict[int, int]:
         """Return the rank of each label: as on the axes of the largest values, outermost first."""
         order: list[int] = []
-        by_size = sorted(self.values.values(), key=lambda v: -self.points(v.labels) * max(len(v.labels), 1))
-        for value in by_size:
+        ids = sorted(self.values, key=lambda i: i not in self.outputs)  # of equals an output: it is stored in order
+        ids.sort(key=lambda i: -self.points(self.values[i].labels) * max(len(self.values[i].labels), 1))
+        for i in ids:
             position = 0
-            for label in value.labels:
+            for label in self.values[i].labels:
                 if label in order:
                     position = order.index(label) + 1
                 else:
@@ -244,80 +283,44 @@ class Loops:
         gain = sum([self.points(s.loop) for s in products])
         return all([s.id in self.tiles for s in products]) and gain >= READ * read + WRITTEN * written
 
-    # -- phases and nests ----------------------------------------------------------------
+    # -- arrays that are turned ------------------------------------------------------------
 
-    def _phases(self) -> list[Phase]:
-        """Assign each statement the earliest phase in which its inputs are known."""
-        times: dict[int, int] = {}
-        by_time: dict[int, list[Statement]] = {}
-        for s in self.statements:
-            is_row = self.row in s.loop
-            time = 1 if is_row else 0
+    def _turns(self) -> dict[int, Turn]:
+        """Return how copies across the rows run; what else would read an input so reads such a copy of it."""
+        turns: dict[int, Turn] = {}
+        copies: dict[int, Statement] = {}
+        first = len(self.region.nodes) * 2 + len(self.region.outputs)
+        for s in [s for s in self.statements if s.id not in self.tiles]:
             for j in s.inputs:
-                if j in times:
-                    known = times[j]  # odd: a row phase
-                    if known % 2 and self.row not in self.values[j].labels:
-                        known += 1
-                    time = max(time, known + (known % 2 != is_row))
-            times[s.id] = time
-            by_time.setdefault(time, []).append(s)
-        last = max(by_time, default=0)
-        # Sums over the rows of the last phase are combined in a single phase after it.
-        if last % 2 and any([self.row not in self.values[s.id].labels for s in by_time[last]]):
-            last += 1
-        phases = [self._phase(t, by_time.get(t, [])) for t in range(last + 1)]
-        readers: dict[int, list[int]] = {}
-        for s in self.statements:
-            for j in s.inputs:
-                readers.setdefault(j, []).append(s.id)
-        for phase in phases:
-            self._sink(phase, readers)
-        return phases
-
-    def _phase(self, time: int, statements: Sequence[Statement]) -> Phase:
-        phase = Phase(bool(time % 2))
-        nest_of: dict[int, int] = {}
-        reduced = set()
-        for s in statements:
-            earliest = 0
-            tile = self.tiles.get(s.id)
-            for j in s.inputs:
-                if j in nest_of:
-                    same = phase.nests[nest_of[j]].loop == s.loop and j not in reduced
-                    earliest = max(earliest, nest_of[j] + (not same))
-            for k in range(earliest, len(phase.nests)):
-                if phase.nests[k].loop == s.loop and phase.nests[k].tile is tile is None:
-                    break
-            else:
-                k = len(phase.nests)
-                phase.nests.append(Nest(s.loop, self.ordered(s.loop), tile))
-            phase.nests[k].statements.append(s)
-            nest_of[s.id] = k
-            if s.combine:
-                reduced.add(s.id)
-        return phase
-
-    def _sink(self, phase: Phase, readers: dict[int, list[int]]) -> None:
-        """Move what only one later nest reads into it, where what it is computed from is stored anyway."""
-        nests = phase.nests
-        nest_of = {s.id: k for k, nest in enumerate(nests) for s in nest.statements}
-        reduced = {s.id for nest in nests for s in nest.statements if s.combine}
-
-        def is_stored(j: int, k: int) -> bool:
-            return j not in nest_of or j in reduced or nest_of[j] != k or any([nest_of.get(u) != k for u in readers[j]])
-
-        for k in range(len(nests) - 1, -1, -1):
-            for s in reversed(list(nests[k].statements)):
-                goals = {nest_of.get(u, -1) for u in readers.get(s.id, ())}
-                if s.combine or s.id in self.outputs or len(goals) != 1:
+                turn = self._turn(j, s.loop)
+                if turn is None:
                     continue
-                goal = goals.pop()
-                fits = goal > k and nests[goal].loop == s.loop and nests[goal].tile is None
-                if fits and all([is_stored(j, k) for j in s.inputs]):
-                    nests[k].statements.remove(s)
-                    nests[goal].statements.insert(0, s)
-                    nest_of[s.id] = goal
-        phase.nests = [nest for nest in nests if nest.statements]
+                if s.op is None:
+                    turns[s.id] = turn
+                elif j not in copies:
+                    labels = self.values[j].labels
+                    self.values[first + j] = Value(self.values[j].dtype, self.ordered(labels))
+                    copies[j] = Statement(first + j, None, (j,), (), frozenset(labels), None)
+                    turns[first + j] = turn
+        self.statements = [
+            *copies.values(),
+            *[
+                s._replace(inputs=tuple([copies[j].id if j in copies else j for j in s.inputs])) if s.op else s
+                for s in self.statements
+            ],
+        ]
+        return turns
+
+    def _turn(self, i: int, loop: frozenset[int]) -> Turn | None:
+        """Return how to turn an input for a loop, if that would read it across its rows."""
+        labels = self.values[i].labels if i in self.region.inputs else ()
+        read, written = labels[-1:], self.ordered(loop)[-1:]
+        if read == written or not {*written} <= {*labels} or self.steps.get((i, labels[-1]), 1) != 1:
+            return None
+        turn = Turn(*read, *written)
+        return turn if min([self.lengths[label] for label in turn]) >= TURNED else None
+
+    # -- where values are kept -------------------------------------------------------------
 
     def _places(self) -> dict[int, Place]:
         """Decide where each value is kept."""
@@ -378,7 +381,7 @@ class Loops:
             tuple([(p.row, tuple([(n.labels, n.tile, tuple(n.statements)) for n in p.nests])) for p in self.phases]),
             tuple(self.places.items()),
             tuple(self.overwritten.items()),
-            (self.region.inputs, tuple(self.outputs), self.row),
+            (self.region.inputs, tuple(self.outputs), self.row, self.strided()),
         )
 
     def is_row_sum(self, i: int) -> bool:

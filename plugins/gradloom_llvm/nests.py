@@ -10,8 +10,9 @@ from gradloom_llvm.combining import combine_lanes, combine_values, identity
 from gradloom_llvm.elementwise import EMITTERS, TYPES, Body, annihilating, cast, constant, in_every_lane, integer_power
 from gradloom_llvm.function import Function
 from gradloom_llvm.memory import load, store
-from gradloom_llvm.statements import Nest, Statement, is_written
+from gradloom_llvm.statements import Nest, Statement, Turn, is_written
 from gradloom_llvm.tiles import emit_tiles
+from gradloom_llvm.turning import emit_turn
 
 DType = np.dtype[Any]
 #: Literal exponents whose powers are products.
@@ -20,6 +21,9 @@ POWERS = frozenset({-2.0, -1.0, 1.0, 2.0, 3.0, 4.0})
 
 def emit_nest(function: Function, nest: Nest, r0: str, r1: str) -> None:
     """Emit the loops of a nest; ``r0``, ``r1`` bound the block of rows."""
+    if isinstance(nest.tile, Turn):
+        emit_turn(function, nest.statements[0], nest.tile, r0, r1)
+        return
     if nest.tile is not None:
         emit_tiles(function, nest.statements[0], nest.tile, r0, r1)
         return

@@ -9,6 +9,7 @@ import numpy as np
 
 from gradloom_llvm.engine import host
 from gradloom_llvm.text import Text
+from gradloom_llvm.turning import transposed
 
 #: Bytes of one column of a packed panel: so long are the stretches of the summed axis that are worked off at a time.
 STRETCH: Final = 4096
@@ -300,22 +301,10 @@ def pack_columns(tiles: Tiles) -> str:
 
 
 def _transpose_block(w: Writer, k: str) -> None:
-    """Pack as many steps as a vector has lanes, where steps are contiguous.
-
-    Squares of half the lanes change places across the diagonal, then in each square those of half its size, and so on.
-    """
+    """Pack as many steps as a vector has lanes, where steps are contiguous."""
     lanes, size = w.tiles.lanes, w.tiles.itemsize
     source = w.at("%b", w.emit(f"mul i64 {k}, {size}"))
     rows = [w.load(w.at(source, w.emit(f"mul i64 %cb, {r}"))) for r in range(lanes)]
-    half = lanes // 2
-    while half:
-        upper = [lane if not lane & half else lane - half + lanes for lane in range(lanes)]
-        lower = [lane + half if not lane & half else lane + lanes for lane in range(lanes)]
-        masks = [", ".join(f"i32 {lane}" for lane in part) for part in (upper, lower)]
-        for r in [r for r in range(lanes) if not r & half]:
-            pair = f"{w.vector} {rows[r]}, {w.vector} {rows[r + half]}"
-            rows[r], rows[r + half] = [w.emit(f"shufflevector {pair}, <{lanes} x i32> <{mask}>") for mask in masks]
-        half //= 2
     target = w.at("%to", w.emit(f"mul i64 {k}, %step"))
-    for r, row in enumerate(rows):
+    for r, row in enumerate(transposed(w.emit, w.vector, rows)):
         w.store(row, w.at(target, w.emit(f"mul i64 %step, {r}")), align=lanes * size)

@@ -48,6 +48,13 @@ class Tile(NamedTuple):
     over_rows: bool
 
 
+class Turn(NamedTuple):
+    """How a copy runs that reads along one label and writes along another: squares are turned in registers."""
+
+    read: int
+    written: int
+
+
 def is_written(literal: Any) -> bool:
     """Return whether a literal stands in the code itself; others, such as 1 / n, are numbers that it reads."""
     return not np.isfinite(literal) or abs(literal) in (0, 0.5, 1, 2, 3, 4)
@@ -59,9 +66,9 @@ class Nest:
 
     __slots__ = ("labels", "loop", "statements", "tile")
 
-    def __init__(self, loop: frozenset[int], labels: Labels, tile: Tile | None) -> None:
+    def __init__(self, loop: frozenset[int], labels: Labels, tile: Tile | Turn | None) -> None:
         self.loop = loop
-        #: Of a nest that is one product of matrices.
+        #: Of a nest that is one product of matrices, or one copy across the rows.
         self.tile = tile
         #: The loop's labels, outermost first.
         self.labels = labels
