@@ -12,7 +12,7 @@ from gradloom.blas import blas_threads
 from gradloom.calibration import rates
 from gradloom.decision import decide
 from gradloom.errors import ArgumentError, SchedulerError
-from gradloom.executor import AbstractExecutor, SerialExecutor
+from gradloom.executor import AbstractExecutor, AbstractWorkers, SerialExecutor
 from gradloom.packages import installed
 from gradloom.plan import Plan
 from gradloom.simulate import Link, choose_cuts
@@ -92,6 +92,10 @@ class DistributedExecutor(AbstractExecutor):
     def lanes(self) -> int:
         """Return how many tasks the workers run at once."""
         return self._current().lanes()
+
+    def remote_workers(self) -> AbstractWorkers | None:
+        """Return the workers of the current client; None inside a task."""
+        return None if inside_worker() else self._current().remote_workers()
 
     def _current(self) -> AbstractExecutor:
         """Return the executor of the current client."""
@@ -182,11 +186,17 @@ class ClientExecutor(AbstractExecutor):
     name = "distributed"
 
     def __init__(self, client: Any, always: bool = False) -> None:
+        from gradloom_dask.remote import RemoteWorkers
         from gradloom_dask.running import Connection
 
         self.always = always
         self._connection = Connection(client)
         self._connection.check_versions()
+        self._workers = RemoteWorkers(self._connection, self._shipped)
+
+    def remote_workers(self) -> AbstractWorkers | None:
+        """Return the workers of the client; None inside a task."""
+        return None if inside_worker() else self._workers
 
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""
