@@ -126,9 +126,9 @@ def local_client(
 ) -> Iterator[Any]:
     """Start workers on this machine and yield a client; nothing listens beyond its loopback device."""
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
-    from gradloom_dask.place import LabelledCluster
+    from gradloom_dask.place import LabelledCluster, PatientCluster
     from gradloom_dask.worker import Prompt, PromptWorker
 
     loopback = {"dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0"}
@@ -141,7 +141,7 @@ def local_client(
             n_workers = _one_for_each(resources, n_workers)
             cluster = LabelledCluster(resources, **options)
         else:
-            cluster = LocalCluster(n_workers=n_workers, resources=resources, **options)
+            cluster = PatientCluster(n_workers=n_workers, resources=resources, **options)
     try:
         # Data goes between this process and the workers, not through the scheduler's socket as well.
         with Client(cluster, set_as_default=False, direct_to_workers=True) as client:
