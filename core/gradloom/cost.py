@@ -81,14 +81,13 @@ _FREE = Cost(0.0, 0.0)
 def node_cost(graph: Graph, i: int) -> Cost:
     """Return the cost of one node; views, inputs and literals are free."""
     op, inputs, attrs = graph.nodes[i]
-    if op is INPUT or op is LITERAL or op is ITEM or (op.view and op is not TO_DEVICE):
+    if _is_free(op):
         return _FREE
     specs = tuple([graph.specs[j] for j in inputs])
     outs: tuple[Spec, ...] = graph.specs[i] if type(graph.specs[i]) is tuple else (graph.specs[i],)
-    moved = sum(s.nbytes for s in specs) + sum(s.nbytes for s in outs)
+    moved = sum([s.nbytes for s in specs]) + sum([s.nbytes for s in outs])
     if attrs and isinstance(attrs[0], Graph):  # a region: the work of its nodes, the traffic of its ends
-        inner = attrs[0]
-        return Cost(sum([node_cost(inner, j).flops for j in range(len(inner))]), float(moved), op=op.name)
+        return Cost(_graph_flops(attrs[0]), float(moved), op=op.name)
     if op.name == "gather":
         # Of the first input it reads no more than it returns.
         moved += outs[0].nbytes - specs[0].nbytes
@@ -96,16 +95,33 @@ def node_cost(graph: Graph, i: int) -> Cost:
     return Cost(_flops(op, specs, attrs, outs), float(moved), blas, op.name)
 
 
+def _is_free(op: Op) -> bool:
+    return op is INPUT or op is LITERAL or op is ITEM or (op.view and op is not TO_DEVICE)
+
+
+def _graph_flops(graph: Graph) -> float:
+    total = 0.0
+    specs = graph.specs
+    for (op, inputs, attrs), out in zip(graph.nodes, specs, strict=True):
+        if _is_free(op):
+            continue
+        if attrs and isinstance(attrs[0], Graph):
+            total += _graph_flops(attrs[0])
+        else:
+            total += _flops(op, tuple([specs[j] for j in inputs]), attrs, out if type(out) is tuple else (out,))
+    return total
+
+
 def _flops(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], outs: tuple[Spec, ...]) -> float:
     """Count a multiply-add for each combination of labelled axes; a whole axis meets itself."""
+    if op.elementwise and op.axes is None and outs[0].size:
+        return (40.0 if op.name in _TRANSCENDENTAL else 1.0) * outs[0].size
     size = float(max([s.size for s in (*specs, *outs)]))
     if op.name in _INDEXING:
         return float(outs[0].size if op.name == "gather" else specs[1].size)
     if op.name in _SOLVES:  # a decomposition, and two passes over its factors for each right-hand side
         n = specs[0].shape[-1]
         return n * (DECOMPOSITIONS[op.name] * specs[0].size + 4.0 * outs[0].size)
-    if op.elementwise and op.axes is None and outs[0].size:
-        return _worked(op, float(outs[0].size), size)
     axes = known_axes(op, specs, attrs)
     if axes is None:
         return size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TypeVar, final
 
 from gradloom.blas import can_limit
 from gradloom.calibration import is_measured, rates
@@ -14,6 +14,8 @@ from gradloom.plan import Plan
 from gradloom.schedule import Schedule
 from gradloom.sharing import cores
 from gradloom.tasks import TASK_SECONDS, best_cut, longest_path, makespan, step_costs
+
+T = TypeVar("T")
 
 #: Plans with more steps are not cut.
 MAX_STEPS = 20_000
@@ -71,8 +73,7 @@ def _decide(plan: Plan, measured: bool) -> Decision:
     if len(working) < 2 and not any([op.name in PRODUCTS for op in working]):
         return _AS_IT_IS
     costs = step_costs(plan)
-    threaded = {cost for cost in set(costs) if cost.threaded}
-    of_blas = [s.out for s, cost in zip(plan.steps, costs, strict=True) if cost in threaded] if threaded else []
+    of_blas = [s.out for s, threaded in zip(plan.steps, _of_each(costs, _threaded), strict=True) if threaded]
     step_by_step = Decision(None, any([plan.leaves_to_backend(i) for i in of_blas]))
     if sum(_of_each(costs, Cost.seconds)) < TINY_SECONDS or not measured:
         return step_by_step
@@ -87,10 +88,17 @@ def _decide(plan: Plan, measured: bool) -> Decision:
     return Decision(Schedule(plan, tasks), step_by_step.one_thread)
 
 
-def _of_each(costs: Sequence[Cost], measure: Callable[[Cost], float]) -> list[float]:
-    """Return a measure of each cost; most steps cost the same as others."""
-    known = {cost: measure(cost) for cost in set(costs)}
-    return [known[cost] for cost in costs]
+def _of_each(costs: Sequence[Cost], measure: Callable[[Cost], T]) -> list[T]:
+    """Return a measure of each cost; most steps share theirs with others."""
+    known: dict[int, T] = {}
+    for cost in costs:
+        if id(cost) not in known:
+            known[id(cost)] = measure(cost)
+    return [known[id(cost)] for cost in costs]
+
+
+def _threaded(cost: Cost) -> bool:
+    return cost.threaded
 
 
 def _has_large_products(plan: Plan) -> bool:

@@ -80,25 +80,23 @@ def label_axes(graph: Graph, through: Sequence[int] | None = None) -> list[AxisL
             labels.append(groups.fresh(spec))
         else:
             given = [labels[j] for j in inputs]
+            own = given[0]
             if not spec.shape and not any(given):
                 labels.append(())
             elif op.elementwise and op.axes is None:
-                labels.append(_elementwise_labels(groups, given, spec.ndim))
+                alike = len(own) == spec.ndim and given.count(own) == len(given)
+                labels.append(own if alike else _elementwise_labels(groups, given, spec.ndim))
             else:
                 axes = known_axes(op, tuple([specs[j] for j in inputs]), attrs)
                 labels.append(_output_labels(groups, axes, given, spec))
     found: dict[AxisLabels, AxisLabels] = {}
-    for own in labels:
-        if own not in found:
-            found[own] = tuple([None if a is None else groups.find(a) for a in own])
-    return [found[own] for own in labels]
+    for own in set(labels):
+        found[own] = tuple([None if a is None else groups.find(a) for a in own])
+    return list(map(found.__getitem__, labels))
 
 
 def _elementwise_labels(groups: AxisGroups, inputs: list[AxisLabels], ndim: int) -> AxisLabels:
     """Return the labels of an elementwise op's output, after joining those of its inputs from the last axis on."""
-    own = inputs[0]
-    if len(own) == ndim and inputs.count(own) == len(inputs):
-        return own
     joined: list[int | None] = [None] * ndim
     for own in inputs:
         for axis, label in enumerate(own, ndim - len(own)):

@@ -201,11 +201,11 @@ class Op:
         strong = [s.strong() for s in specs]
         if self.promote is not None:
             dtypes = self.promote(*specs)
-            if any(s.dtype != d for s, d in zip(specs, dtypes, strict=True)):
+            if [s.dtype for s in specs] != list(dtypes):
                 casts = tuple([None if s.dtype == d else d for s, d in zip(specs, dtypes, strict=True)])
-            strong = [s.with_dtype(d) for s, d in zip(strong, dtypes, strict=True)]
+                strong = [s.with_dtype(d) for s, d in zip(strong, dtypes, strict=True)]
         out = self.spec(*strong, **self.attr_dict(attrs))
-        if self.elementwise and all(s.weak for s in specs) and out.dtype.kind != "b":
+        if self.elementwise and all([s.weak for s in specs]) and out.dtype.kind != "b":
             out = Spec(out.shape, out.dtype, weak=True)
         return out, casts
 

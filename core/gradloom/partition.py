@@ -92,7 +92,8 @@ class _Partition:
         self.forms = self._forms(compiler)
         for i in elsewhere:
             self.forms[i] = 0
-        self.loops = self._loops()
+        #: The labels of each node's loop, where it is long.
+        self.heavy = self._loops()
         #: Of nodes that cost nothing (views, what depends on literals alone): what they stand for.
         self.sources: dict[int, tuple[int, ...]] = {}
         #: What each node reads, seen through those.
@@ -126,63 +127,72 @@ class _Partition:
         return forms
 
     def _loops(self) -> list[frozenset[int]]:
-        """Return the labels of each node's loop; a node that would run twice along one takes no general form."""
+        """Return the labels of each long loop; a node that would run twice along one takes no general form."""
         nodes, forms = self.graph.nodes, self.forms
-        if max(self.sizes, default=0) < HEAVY and 1 not in forms:
+        long = [size >= HEAVY for size in self.sizes]
+        if True not in long and 1 not in forms:
             return [_NO_LABELS] * len(nodes)  # nothing whose loops matter
         labels = label_axes(self.graph, forms)
         twice = set(filter(_runs_twice, set(labels)))
-        if any([own in twice and form & 1 for own, form in zip(labels, forms, strict=True)]):
+        if twice and any([own in twice and form & 1 for own, form in zip(labels, forms, strict=True)]):
             views = [op.name in _VIEWS for op, _, _ in nodes]
             for i in crossing_nodes(self.graph, forms, views, HEAVY):
                 forms[i] = 0
             labels = label_axes(self.graph, forms)
             twice = set(filter(_runs_twice, set(labels)))
-        known: dict[Any, tuple[frozenset[int], bool]] = {}
+        if twice:
+            for i, (_, inputs, _) in enumerate(nodes):
+                if labels[i] in twice or any([labels[j] in twice for j in inputs]):
+                    forms[i] &= ~1
+        known: dict[Any, frozenset[int]] = {}
         loops = []
         for i, (_, inputs, _) in enumerate(nodes):
-            key = (labels[i], *[labels[j] for j in inputs]) if forms[i] else ()
-            found = known.get(key)
-            if found is None:
-                loop = frozenset([a for own in key for a in own if a is not None])
-                found = known[key] = loop, not twice.isdisjoint(key)
-            if found[1]:
-                forms[i] &= ~1
-            loops.append(found[0])
+            loop = _NO_LABELS
+            if forms[i] and (long[i] or True in [long[j] for j in inputs]):
+                key = (labels[i], *[labels[j] for j in inputs])
+                if key not in known:
+                    known[key] = frozenset([a for own in key for a in own if a is not None])
+                loop = known[key]
+            loops.append(loop)
         return loops
-
-    def _heavy(self, i: int) -> frozenset[int]:
-        """Return the labels of a node's loop if it is long."""
-        sizes = self.sizes
-        long = sizes[i] >= HEAVY or any([sizes[j] >= HEAVY for j in self.graph.nodes[i][1]])
-        return self.loops[i] if long else _NO_LABELS
 
     def _assign(self) -> None:
         """Give each node a depth, and each fusible one that computes something a cluster."""
-        nodes, forms, clusters, depths = self.graph.nodes, self.forms, self.clusters, self.depth
-        sources = self.sources
-        for i, (op, inputs, _) in enumerate(nodes):
+        forms, clusters, depths, sources = self.forms, self.clusters, self.depth, self.sources
+        numbers: set[int] = set()
+        for i, (op, inputs, _) in enumerate(self.graph.nodes):
             if op is LITERAL:
                 sources[i] = ()
+                numbers.add(i)
             if op is INPUT or op is LITERAL or not self.live[i]:
                 continue
-            needs = [k for j in inputs for k in sources.get(j, (j,))]
-            self.needs[i] = needs if len(needs) < 2 else list(dict.fromkeys(needs))
+            form = forms[i]
+            needs: list[int] = []
             for j in inputs:
-                if j in sources and nodes[j][0] is not LITERAL:
-                    forms[i] &= forms[j]  # which goes wherever this node goes
-            inside = bool(forms[i])
-            if inside and forms[i] & 1 and (not needs or op.name in _VIEWS):
-                sources[i] = tuple(self.needs[i])
+                if j not in sources:
+                    needs.append(j)
+                else:
+                    needs += sources[j]
+                    if j not in numbers:
+                        form &= forms[j]  # which goes wherever this node goes
+            if len(needs) > 1:
+                needs = list(dict.fromkeys(needs))
+            forms[i], self.needs[i] = form, needs
+            if form & 1 and (not needs or op.name in _VIEWS):
+                sources[i] = tuple(needs)
                 continue
-            depth = max([depths[j] + (not inside or clusters[j] is None) for j in needs], default=0)
-            if inside:
-                depth, clusters[i] = self._join(i, max(depth, 0))
+            depth = 0
+            for j in needs:
+                behind = depths[j] + (not form or clusters[j] is None)
+                if behind > depth:
+                    depth = behind
+            if form:
+                depth, clusters[i] = self._join(i, depth)
             depths[i] = depth
 
     def _join(self, i: int, depth: int) -> tuple[int, _Cluster]:
         """Join a node to the clusters of its inputs at its depth, or start a new one behind them."""
-        heavy = self._heavy(i)
+        heavy, form = self.heavy[i], self.forms[i]
         near: list[_Cluster] = []
         for j in self.needs[i]:
             cluster = self.clusters[j]
@@ -192,12 +202,12 @@ class _Partition:
                 if cluster not in near:
                     near.append(cluster)
         if not near:
-            return depth, _Cluster(heavy, self.forms[i])
-        joined, forms = heavy, self.forms[i]
+            return depth, _Cluster(heavy, form)
+        joined, forms = heavy, form
         for cluster in near:
             forms &= cluster.forms
             if not forms or (joined and cluster.labels and not joined & cluster.labels):
-                return depth + 1, _Cluster(heavy, self.forms[i])
+                return depth + 1, _Cluster(heavy, form)
             joined = joined | cluster.labels
         first = near[0]
         first.labels, first.forms = joined, forms
@@ -213,15 +223,22 @@ class _Partition:
         ``1 - tanh(z)**2`` is computed where the backward pass asks for it, from the stored tanh(z).
         """
         users = self._users()
-        target = self._targets(users)
-        roots = [self._root(i) for i in range(len(self.clusters))]
+        roots = [None if cluster is None else cluster.root() for cluster in self.clusters]
+        target = self._targets(users, roots)
         doubtful = sorted(target)
         while doubtful:
             i = doubtful.pop()
             if i not in target:
                 continue
-            stored = all([j in target or self._is_stored(j, users, roots, target) for j in self.needs[i]])
-            if not stored or any([target.get(u, roots[u]) is not target[i] for u in users[i]]):
+            goal = target[i]
+            stays = False
+            for u in users[i]:
+                if target.get(u, roots[u]) is not goal:
+                    stays = True
+            for j in () if stays else self.needs[i]:
+                if j not in target and not self._is_stored(j, users, roots, target):
+                    stays = True
+            if stays:
                 del target[i]
                 # What was to go with it must be looked at again.
                 doubtful += [k for k in (*self.needs[i], *users[i]) if k in target]
@@ -240,27 +257,24 @@ class _Partition:
                 users[j].append(-1)
         return users
 
-    def _targets(self, users: list[list[int]]) -> dict[int, _Cluster]:
+    def _targets(self, users: list[list[int]], roots: list[_Cluster | None]) -> dict[int, _Cluster]:
         """Return, for each node that could move, the one later region of all its readers."""
         target: dict[int, _Cluster] = {}
         for i in range(len(users) - 1, -1, -1):
-            own = self.clusters[i]
+            own = roots[i]
             readers = users[i]
             if own is None or not readers or -1 in readers:
                 continue
-            goals = {target.get(u) or self._root(u) for u in readers}
-            goal = goals.pop()
-            if goals or goal is None or goal is own.root() or not self.forms[i] & goal.forms:
+            goal = target.get(readers[0]) or roots[readers[0]]
+            if goal is None or goal is own or not self.forms[i] & goal.forms:
                 continue
-            heavy = self._heavy(i)
+            if any([(target.get(u) or roots[u]) is not goal for u in readers[1:]]):
+                continue
+            heavy = self.heavy[i]
             if not heavy or heavy & goal.labels:
                 target[i] = goal
                 goal.forms &= self.forms[i]
         return target
-
-    def _root(self, i: int) -> _Cluster | None:
-        cluster = self.clusters[i]
-        return None if cluster is None else cluster.root()
 
     def _is_stored(
         self, j: int, users: list[list[int]], roots: list[_Cluster | None], target: dict[int, _Cluster]
@@ -340,7 +354,8 @@ class _Rewriter:
     def _append(self, node: RawNode, spec: Any, old: int) -> int:
         source = self.old.sources[old]
         if source is not None and source[2] >= 0:
-            source = (source[0], source[1], self.new_ids.get(source[2], -1))
+            # What a node is the gradient of may be inside of a region; the node stays one of a gradient.
+            source = (source[0], source[1], self.new_ids.get(source[2], len(self.nodes)))
         self.nodes.append(node)
         self.specs.append(spec)
         self.sources.append(source)

@@ -140,7 +140,7 @@ def node_places(graph: Graph) -> list[str | None] | None:
     What holds a graph (a loop, say) runs where there is the resource that its graph needs.
     """
     held = {i: held_resources(attrs) for i, (_, _, attrs) in enumerate(graph.nodes) if attrs and _holds_graph(attrs)}
-    if not any(held.values()) and not any([op in MOVES for op, _, _ in graph.nodes]):
+    if not any(held.values()) and MOVES.isdisjoint([op for op, _, _ in graph.nodes]):
         return None
     places: list[str | None] = []
     given: list[str | None] = []  # what holds a graph gives its outputs at home
@@ -152,7 +152,7 @@ def node_places(graph: Graph) -> list[str | None] | None:
 
 
 def _holds_graph(attrs: tuple[Any, ...]) -> bool:
-    return any([type(a) is Graph for a in attrs])
+    return Graph in map(type, attrs)
 
 
 def held_resources(attrs: tuple[Any, ...]) -> list[str]:

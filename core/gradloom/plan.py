@@ -51,11 +51,13 @@ class Plan:
 
     def __init__(self, graph: Graph, backend: AbstractBackend, compiler: AbstractCompiler | None = None) -> None:
         settled = settle(graph, backend.name)
-        if compiler is not None:
-            settled = partition(settled, compiler, _on_devices(settled))
-        self.graph = settled
         #: The place of each node, None if all run at home; see `gradloom.placement`.
-        self.places = node_places(settled)
+        self.places = None if settled is graph else node_places(settled)
+        if compiler is not None:
+            elsewhere = [i for i, place in enumerate(self.places or ()) if is_device(place)]
+            settled = partition(settled, compiler, elsewhere)
+            self.places = None if self.places is None else node_places(settled)
+        self.graph = settled
         #: The devices of its ops, by name, and the resources that workers need for some of them.
         self.devices = {} if self.places is None else _devices(settled, self.places)
         self.resources = resources_among(self.places)
@@ -362,11 +364,6 @@ def _devices(graph: Graph, places: Sequence[str | None]) -> dict[str | None, Dev
             source = graph.source(i)
             found[place] = find_device(place, None if source is None else str(source))
     return found
-
-
-def _on_devices(graph: Graph) -> frozenset[int]:
-    """Return the nodes that do not run at home."""
-    return frozenset([i for i, place in enumerate(node_places(graph) or ()) if is_device(place)])
 
 
 def _owned_nodes(graph: Graph) -> bytearray:

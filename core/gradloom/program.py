@@ -205,16 +205,18 @@ def inline(trace: Any, graph: Graph, values: Sequence[Any]) -> list[Any]:
         ids[i] = trace.home(trace.lift_as(value, graph.specs[i]))
     inputs = frozenset(graph.inputs)
     append = trace.append
-    for i, (op, args, attrs) in enumerate(graph.nodes):
+    last = moved = None
+    for i, ((op, args, attrs), spec, source) in enumerate(zip(graph.nodes, graph.specs, graph.sources, strict=True)):
         if op is LITERAL:
             ids[i] = trace.literal(graph.literals[attrs[1]], attrs[0].dtype)
         elif op is not INPUT:
-            source = graph.sources[i]
             if source is not None and source[2] >= 0:
-                source = source[0], source[1], ids[source[2]]
-            ids[i] = append(op, tuple([ids[j] for j in args]), attrs, graph.specs[i], source)
+                if source is not last:  # most nodes of a gradient share theirs with the one before
+                    last, moved = source, (source[0], source[1], ids[source[2]])
+                source = moved
+            ids[i] = append(op, tuple(map(ids.__getitem__, args)), attrs, spec, source)
         elif i not in inputs:
-            ids[i] = append(op, args, attrs, graph.specs[i], None)
+            ids[i] = append(op, args, attrs, spec, None)
     return [trace.tensor(ids[i]) for i in graph.outputs]
 
 

@@ -93,7 +93,7 @@ class Spec:
         if found is not None:
             return found
         new = object.__new__(cls)
-        new.shape = tuple(int(n) for n in shape)
+        new.shape = tuple([int(n) for n in shape])
         new.dtype = dtype if dtype.isnative else dtype.newbyteorder("=")
         new.weak = weak
         new.ndim = len(shape)

@@ -105,11 +105,28 @@ def dependencies(plan: Plan, views: Collection[int] = ()) -> list[set[int]]:
 
 def longest_path(plan: Plan, seconds: Sequence[float]) -> float:
     """Return the time of the steps that must run one after the other; no cut of the plan takes less."""
-    views = view_steps(plan)
-    ends: list[float] = []
-    for k, before in enumerate(dependencies(plan, views)):
-        ends.append(0.0 if k in views else max([ends[j] for j in before], default=0.0) + seconds[k])
-    return max(ends, default=0.0)
+    nodes = plan.graph.nodes
+    #: By value: when it is there, and when all that read it so far have ended.
+    made: dict[int, float] = {}
+    read: dict[int, float] = {}
+    longest = 0.0
+    for (_, inputs, attrs, out, _, _), own in zip(plan.steps, seconds, strict=True):
+        end = 0.0
+        for i in inputs:
+            if i in made and made[i] > end:
+                end = made[i]
+        if attrs and attrs.get("donate"):  # see `dependencies`
+            end = max(end, read.get(inputs[0], 0.0))
+        op = nodes[out][0] if out < len(nodes) else None
+        if op is None or not op.view or op is TO_DEVICE:
+            end += own
+        for i in inputs:
+            if read.get(i, 0.0) < end:
+                read[i] = end
+        made[out] = end
+        if end > longest:
+            longest = end
+    return longest
 
 
 def cut(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS) -> list[Task]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ _WEAK = {"f": float, "c": complex, "i": int}
 
 def broadcast_shape(op: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape that shapes broadcast to, or raise a `ShapeError`."""
+    longest = max(shapes, key=len)
+    if all([shape == longest or not shape for shape in shapes]):
+        return longest
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
@@ -31,9 +35,8 @@ def broadcast_shape(op: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 def resolve_dtypes(ufunc: np.ufunc, op: str, specs: tuple[Spec, ...]) -> tuple[np.dtype[Any], ...]:
     """Return the dtypes of a ufunc's inputs and outputs for some arguments, as NumPy does."""
-    given = [_WEAK[s.dtype.kind] if s.weak else s.dtype for s in specs]
     try:
-        return ufunc.resolve_dtypes((*given, *[None] * ufunc.nout))
+        return _resolved(ufunc, *[_WEAK[s.dtype.kind] if s.weak else s.dtype for s in specs])
     except TypeError:
         raise DTypeError(
             "no loop for these dtypes",
@@ -43,6 +46,11 @@ def resolve_dtypes(ufunc: np.ufunc, op: str, specs: tuple[Spec, ...]) -> tuple[n
             got=", ".join(str(s.dtype) for s in specs),
             remedy="convert an argument with astype",
         ) from None
+
+
+@lru_cache(maxsize=4096, typed=True)  # `float` is equal to the dtype float64
+def _resolved(ufunc: np.ufunc, *given: Any) -> tuple[np.dtype[Any], ...]:
+    return ufunc.resolve_dtypes((*given, *[None] * ufunc.nout))
 
 
 def result_dtype(op: str, *specs: Spec) -> np.dtype[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -46,12 +47,18 @@ def checked_nonempty(x: Spec, axis: AxisTuple, out: Spec) -> None:
         )
 
 
+@lru_cache(maxsize=256)
+def _reduced_dtype(ufunc: np.ufunc, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    found: np.dtype[Any] = ufunc.reduce(np.ones(1, dtype)).dtype
+    return found
+
+
 def reduction(name: str, ufunc: np.ufunc, combine: Combine, **rules: Any) -> Op:
     """Define the op ``ufunc.reduce``."""
 
     def spec(x: Spec, *, axis: AxisTuple, keepdims: bool = False) -> Spec:
         checked_axes(axis, x.ndim)
-        out = Spec(reduced_shape(x.shape, axis, keepdims), ufunc.reduce(np.ones(1, x.dtype)).dtype)
+        out = Spec(reduced_shape(x.shape, axis, keepdims), _reduced_dtype(ufunc, x.dtype))
         if ufunc.identity is None:
             checked_nonempty(x, axis, out)
         return out

@@ -115,7 +115,10 @@ class Builder:
             if chosen:
                 nodes = self.nodes
                 for k, j in enumerate(args):
-                    for rule in chosen.get(nodes[j][0], ()):
+                    argument = nodes[j][0]
+                    if argument not in chosen:
+                        continue
+                    for rule in chosen[argument]:
                         result = rule.apply(self, op, args, attrs, spec, k)
                         if result is not None:
                             if isinstance(result, tuple):
@@ -130,14 +133,18 @@ class Builder:
         key = node
         if len(args) == 2 and args[0] > args[1] and op in self._commutative:
             key = op, (args[1], args[0]), attrs
-        found = self._known.get(key)
-        if found is not None and self.specs[found] is spec:
-            self._hear(found)
-            return found
-        index = self._known[key] = len(self.nodes)
+        known, specs = self._known, self.specs
+        index = len(specs)
+        found = known.setdefault(key, index)
+        if found != index:
+            if specs[found] is spec:
+                if self.sources[found] is not self.source:
+                    self._hear(found)
+                return found
+            known[key] = index
         # As `append`, which would be a call for each node of each graph.
         self.nodes.append(node)
-        self.specs.append(spec)
+        specs.append(spec)
         self.sources.append(self.source)
         self.origins.append(self.origin)
         self.uses.append(0)
@@ -239,9 +246,9 @@ class Builder:
             if source is not last:  # most nodes share theirs with the one before
                 last = source
                 j = new[source[2]] if source[2] < len(new) else -1
-                # What a node is the gradient of may be gone; the node stays one of a gradient.
-                moved = source[0], source[1], final[j] if j >= 0 and live[j] else k
-            sources.append(moved)
+                moved = (source[0], source[1], final[j]) if j >= 0 and live[j] else None
+            # What a node is the gradient of may be gone; the node stays one of a gradient.
+            sources.append(moved or (source[0], source[1], k))
         return tuple(sources)
 
 
@@ -252,13 +259,14 @@ def rebuild(graph: Graph, g: Builder) -> tuple[Graph, list[int]]:
     new = [-1] * len(nodes)
     place = g.place
     total = g.uses
+    new_id = new.__getitem__
     for i, (op, inputs, attrs) in enumerate(nodes):
         if not uses[i] and op is not INPUT:
             continue
         g.source = sources[i]
         g.origin = i
         if inputs:
-            j = new[i] = place(op, tuple([new[j] for j in inputs]), attrs, specs[i])
+            j = new[i] = place(op, tuple(map(new_id, inputs)), attrs, specs[i])
             total[j] += uses[i]
         elif op is INPUT:
             new[i] = g.append(op, (), attrs, specs[i])
@@ -283,19 +291,21 @@ def replace_nodes(
     order : iterable of int
         The nodes, in the order they are copied.
     """
-    new = [-1] * len(graph.nodes)
+    nodes, specs, sources = graph.nodes, graph.specs, graph.sources
+    new = [-1] * len(nodes)
+    new_id = new.__getitem__
     for i in order:
-        op, inputs, attrs = graph.nodes[i]
-        g.source = graph.sources[i]
+        op, inputs, attrs = nodes[i]
+        g.source = sources[i]
         g.origin = i
         if i in replacements:
             new[i] = g.replaced(graph, i, replacements[i], new)
         elif op is LITERAL:
             new[i] = g.literal(graph.literals[attrs[1]], attrs[0].dtype)
         elif op is INPUT:
-            new[i] = g.append(op, inputs, attrs, graph.specs[i])
+            new[i] = g.append(op, inputs, attrs, specs[i])
         else:
-            new[i] = g.add(op, tuple([new[j] for j in inputs]), attrs, graph.specs[i])
+            new[i] = g.add(op, tuple(map(new_id, inputs)), attrs, specs[i])
     return g.graph(tuple([new[i] for i in graph.inputs]), tuple([new[i] for i in graph.outputs]), new)
 
 

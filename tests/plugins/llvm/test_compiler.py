@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -36,3 +37,16 @@ def test_starting_is_begun_before_tracing(monkeypatch: pytest.MonkeyPatch) -> No
     events.clear()
     gl.make_graph(gl.jit(f))(np.ones(3))
     assert events == ["trace"]
+
+
+def test_gradients_do_not_warn_where_their_ops_are_compiled() -> None:
+    """A derivative outside of regions is one of a gradient, also where what it is the derivative of is in a region."""
+
+    def f(x: Any, w: Any) -> Any:
+        return np.sum(np.sort(np.sort(x) * w + 1.0) * w)
+
+    gradient = gl.jit(gl.grad(f))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            np.testing.assert_array_equal(gradient(np.full(5, 1e-250), np.full(5, 1e200)), np.inf)
