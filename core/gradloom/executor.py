@@ -48,6 +48,10 @@ class AbstractExecutor(ABC):
             got=self.name,
         )
 
+    def remote_workers(self) -> AbstractWorkers | None:
+        """Return the workers that can keep values from one run to the next; None if there are none."""
+        return None
+
     def collections(self) -> Any:
         """Return the module by which lazy tensors are collections of the executor's library, or None."""
         return None
@@ -85,6 +89,39 @@ class AbstractExecutor(ABC):
         Notes
         -----
         `gradloom.observer.OBSERVER` names whom to tell which steps ran where and when, if anybody.
+        """
+
+
+class AbstractWorkers(ABC):
+    """Workers that keep values: persisted lazy tensors stand for these.
+
+    What stands for a value has its ``spec``, and a method ``result()`` that returns the value, once it is computed, or
+    raises what its computation raised.
+    """
+
+    @abstractmethod
+    def holds(self, value: Any) -> Any:
+        """Return what stands for a value that these workers keep, given that or a future; None for anything else."""
+
+    @abstractmethod
+    def send(self, value: Any) -> Any:
+        """Send an array or number that nobody changes; return what stands for it."""
+
+    @abstractmethod
+    def begin(self, plan: Plan, inputs: Sequence[Any]) -> Sequence[Any]:
+        """Begin to run a plan, and return what stands for each output.
+
+        Parameters
+        ----------
+        plan : Plan
+            What to run.
+        inputs : sequence
+            Arrays, and what stands for values that these workers keep.
+
+        Returns
+        -------
+        sequence
+            The values have the bits that `AbstractExecutor.run` gives.
         """
 
 

@@ -17,6 +17,7 @@ from gradloom.errors import ArgumentError
 from gradloom.fastcall import MISS, fast_call
 from gradloom.function import call, output_ids, require_callable
 from gradloom.graph import Graph, literal_key
+from gradloom.persisted import run_on_workers, with_futures
 from gradloom.placement import PLACE
 from gradloom.program import Program, choose_backend
 from gradloom.pytree import Structure, flatten, paths, unflatten
@@ -164,6 +165,9 @@ def jit(
     closes over are inputs of the graph: their content is read at each call. Tracing happens
     once: printing and other side effects too.
 
+    Where the scheduler is a cluster, persisted lazy tensors and dask's futures of arrays may be arguments: then the
+    results are persisted tensors, which stay on the workers until somebody looks at them.
+
     Examples
     --------
     >>> import numpy as np
@@ -240,6 +244,7 @@ class Jitted:
         if self._static:
             f, args, static = self._without_static(args)
         leaves, structure = flatten((args, kwargs))
+        leaves = with_futures(leaves)
         specs = leaf_specs("jit", structure, leaves)
         place = PLACE.get()
         key = structure, tuple(specs), static, place
@@ -252,7 +257,9 @@ class Jitted:
             if not any(isinstance(value, Handle) for value in compiled.captured):
                 compiled = self._traces.setdefault(key, compiled)
         values = leaves + compiled.captured
-        results = compiled.program.run(values)
+        results = run_on_workers(compiled.program, values)
+        if results is None:
+            results = compiled.program.run(values)
         # Not at the first call, which may be the only one.
         if known is not None and not static and not kwargs and place is None:
             self._latest = self._fast_call(key, structure[2][0], leaves, compiled)

@@ -165,9 +165,7 @@ class LazyTensor(Tensor):
 
     def _graph(self) -> tuple[Graph, list[Any]]:
         """Return the graph of this tensor alone, and the values of its inputs."""
-        trace, outputs = _traced([self], {})
-        _require_fed(trace)
-        return trace.graph(outputs), list(trace.input_values.values())
+        return graph_and_values([self])
 
     def __dask_tokenize__(self) -> Any:
         return "gradloom", _dask().token(*self._graph())
@@ -189,16 +187,19 @@ class LazyTensor(Tensor):
     def __dask_optimize__(graph: Any, keys: Any, **options: Any) -> Any:
         return _dask().optimize(graph, keys)
 
-    @staticmethod
-    def __dask_scheduler__(graph: Any, keys: Any, **options: Any) -> Any:
-        return _dask().get(graph, keys, **options)
+    @property
+    def __dask_scheduler__(self) -> Any:
+        return _dask().scheduler()
 
     def compute(self, **options: Any) -> Any:
         """Compute this tensor with dask; see ``dask.compute``."""
         return _dask().compute(self, **options)
 
     def persist(self, **options: Any) -> LazyTensor:
-        """Compute this tensor with dask, and keep the value; see ``dask.persist``."""
+        """Compute this tensor with dask, and keep the value; see ``dask.persist``.
+
+        Under a scheduler with workers (`gradloom.cluster`) the value stays there.
+        """
         persisted: LazyTensor = _dask().persist(self, **options)
         return persisted
 
@@ -214,8 +215,8 @@ def _dask() -> Any:
     return executors.get("threads").collections()
 
 
-class _Future(NamedTuple):
-    """The value of an input that is kept elsewhere."""
+class Kept(NamedTuple):
+    """The value of an input that is kept elsewhere, as ``future.result()``."""
 
     future: Any
 
@@ -223,15 +224,29 @@ class _Future(NamedTuple):
 def _persisted(graph: Mapping[Any, Any], spec: Spec, key: Any, rename: Mapping[Any, Any] | None = None) -> LazyTensor:
     """Return a tensor of a value that dask has computed, or will have."""
     value = graph[(rename or {}).get(key, key)]
-    if hasattr(value, "result"):
-        value = _Future(value)
-    return LAZY.tensor(LazyNode(INPUT, (), (spec,), spec, None, value))
+    return persisted(value, spec) if hasattr(value, "result") else LAZY.tensor(_input(spec, value))
+
+
+def persisted(future: Any, spec: Spec) -> LazyTensor:
+    """Return a tensor of a value that is kept elsewhere."""
+    return LAZY.tensor(_input(spec, Kept(future)))
+
+
+def _input(spec: Spec, value: Any) -> LazyNode:
+    return LazyNode(INPUT, (), (spec,), spec, None, value)
 
 
 def graph_of(tensors: Sequence[LazyTensor]) -> Graph:
     """Return the graph of what lazy tensors depend on; its inputs are arrays and placeholders."""
     trace, outputs = _traced(tensors, {})
     return trace.graph(outputs)
+
+
+def graph_and_values(tensors: Sequence[LazyTensor]) -> tuple[Graph, list[Any]]:
+    """Return the graph of what lazy tensors depend on and the values of its inputs, `Kept` ones as they are."""
+    trace, outputs = _traced(tensors, {})
+    _require_fed(trace)
+    return trace.graph(outputs), list(trace.input_values.values())
 
 
 def _traced(tensors: Sequence[LazyTensor], feed: Mapping[LazyNode, Any]) -> tuple[Trace, tuple[int, ...]]:
@@ -316,8 +331,6 @@ def to_trace(nodes: Iterable[LazyNode], feed: Mapping[LazyNode, Any]) -> tuple[T
     ids: dict[LazyNode, int] = {}
     for node in sorted(needed, key=attrgetter("serial")):
         if node in feed or node.op is INPUT:
-            if isinstance(node.value, _Future):
-                node.value = node.value.future.result()
             ids[node] = trace.add_input(node.spec, feed.get(node, node.value))._index
         elif node.op is LITERAL:
             ids[node] = trace.literal(node.value, node.spec.dtype)
@@ -365,6 +378,7 @@ def compute(*tensors: Any, feed: Mapping[Any, Any] | None = None) -> tuple[Any, 
     trace, outputs = _traced(lazy, _checked_feed(feed or {}))
     _require_fed(trace)
     program, values = programs.find(trace, "compute", outputs, Program)
+    values = [value.future.result() if type(value) is Kept else value for value in values]
     results = iter(program.run(values, trace.sources))
     return tuple([next(results) if isinstance(t, LazyTensor) else t for t in tensors])
 

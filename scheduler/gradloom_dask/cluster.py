@@ -12,7 +12,7 @@ from gradloom.blas import blas_threads
 from gradloom.calibration import rates
 from gradloom.decision import decide
 from gradloom.errors import ArgumentError, SchedulerError
-from gradloom.executor import AbstractExecutor, SerialExecutor
+from gradloom.executor import AbstractExecutor, AbstractWorkers, SerialExecutor
 from gradloom.packages import installed
 from gradloom.plan import Plan
 from gradloom.simulate import Link, choose_cuts
@@ -93,6 +93,10 @@ class DistributedExecutor(AbstractExecutor):
         """Return how many tasks the workers run at once."""
         return self._current().lanes()
 
+    def remote_workers(self) -> AbstractWorkers | None:
+        """Return the workers of the current client; None inside a task."""
+        return None if inside_worker() else self._current().remote_workers()
+
     def _current(self) -> AbstractExecutor:
         """Return the executor of the current client."""
         from distributed import default_client
@@ -122,9 +126,9 @@ def local_client(
 ) -> Iterator[Any]:
     """Start workers on this machine and yield a client; nothing listens beyond its loopback device."""
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
-    from gradloom_dask.place import LabelledCluster
+    from gradloom_dask.place import LabelledCluster, PatientCluster
     from gradloom_dask.worker import Prompt, PromptWorker
 
     loopback = {"dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0"}
@@ -137,7 +141,7 @@ def local_client(
             n_workers = _one_for_each(resources, n_workers)
             cluster = LabelledCluster(resources, **options)
         else:
-            cluster = LocalCluster(n_workers=n_workers, resources=resources, **options)
+            cluster = PatientCluster(n_workers=n_workers, resources=resources, **options)
     try:
         # Data goes between this process and the workers, not through the scheduler's socket as well.
         with Client(cluster, set_as_default=False, direct_to_workers=True) as client:
@@ -182,11 +186,17 @@ class ClientExecutor(AbstractExecutor):
     name = "distributed"
 
     def __init__(self, client: Any, always: bool = False) -> None:
+        from gradloom_dask.remote import RemoteWorkers
         from gradloom_dask.running import Connection
 
         self.always = always
         self._connection = Connection(client)
         self._connection.check_versions()
+        self._workers = RemoteWorkers(self._connection, self._shipped)
+
+    def remote_workers(self) -> AbstractWorkers | None:
+        """Return the workers of the client; None inside a task."""
+        return None if inside_worker() else self._workers
 
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""

@@ -8,6 +8,7 @@ into tasks as any plan is.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ from gradloom.backend import backends
 from gradloom.blas import limited_to
 from gradloom.decision import decide
 from gradloom.graph import INPUT, LITERAL, Graph, literal_key
+from gradloom.lazy import Kept
+from gradloom.persisted import chosen_workers
+from gradloom.persisted import persist as persist_there
 from gradloom.plan import Plan
 from gradloom.program import choose_backend
 from gradloom.schedule import Failures, Schedule
@@ -28,9 +32,10 @@ from gradloom.tasks import step_costs
 from gradloom_dask.chunks import Computation
 from gradloom_dask.cluster import LINK
 from gradloom_dask.dask_graph import Call, Ref, arguments_of, layer_graph, task_graph
+from gradloom_dask.kept import Held
 from gradloom_dask.packing import unpack
 from gradloom_dask.place import amounts, require, require_here
-from gradloom_dask.worker import Result, run_loaded
+from gradloom_dask.worker import Result, run_loaded, taken
 
 #: Ends the key of the task that waits for a worker with what a tensor needs.
 _WORKER = "-worker"
@@ -40,6 +45,10 @@ def token(graph: Graph, values: Sequence[Any]) -> str:
     """Return a hash of a graph and its inputs that is the same in every process."""
     digest = hashlib.blake2b(graph.content_hash().encode(), digest_size=16)
     for value in values:
+        value = _in_graph(value)
+        if type(value) is Held:
+            digest.update(f"{value.future.key} {value.output}".encode())
+            continue
         array = np.asarray(value)
         digest.update(f"{array.shape}{array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -48,14 +57,32 @@ def token(graph: Graph, values: Sequence[Any]) -> str:
 
 def graph_of(graph: Graph, values: Sequence[Any], key: str) -> Any:
     """Return the dask graph of one tensor: its inputs by content, and one task."""
+    values = [_in_graph(value) for value in values]
+    if len(graph.nodes) == 1 and type(values[0]) is Held:
+        held = values[0]
+        return {**task_graph({key: Call(taken, (held.output,), [Ref(held.future.key)])}), held.future.key: held.future}
     refs = [f"gradloom-{token(_IDENTITY, [value])}" for value in values]
     calls = {key: Call(run_alone, (graph,), [Ref(ref) for ref in refs])}
+    data: dict[Any, Any] = {}
+    for ref, value in zip(refs, values, strict=True):
+        if type(value) is Held:
+            calls[ref] = Call(taken, (value.output,), [Ref(value.future.key)])
+            ref, value = value.future.key, value.future
+        data[ref] = value
     computation, needs = Computation(graph), {}
     if computation.needs:
         needs[key] = amounts(computation.needs[0])
         calls[key + _WORKER] = Call(require, (), [computation])
         calls[key] = calls[key]._replace(others=[key + _WORKER])
-    return layer_graph(key, {**task_graph(calls), **dict(zip(refs, values, strict=True))}, needs)
+    return layer_graph(key, {**task_graph(calls), **data}, needs)
+
+
+def _in_graph(value: Any) -> Any:
+    """Return an input of a tensor as it stands in a graph: an array, or `Held` where it is on workers."""
+    if type(value) is not Kept:
+        return value
+    in_graph = getattr(value.future, "in_graph", None)
+    return Held(value.future) if in_graph is None else in_graph()
 
 
 def run_alone(graph: Graph, values: Sequence[Any], others: Sequence[Any]) -> Any:
@@ -151,9 +178,35 @@ def select(i: int, values: Sequence[Any], others: Sequence[Result]) -> Any:
     return unpack(others[0].values[i])
 
 
-def get(graph: Any, keys: Any, **options: Any) -> Any:
-    """Run a dask graph in threads: the scheduler of lazy tensors unless the user has chosen one."""
-    return dask.threaded.get(graph, keys, **options)
+class _Threads:
+    """The scheduler of lazy tensors unless the user has chosen one of dask's: threads, or where the values are."""
+
+    def __call__(self, graph: Any, keys: Any, **options: Any) -> Any:
+        if "distributed" in sys.modules:
+            graph = graph.__dask_graph__() if hasattr(graph, "__dask_graph__") else graph
+            for task in graph.values():
+                value = getattr(task, "value", task)
+                if hasattr(value, "client"):
+                    return value.client.get(graph, keys, **options)
+        return dask.threaded.get(graph, keys, **options)
+
+
+class _Workers(_Threads):
+    """The same where gradloom's scheduler has workers: what is persisted goes there."""
+
+    def persist(self, collections: Sequence[Any], **options: Any) -> list[Any]:
+        """Return lazy tensors whose values are on the workers, or will be."""
+        workers = chosen_workers()
+        assert workers is not None
+        return persist_there(workers, collections)
+
+
+_THREADS, _WORKERS_TOO = _Threads(), _Workers()
+
+
+def scheduler() -> Any:
+    """Return what computes lazy tensors, and persists them, unless the user has chosen a scheduler of dask's."""
+    return _THREADS if chosen_workers() is None else _WORKERS_TOO
 
 
 def compute(collection: Any, **options: Any) -> Any:

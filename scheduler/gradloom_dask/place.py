@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, final
 
+import dask
 from distributed import Client, LocalCluster, get_worker
 from distributed.utils import sync
 
@@ -17,6 +18,8 @@ from gradloom.tasks import Task
 
 #: Seconds for which a run waits for a worker that has what it needs; one that is started anew takes some.
 RESOURCE_SECONDS = 8.0
+#: Seconds after which a worker of a local cluster that has not started anew is given up.
+RESTART_SECONDS = 300
 
 
 @final
@@ -164,7 +167,15 @@ def _this_worker(graph: Graph, places: Collection[str]) -> Any:
         ) from None
 
 
-class LabelledCluster(LocalCluster):  # type: ignore[misc]  # distributed has no types
+class PatientCluster(LocalCluster):  # type: ignore[misc]  # distributed has no types
+    """A local cluster that waits for workers to start anew after they died: where the machine is busy, long."""
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        with dask.config.set({"distributed.deploy.lost-worker-timeout": f"{RESTART_SECONDS}s"}):
+            super()._update_worker_status(op, msg)
+
+
+class LabelledCluster(PatientCluster):
     """A local cluster whose workers have different resources.
 
     Parameters

@@ -9,13 +9,12 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, TimeoutError
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, final
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, final
 
 import dask
-import numpy as np
 from distributed import Client
 from distributed.client import FuturesCancelledError
 from distributed.scheduler import KilledWorker
@@ -26,14 +25,14 @@ from gradloom.observer import OBSERVER
 from gradloom.plan import Plan
 from gradloom.source import RawSource
 from gradloom.tasks import Task
-from gradloom_dask.dask_graph import Call, Ref, task_graph
-from gradloom_dask.kept import Fingerprint, Held, KeptInputs
+from gradloom_dask.cluster import TRIES
+from gradloom_dask.dask_graph import Call, task_graph
+from gradloom_dask.kept import Fingerprint, Held, KeptInputs, sending
 from gradloom_dask.observing import TaskStream
-from gradloom_dask.packing import Packed, fingerprint, pack, unpack, writable
+from gradloom_dask.packing import fingerprint, pack, unpack, writable
 from gradloom_dask.place import Watch, demands
 from gradloom_dask.shipped import Shipped
 from gradloom_dask.worker import (
-    LARGE,
     Kept,
     OutputMissingError,
     PlanMissingError,
@@ -55,6 +54,29 @@ WORKERS_KNOWN_SECONDS = 1.0
 _VERSION = "__import__('importlib.metadata', fromlist=['version']).version('gradloom')"
 
 
+class Submitted(NamedTuple):
+    """A run that has been handed to the scheduler.
+
+    Attributes
+    ----------
+    prefix : str
+        Of the keys of its tasks.
+    futures : dict
+        By key: what was asked for.
+    held : list of Held
+        Its inputs on the workers, which stay there while this is held.
+    prints : dict
+        Fingerprints of its large inputs, by id.
+    watch : Watch
+    """
+
+    prefix: str
+    futures: dict[str, Any]
+    held: list[Held]
+    prints: dict[int, Fingerprint]
+    watch: Watch
+
+
 @final
 class Connection:
     """A client, the plans its workers hold, and the inputs they keep."""
@@ -62,10 +84,9 @@ class Connection:
     def __init__(self, client: Client) -> None:
         self._client = weakref.ref(client)
         self._plans: weakref.WeakKeyDictionary[Plan, Shipped] = weakref.WeakKeyDictionary()
-        self._inputs = KeptInputs()
         self._runs = itertools.count()
-        self._sent = itertools.count()
         self._prefix = uuid.uuid4().hex[:12]
+        self._inputs = KeptInputs(f"gradloom-input-{self._prefix}", self.wait)
         #: How many plans there are of each name; the finalizer of one may run anywhere, even where the lock is held.
         self._living: dict[str, int] = {}
         self._lock = threading.RLock()
@@ -127,7 +148,7 @@ class Connection:
     def _register(self, shipped: Shipped, plan: Plan) -> None:
         """Send a plan to all workers, present and future."""
         plugin = PlanPlugin(plan, shipped.tasks)
-        with _sending():
+        with sending():
             self.client.register_plugin(plugin, name=shipped.name)
         shipped.registered = True
 
@@ -150,64 +171,74 @@ class Connection:
             except OutputMissingError:  # its worker has died
                 self._inputs.clear()
             except (CancelledError, FuturesCancelledError) as error:
-                self._inputs.clear()
-                self._require_scheduler(error)
+                self.send_again(error)
                 if attempt == tries - 1:
-                    t = max(range(len(shipped.tasks)), key=lambda t: shipped.peak_bytes(t, plan))
-                    raise SchedulerError(
-                        f"the cluster lost the data of a run {tries} times; its largest task runs "
-                        f"{shipped.describe(t, plan)}",
-                        op="scheduler",
-                        expected=f"workers that stay alive; {shipped.needs(t, plan)}",
-                        got=str(error),
-                        remedy="raise memory_limit, or look for a crash in the logs of the workers",
-                    ) from error
-        raise SchedulerError(
-            "workers did not keep what they were sent", op="scheduler", remedy="see the logs of the workers"
-        )
+                    raise shipped.lost(plan, tries, error) from error
+        raise not_kept()
 
     def _attempt(
         self, shipped: Shipped, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None]
     ) -> list[Any]:
-        if not shipped.registered:
-            with self._lock:
-                if not shipped.registered:
-                    self._register(shipped, plan)
         client = self.client
-        watch = Watch(plan.graph, [frozenset([place]) for place in plan.resources])
-        watch.begin(client)
-        given = dict(zip(plan.graph.inputs, inputs, strict=True))
-        # What is kept in `held` stays on the workers until the run has ended.
-        values, names, held = self._send(client, {i: given[i] for own in shipped.inputs for i in own})
-        prefix = f"gradloom-{self._prefix}-{next(self._runs)}"
-        calls = {}
-        for t, own in enumerate(shipped.inputs):
-            others = [f"{prefix}-{suffix}" for suffix in shipped.others[t]]
-            args = shipped.name, t, shipped.blas, {i: names.get(i) for i in own}
-            calls[f"{prefix}-{t}"] = Call(run_task, args, [values[i] for i in own], others)
-        for n, (t, ids) in enumerate(shipped.picks):
-            calls[f"{prefix}-{t}-{n}"] = Call(pick, (ids,), (), [f"{prefix}-{t}"])
-        keys = [f"{prefix}-{suffix}" for suffix in shipped.results]
-        with self._placed(client, prefix, shipped, plan):
-            futures = client.get(task_graph(calls), keys, resources=demands(prefix, shipped.tasks), sync=False)
+        run = self.submit(shipped, plan, inputs, shipped.results)
+        keys = list(run.futures)
         try:
-            gathered, observer = client.gather(futures, asynchronous=True), OBSERVER.get()
+            gathered, observer = client.gather(list(run.futures.values()), asynchronous=True), OBSERVER.get()
             if observer is not None:
-                gathered = TaskStream(client, prefix, shipped.tasks, observer).during(gathered)
-            results: list[Result] = self._wait(gathered, held, watch)
+                gathered = TaskStream(client, run.prefix, shipped.tasks, observer).during(gathered)
+            results: list[Result] = self.wait(gathered, run.held, run.watch)
         except KilledWorker as error:
-            raise self._killed(error, shipped, plan) from error
+            raise self.killed(error, shipped, plan) from error
         finally:
-            del futures, held
+            del run
         failure = first_failure(dict(zip(keys, results, strict=True)))
         if failure is not None:
             raise _with_source(failure[1], failure[0], plan, sources)
-        known = {**plan.constants, **given}
+        known = {**plan.constants, **dict(zip(plan.graph.inputs, inputs, strict=True))}
         for result in results:
             known.update({i: writable(unpack(value)) for i, value in result.values.items()})
         for kept in {result.kept for result in results if result.kept is not None}:
             self._claim(client, shipped.name, kept, known)
         return [known[i] for i in plan.outputs]
+
+    def submit(
+        self, shipped: Shipped, plan: Plan, inputs: Sequence[Any], results: Sequence[str], keep: bool = True
+    ) -> Submitted:
+        """Hand a run to the scheduler, without waiting for it.
+
+        Parameters
+        ----------
+        shipped : Shipped
+        plan : Plan
+        inputs : sequence
+            Arrays, or `Held` where they are on the workers.
+        results : sequence of str
+            Suffixes of the keys that are asked for.
+        keep : bool, default True
+            Whether workers keep outputs that may be inputs of the next run, until they are claimed.
+        """
+        with self._lock:
+            if not shipped.registered:
+                self._register(shipped, plan)
+        client = self.client
+        watch = Watch(plan.graph, [frozenset([place]) for place in plan.resources])
+        watch.begin(client)
+        given = dict(zip(plan.graph.inputs, inputs, strict=True))
+        sent = self._inputs.send(client, {i: given[i] for own in shipped.inputs for i in own})
+        prefix = f"gradloom-{self._prefix}-{next(self._runs)}"
+        calls = {}
+        for t, own in enumerate(shipped.inputs):
+            others = [f"{prefix}-{suffix}" for suffix in shipped.others[t]]
+            args = shipped.name, t, shipped.blas, {i: sent.names.get(i) for i in own}, keep
+            calls[f"{prefix}-{t}"] = Call(run_task, args, [sent.values[i] for i in own], others)
+        wanted = {*results, *[other for others in shipped.others for other in others]}
+        for n, (t, ids) in enumerate(shipped.picks):
+            if f"{t}-{n}" in wanted:
+                calls[f"{prefix}-{t}-{n}"] = Call(pick, (ids,), (), [f"{prefix}-{t}"])
+        keys = [f"{prefix}-{suffix}" for suffix in results]
+        with self._placed(client, prefix, shipped, plan):
+            futures = client.get(task_graph(calls), keys, resources=demands(prefix, shipped.tasks), sync=False)
+        return Submitted(prefix, dict(zip(keys, futures, strict=True)), sent.held, sent.prints, watch)
 
     def _placed(self, client: Client, prefix: str, shipped: Shipped, plan: Plan) -> AbstractContextManager[Any]:
         """Return a context in which the tasks of a plan go to the workers of its own list schedule.
@@ -236,41 +267,7 @@ class Connection:
         for i in kept.ids:
             self._inputs.add(fingerprint(pack(values[i])), Held(future, i, kept.worker))
 
-    def _send(self, client: Client, given: dict[int, Any]) -> tuple[dict[int, Any], dict[int, int | None], list[Held]]:
-        """Return what stands for each input in a graph: small ones themselves, large ones the key of their content.
-
-        With it come the ids of those that are one of several under their key, and all that stays on the workers.
-        """
-        values = {i: pack(value) for i, value in given.items()}
-        names: dict[int, int | None] = {}
-        kept = []
-        self._inputs.begin_run()
-        missing: dict[Fingerprint, tuple[str, Any]] = {}
-        inprocess = client.scheduler.address.startswith("inproc")
-        for i, value in given.items():
-            if type(value) is np.ndarray and value.nbytes > LARGE:
-                packed = values[i]
-                array = fingerprint(packed)
-                held = self._inputs.get(array)
-                if held is not None:
-                    key, names[i] = held.future.key, held.output
-                    kept.append(held)
-                elif array in missing:
-                    key = missing[array][0]
-                else:
-                    key = f"gradloom-input-{self._prefix}-{next(self._sent)}"
-                    missing[array] = key, _copied(packed) if inprocess else packed
-                values[i] = Ref(key)
-        if missing:
-            sending = client.scatter(dict(missing.values()), hash=False, timeout=2 * WORKERS_SECONDS, asynchronous=True)
-            with _sending():
-                sent = self._wait(sending)
-            for array, (key, _) in missing.items():
-                kept.append(Held(sent[key]))
-                self._inputs.add(array, kept[-1])
-        return values, names, kept
-
-    def _wait(self, coroutine: Coroutine[Any, Any, Any], held: Sequence[Held] = (), watch: Watch | None = None) -> Any:
+    def wait(self, coroutine: Coroutine[Any, Any, Any], held: Sequence[Held] = (), watch: Watch | None = None) -> Any:
         """Wait for what a client does, while there are a scheduler and workers, and those that have what it needs."""
         client = self.client
         future = asyncio.run_coroutine_threadsafe(_awaited(coroutine), client.loop.asyncio_loop)
@@ -283,7 +280,7 @@ class Connection:
                     if future.done():
                         raise
                 if client.status != "running":
-                    self._require_scheduler(None)
+                    self.require_scheduler(None)
                 workers = client.scheduler_info(n_workers=-1)["workers"]
                 if any([one.worker is not None and one.worker not in workers for one in held]):
                     raise CancelledError("a worker is gone, and with it an output of an earlier run")
@@ -304,7 +301,21 @@ class Connection:
             future.cancel()
             raise
 
-    def _require_scheduler(self, cause: BaseException | None) -> None:
+    def scatter(self, value: Any) -> Any:
+        """Send a value to a worker, and return a future of it."""
+        for _ in range(TRIES):
+            try:
+                return self._inputs.scatter(self.client, {self._inputs.new_key(): value}).popitem()[1]
+            except CancelledError as error:
+                self.send_again(error)
+        raise not_kept()
+
+    def send_again(self, cause: BaseException) -> None:
+        """Let all that workers may have lost be sent again; raise if it is the scheduler that is lost."""
+        self._inputs.clear()
+        self.require_scheduler(cause)
+
+    def require_scheduler(self, cause: BaseException | None) -> None:
         """Wait a while for the scheduler to come back; raise if it does not."""
         client = self._client()
         end = time.monotonic() + SCHEDULER_SECONDS
@@ -321,7 +332,7 @@ class Connection:
             shipped.registered = False
         quicken(client.scheduler_comm)
 
-    def _killed(self, error: KilledWorker, shipped: Shipped, plan: Plan) -> SchedulerError:
+    def killed(self, error: KilledWorker, shipped: Shipped, plan: Plan) -> SchedulerError:
         """Return the error for a task that ended several workers."""
         suffix = str(error.task).rpartition(f"gradloom-{self._prefix}-")[2].split("-")
         what = "a task"
@@ -338,13 +349,11 @@ class Connection:
         )
 
 
-@contextmanager
-def _sending() -> Iterator[None]:
-    """Turn the error of a connection to a worker that has just died into that of lost data: the run begins again."""
-    try:
-        yield
-    except (OSError, KeyError) as error:  # a KeyError where the scheduler learns of the death before the data arrive
-        raise CancelledError(f"a worker is gone that was being sent to: {error}") from error
+def not_kept() -> SchedulerError:
+    """Return the error for workers that have not got what they were sent, again and again."""
+    return SchedulerError(
+        "workers did not keep what they were sent", op="scheduler", remedy="see the logs of the workers"
+    )
 
 
 async def _awaited(value: Any) -> Any:
@@ -377,7 +386,3 @@ def _with_source(error: Exception, step: int, plan: Plan, sources: Sequence[RawS
         error.__notes__ = [note for note in error.__notes__ if not note.startswith("gradloom: while running")]
         plan.explain_error(error, step, sources)
     return error
-
-
-def _copied(value: Any) -> Any:
-    return value if type(value) is Packed else value.copy(order="K")

@@ -7,12 +7,14 @@ from typing import final
 
 from dask.utils import format_bytes
 
+from gradloom.errors import SchedulerError
 from gradloom.plan import Plan
 from gradloom.schedule import Schedule
 from gradloom.simulate import simulate, traffic, value_bytes
 from gradloom.source import Source
 from gradloom.tasks import Task, view_steps
 from gradloom_dask.cluster import LINK
+from gradloom_dask.kept import LARGE
 
 #: Bytes that must be saved before some values of a task travel without the others.
 WORTH_PICKING = 2**20
@@ -48,9 +50,8 @@ class Shipped:
         #: Parts of what a task exports that travel alone: (task, ids).
         self.picks: list[tuple[int, tuple[int, ...]]] = []
 
-        def part(t: int, ids: tuple[int, ...]) -> str:
-            spare = sum([nbytes[i] for i in schedule.exports[t] if i not in ids])
-            if spare < WORTH_PICKING:
+        def part(t: int, ids: tuple[int, ...], worth: int = WORTH_PICKING) -> str:
+            if sum([nbytes[i] for i in schedule.exports[t] if i not in ids]) < worth:
                 return f"{t}"
             if (t, ids) not in self.picks:
                 self.picks.append((t, ids))
@@ -70,6 +71,15 @@ class Shipped:
                 wanted.setdefault(maker[i], []).append(i)
         #: Suffixes of the keys that hold the plan's outputs.
         self.results = [part(t, tuple(ids)) for t, ids in wanted.items()]
+        #: Outputs by the suffix of the key that holds them where they stay on the workers: those that are large and
+        #: those that are small stand apart, so that whoever holds on to the latter does not to the former.
+        self.staying: dict[str, tuple[int, ...]] = {}
+        for t, ids in wanted.items():
+            for large in (True, False):
+                group = tuple([i for i in ids if (nbytes[i] > LARGE) is large])
+                if group:
+                    suffix = part(t, group, LARGE)
+                    self.staying[suffix] = self.staying.get(suffix, ()) + group
         #: The latest answer of `places`, and for which workers.
         self._places: tuple[dict[str, int], dict[str, str]] = {}, {}
 
@@ -102,6 +112,17 @@ class Shipped:
         lines = [Source(*raw) for i in nodes if (raw := plan.graph.sources[i]) is not None]
         where = f", from {lines[0]} on" if lines else ""
         return f"the ops {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}{where}"
+
+    def lost(self, plan: Plan, tries: int, cause: BaseException) -> SchedulerError:
+        """Return the error for a run whose data the cluster has lost again and again."""
+        t = max(range(len(self.tasks)), key=lambda t: self.peak_bytes(t, plan))
+        return SchedulerError(
+            f"the cluster lost the data of a run {tries} times; its largest task runs {self.describe(t, plan)}",
+            op="scheduler",
+            expected=f"workers that stay alive; {self.needs(t, plan)}",
+            got=str(cause),
+            remedy="raise memory_limit, or look for a crash in the logs of the workers",
+        )
 
     def needs(self, t: int, plan: Plan) -> str:
         """Return how much memory a task needs, in words."""

@@ -18,13 +18,11 @@ from gradloom.plan import Plan
 from gradloom.schedule import Failures, Schedule
 from gradloom.sharing import kernel_threads
 from gradloom.tasks import Task
+from gradloom_dask.kept import LARGE
 from gradloom_dask.packing import pack, unpack
 
 #: Seconds for which messages are gathered before they are sent; distributed's own are 2 to 10 ms.
 BATCH_SECONDS = 0.001
-#: Inputs of more bytes are sent to a worker on their own, and stay there for the next runs; so do outputs that may
-#: be inputs of the next run.
-LARGE = 65_536
 #: Of how many tasks of a plan the outputs wait to be claimed, at most.
 WAITING = 16
 
@@ -141,13 +139,7 @@ class OutputMissingError(Exception):
     """A worker has not got an output that was kept."""
 
 
-class Claimed(NamedTuple):
-    """Outputs of an earlier run, by id."""
-
-    arrays: dict[int, Any]
-
-
-def claim(name: str, task: str, values: Sequence[Any], others: Sequence[Any]) -> Claimed:
+def claim(name: str, task: str, values: Sequence[Any], others: Sequence[Any]) -> Result:
     """Return outputs that a task on this worker has kept; none if its plan has gone meanwhile.
 
     This is a task that depends on no other, so that no chain of runs holds on to all that went before.
@@ -160,7 +152,7 @@ def claim(name: str, task: str, values: Sequence[Any], others: Sequence[Any]) ->
         Key of the task.
     """
     plugin = get_worker().plugins.get(name)
-    return Claimed({} if plugin is None else plugin.claim(task))
+    return Result({} if plugin is None else plugin.claim(task))
 
 
 def run_task(
@@ -168,6 +160,7 @@ def run_task(
     t: int,
     blas: int | None,
     inputs: Mapping[int, int | None],
+    keep: bool,
     values: Sequence[Any],
     others: Sequence[Result],
 ) -> Result:
@@ -183,7 +176,9 @@ def run_task(
         How many threads BLAS takes a call; None if it does not matter.
     inputs : mapping
         Ids of the values; with each the id it had where it comes as one of several outputs of an earlier run.
-    values : sequence of arrays and Claimed
+    keep : bool
+        Whether to keep outputs that may be inputs of the next run.
+    values : sequence of arrays and Result
     others : sequence of Result
         What the tasks gave that this one depends on.
     """
@@ -194,10 +189,18 @@ def run_task(
     plan, schedule = plugin.load()
     # Several tasks are one for each thread of a worker; one alone may share its kernels out over all.
     threads = worker.state.nthreads if len(schedule.tasks) == 1 else 1
-    if any([i is not None and i not in v.arrays for i, v in zip(inputs.values(), values, strict=True)]):
-        raise OutputMissingError(name)
-    given = [v if i is None else v.arrays[i] for i, v in zip(inputs.values(), values, strict=True)]
+    given = []
+    for i, value in zip(inputs.values(), values, strict=True):
+        if i is not None:
+            if value.error is not None:  # that of an earlier run, whose output this is
+                return Result({}, 0, value.error)
+            if i not in value.values:
+                raise OutputMissingError(name)
+            value = value.values[i]
+        given.append(value)
     result = run_loaded(plan, schedule, t, blas, tuple(inputs), given, others, threads)
+    if not keep:
+        return result
     return result._replace(kept=plugin.keep(worker.get_current_task(), worker.address, result.values))
 
 
@@ -235,6 +238,18 @@ def pick(ids: tuple[int, ...], values: Sequence[Any], others: Sequence[Result]) 
     """Return some of the values of a task, for those who need no others."""
     (result,) = others
     return result._replace(values={i: result.values[i] for i in ids if i in result.values})
+
+
+def taken(i: int | None, values: Sequence[Any], others: Sequence[Any]) -> Any:
+    """Return a value, or one of those that a run has left under one key, for a user."""
+    (found,) = values
+    if i is None:
+        return found
+    if found.error is not None:
+        raise found.error
+    value = unpack(found.values[i])
+    # Where workers are threads, the client gets the array itself, and may write to it.
+    return value.copy(order="K") if get_worker().address.startswith("inproc") else value
 
 
 @final
