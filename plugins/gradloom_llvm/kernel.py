@@ -13,17 +13,28 @@ from gradloom.sharing import allowed
 from gradloom_llvm import tiers, vectormath
 from gradloom_llvm.codegen import generate
 from gradloom_llvm.engine import Library, host_vector_bytes
-from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, Entry, Loaded, caller, invoke, record
+from gradloom_llvm.invoke import (
+    ALIGNED,
+    CONTIGUOUS,
+    WRITEABLE,
+    Argument,
+    Entry,
+    Loaded,
+    Sharing,
+    caller,
+    invoke,
+    record,
+)
 from gradloom_llvm.layout import lay_out
 from gradloom_llvm.loops import Loops
-from gradloom_llvm.team import CODE, run_chunks
+from gradloom_llvm.team import CODE, run_chunks, team
 
 #: Estimated seconds from which on other Python threads run meanwhile.
 RELEASE_SECONDS = 50e-6
 #: Estimated seconds of arithmetic from which on several threads share a kernel; of traffic with memory it takes more,
 #: since what another core computed last lies in its cache.
 THREAD_SECONDS = 100e-6
-TRAFFIC_SECONDS = 300e-6
+TRAFFIC_SECONDS = 150e-6
 
 
 #: Elements up to which an array that is not C-contiguous is copied, which is less than code for its strides costs.
@@ -54,7 +65,8 @@ class Kernel:
         """Return the kernel as a function of the region's inputs, when it is compiled."""
         plain = self._plain
         plain.load()
-        return caller(None if plain.threaded else plain.entry, len(self._region.inputs), self._specs, self._run)
+        sharing = Sharing(plain.workers, team.mailbox, plain.workspace) if plain.threaded else None
+        return caller(plain.entry, len(self._region.inputs), self._specs, self._run, sharing)
 
     def _run(self, arrays: list[Any], outs: list[Any]) -> None:
         """Run the code that fits some arrays, in several threads where that pays and is allowed."""
@@ -143,16 +155,25 @@ class _Variant:
             library.address("kernel"),
             self._numbers,
             self._workspaces,
-            self._phases[1],
+            self._phases,
             self._chunks,
             self._release,
             self._arguments,
         )
         return Loaded(own, library)
 
+    def workers(self) -> int:
+        """Return how many threads run it here."""
+        return min(allowed(), self._chunks) if self.threaded else 1
+
+    def workspace(self, workers: int) -> np.ndarray[Any, Any]:
+        """Return workspace for some threads."""
+        shared, own = self._workspaces
+        return empty((shared + workers * own,), _BYTE)
+
     def run(self, inputs: list[Any], outs: list[Any]) -> None:
         """Run the code, in several threads where that pays and is allowed."""
-        workers = min(allowed(), self._chunks) if self.threaded else 1
+        workers = self.workers()
 
         def run(loaded: Loaded) -> None:
             if workers > 1:
@@ -164,13 +185,12 @@ class _Variant:
 
     def _run_threads(self, library: Library, inputs: list[Any], outs: list[Any], workers: int) -> None:
         """Run with the chunks spread over threads."""
-        shared, own = self._workspaces
-        workspace = empty((shared + workers * own,), _BYTE)
+        workspace = self.workspace(workers)
         arrays = np.array([a.ctypes.data for a in (*inputs, *outs)], np.intp)
         run_chunks(
             library.address("kernel"),
             (arrays.ctypes.data, self._numbers.ctypes.data),
-            (workspace.ctypes.data, shared, own),
+            (workspace.ctypes.data, *self._workspaces),
             self._phases,
             self._chunks,
             workers,

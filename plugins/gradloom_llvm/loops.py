@@ -41,6 +41,8 @@ Strides = Sequence[tuple[int, ...] | None] | None
 READ, WRITTEN = 25, 120
 #: Length of two axes from which on an array is turned rather than read across its rows.
 TURNED = 16
+#: Rows that are enough to cut into blocks and chunks. Blocks of an inner axis would be read in short pieces, far apart.
+MANY_ROWS = 128
 
 
 @final
@@ -196,14 +198,14 @@ class Loops:
         return math.prod([self.lengths[label] for label in labels])
 
     def _row_label(self) -> int | None:
-        """Return the label under which most work stands, of equals the longest, of these an outermost of outputs."""
+        """Return the label under which most work stands; of equals a long one, of these an outermost of outputs."""
         work: dict[int, int] = {}
         for s in self.statements:
             points = self.points(s.loop)
             for label in s.loop:
                 work[label] = work.get(label, 0) + points
         outermost = {label for i in self.outputs for label in self.values[i].labels[:1]}
-        return max(work, key=lambda a: (work[a], self.lengths[a], a in outermost, -a), default=None)
+        return max(work, key=lambda a: (work[a], min(self.lengths[a], MANY_ROWS), a in outermost, -a), default=None)
 
     def _order(self) -> dict[int, int]:
         """Return the rank of each label: as on the axes of the largest values, outermost first."""

@@ -245,23 +245,30 @@ misfit:
 }
 """
 
-#: A piece is a range of the units of all products, one product after the other.
+#: A piece is a range of the units of all products, one product after the other. Pieces with greater numbers are taken
+#: first, and are larger: the last to be taken are small, so that no thread waits long for another.
 _PIECE = """
 define internal void @piece(ptr %job, i64 %number, i64 %worker) nounwind {
 LOAD.JOB
   %all.units = mul i64 %units, %items
   %following = add i64 %number, 1
-  %x = mul i64 %all.units, %number
-  %y = mul i64 %all.units, %following
-  %start = udiv i64 %x, %pieces
-  %stop = udiv i64 %y, %pieces
+  %beyond.following = add i64 %number, 2
+  %more.pieces = add i64 %pieces, 1
+  %so.far = mul i64 %number, %following
+  %then = mul i64 %following, %beyond.following
+  %at.last = mul i64 %pieces, %more.pieces
+  %x = mul i64 %all.units, %so.far
+  %y = mul i64 %all.units, %then
+  %start = udiv i64 %x, %at.last
+  %stop = udiv i64 %y, %at.last
   %offset.ws = mul i64 %each, %worker
   %ws = getelementptr i8, ptr %whole.ws, i64 %offset.ws
   %length = select i1 %by.rows, i64 %whole.m, i64 %whole.n
   %across.a = select i1 %by.rows, i64 %ra, i64 0
   %across.b = select i1 %by.rows, i64 0, i64 %cb
   %across.c = select i1 %by.rows, i64 %rc, i64 SIZE
-  br label %next
+  %some = icmp ult i64 %start, %stop
+  br i1 %some, label %next, label %end
 next:
   %at = phi i64 [ %start, %0 ], [ %until, %multiply ]
   %item = udiv i64 %at, %units

@@ -23,6 +23,8 @@ from gradloom_llvm.team import CODE, team
 
 #: Multiply-adds of float64 from which on several threads share a product: what takes one about 100 us.
 SHARED: Final = 2_000_000
+#: Products of fewer columns take as long as those of so many.
+NARROW: Final = 32
 #: Multiply-adds of each product of a stack from which on this is faster than BLAS.
 SMALL: Final = 4096
 #: Bytes of the left matrix up to which this is faster than BLAS, which cuts it to fit the cache.
@@ -82,7 +84,8 @@ def _tiling(a: Spec, b: Spec) -> Tiles | None:
 
 def _is_shared(a: Spec, b: Spec) -> bool:
     """Return whether a product is worth several threads."""
-    work = math.prod(np.broadcast_shapes(a.shape[:-2], b.shape[:-2])) * a.shape[-2] * a.shape[-1] * b.shape[-1]
+    products = math.prod(np.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
+    work = products * a.shape[-2] * a.shape[-1] * max(b.shape[-1], NARROW)
     return (b.shape[-1] > 1 or a.shape[-2] == 1) and work * a.dtype.itemsize >= 8 * SHARED
 
 

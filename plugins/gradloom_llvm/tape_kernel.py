@@ -49,7 +49,7 @@ class TapeKernel:
         arguments = [Argument(s.dtype, s.shape, CONTIGUOUS | ALIGNED) for s in self._specs]
         arguments += [Argument(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in self._outs]
         release = count >= RELEASE_INSTRUCTIONS
-        own = record(libraries[0].address("kernel"), numbers, (8 * made.length, 0), 1, 1, release, arguments)
+        own = record(libraries[0].address("kernel"), numbers, (8 * made.length, 0), (0, 1), 1, release, arguments)
         return Loaded(own, (libraries, numbers, addresses))
 
     def _run(self, inputs: list[Any], outs: list[Any]) -> None:

@@ -19,16 +19,16 @@ from typing import Any, Final, final
 import numpy as np
 
 from gradloom.sharing import keep_off_this_core
+from gradloom_llvm import phase_code
 from gradloom_llvm.engine import Library, host, load
 from gradloom_llvm.entry import builtin, opening, prelude
 from gradloom_llvm.jobs import Job
-from gradloom_llvm.text import Struct
+from gradloom_llvm.phase_code import RANGES, RUN_PHASES
 
-#: Words of the mailbox, each on a line of the cache of its own: the address of ``run_job``; generation and pieces left
-#: in one; pieces done; whether somebody has the team; the job; whether to go home.
+#: Words of the mailbox, each on a line of the cache of its own: the address of ``run_job``, and beside it that of
+#: ``run_phases``; generation and pieces left in one; pieces done; whether somebody has the team; the job; whether to
+#: go home.
 RUN_JOB, TICKET, DONE, BUSY, JOB, STOP = range(0, 48, 8)
-#: Ranges of chunks that a thread takes, one after the other, so that none waits long for another.
-RANGES: Final = 4
 #: Seconds that a helper looks out for work before it sleeps.
 LOOK_SECONDS: Final = 100e-6
 
@@ -160,6 +160,7 @@ def _new_mailbox() -> np.ndarray[Any, Any]:
     first = -(words.ctypes.data // 8) % 8  # to a line of the cache
     mailbox = words[first : first + 48]
     mailbox[RUN_JOB] = CODE.result().address("run_job")
+    mailbox[RUN_PHASES] = CODE.result().address("run_phases")
     return mailbox
 
 
@@ -188,12 +189,9 @@ def source(triple: str) -> str:
             _RUN_JOB,
             opening("serve", 2),
             _SERVE,
-            _CHUNKS.definition(),
+            phase_code.source(),
             opening("run_chunks", 2),
-            _RUN_CHUNKS.replace("LOAD.PLAN", _CHUNKS.load("%job", ("rows", "phases", "ranges", "workers")))
-            .replace("PLACE.PHASE", _CHUNKS.place("%job", "phase"))
-            .replace("PLACE.PARTS", _CHUNKS.place("%job", "parts")),
-            _CHUNK_RANGE.replace("LOAD.RANGE", _CHUNKS.load("%job", _RANGE)),
+            _RUN_CHUNKS,
         ]
     )
     text = text.replace("PAUSE", pause).replace("YIELD", "%yielded = call i32 @sched_yield()" if yields else pause)
@@ -340,14 +338,7 @@ misfit:
 }
 """
 
-#: The phases of a kernel, in the order of the words that `run_chunks` gives; the last two say what runs now.
-_CHUNKS: Final = Struct(
-    "Chunks",
-    "ptr kernel, ptr arrays, ptr numbers, ptr shared, ptr blocks, i64 bytes, "
-    "i64 rows, i64 phases, i64 chunks, i64 ranges, i64 workers, "
-    "i64 phase, i64 parts",
-)
-
+#: Called from Python, with a job's words.
 _RUN_CHUNKS = """
   %fits.mailbox = call i1 @is_array(ptr %arg0, i32 NUMBER, i32 1, i32 1281)
   %fits.job = call i1 @is_array(ptr %arg1, i32 NUMBER, i32 1, i32 1281)
@@ -356,47 +347,13 @@ _RUN_CHUNKS = """
 ready:
   %mailbox = call ptr @array_data(ptr %arg0)
   %job = call ptr @array_data(ptr %arg1)
-LOAD.PLAN
   %state = call ptr @release_gil(i1 true)
-  br label %head
-head:
-  %phase = phi i64 [ 0, %ready ], [ %phase.next, %run ]
-  %more = icmp slt i64 %phase, %phases
-  br i1 %more, label %run, label %end
-run:
-  %bit = lshr i64 %rows, %phase
-  %over.rows = trunc i64 %bit to i1
-  %parts = select i1 %over.rows, i64 %ranges, i64 1
-  %phase.place = PLACE.PHASE
-  %parts.place = PLACE.PARTS
-  store i64 %phase, ptr %phase.place
-  store i64 %parts, ptr %parts.place
-  call void @run_job(ptr %mailbox, ptr @chunk_range, ptr %job, i64 %parts, i64 %workers)
-  %phase.next = add i64 %phase, 1
-  br label %head
-end:
+  call void @run_phases(ptr %mailbox, ptr %job)
   call void @take_gil(ptr %state)
   %none = call ptr @none()
   ret ptr %none
 misfit:
   %null = call ptr @raise_type_error(ptr @gradloom.misfit)
   ret ptr %null
-}
-"""
-
-#: What a range of chunks needs to know.
-_RANGE: Final = ("kernel", "arrays", "numbers", "shared", "blocks", "bytes", "chunks", "phase", "parts")
-_CHUNK_RANGE = """
-define internal void @chunk_range(ptr %job, i64 %piece, i64 %worker) nounwind {
-LOAD.RANGE
-  %offset = mul i64 %bytes, %worker
-  %block = getelementptr i8, ptr %blocks, i64 %offset
-  %following = add i64 %piece, 1
-  %a = mul i64 %chunks, %piece
-  %b = mul i64 %chunks, %following
-  %first = udiv i64 %a, %parts
-  %last = udiv i64 %b, %parts
-  call void %kernel(ptr %arrays, ptr %numbers, ptr %shared, ptr %block, i64 %phase, i64 %phase, i64 %first, i64 %last)
-  ret void
 }
 """

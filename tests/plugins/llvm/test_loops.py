@@ -20,6 +20,7 @@ from gradloom_llvm import kernel as kernel_module
 from gradloom_llvm import layout as layout_module
 from gradloom_llvm import tiers
 from gradloom_llvm.kernel import Kernel
+from gradloom_llvm.loops import Loops as LoopsOfRegion
 
 LLVM = compilers.get("llvm")
 NUMPY = backends.get("numpy")
@@ -143,6 +144,16 @@ def test_new_shapes_need_little_new_code(monkeypatch: pytest.MonkeyPatch) -> Non
         x = rng(1).normal(size=shape)
         Kernel(gl.make_graph(f)(x, x[0])).function()(x, x[0])
     assert len(texts) <= 2
+
+
+@pytest.mark.parametrize(("shape", "rows"), [((256, 512), 256), ((512, 256), 512), ((4, 5000), 5000), ((40, 30), 40)])
+def test_rows_are_whole_where_there_are_many(shape: tuple[int, int], rows: int) -> None:
+    """Blocks of an inner axis would be read in short pieces; a few long rows leave nothing to cut."""
+    x = rng(1).normal(size=shape).astype(np.float32)
+    graph = gl.make_graph(lambda x, b: ((y := np.tanh(x + b)), np.sum(y, 0)))(x, x[0])
+    loops = LoopsOfRegion(graph)
+    assert loops.row is not None
+    assert loops.lengths[loops.row] == rows
 
 
 def test_small_arrays_need_no_code_for_their_strides(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import gradloom as gl
+from gradloom import sharing
 from gradloom.graph import Graph
 from gradloom.testing.compilers import threads_of_kernels
 from gradloom.testing.sample import rng
@@ -20,6 +21,7 @@ from gradloom_llvm import engine, invoke, native, tape, tiers
 from gradloom_llvm.jobs import Job
 from gradloom_llvm.kernel import Kernel
 from gradloom_llvm.tape_kernel import TapeKernel
+from gradloom_llvm.team import team
 
 
 @pytest.fixture(autouse=True)
@@ -94,8 +96,40 @@ def test_what_is_compiled_well_is_called_directly(monkeypatch: pytest.MonkeyPatc
         assert function.__globals__["record"] is None  # one run may be all, and needs no such way
         function(x)
         assert function.__globals__["record"] is not None
-    monkeypatch.setattr(Kernel, "_run", None)
+    monkeypatch.setitem(function.__globals__, "otherwise", None)
     np.testing.assert_allclose(function(x), np.exp(x) * 1.25, rtol=1e-15)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_are_called_directly(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one builtin, also where the workspace of all is large; what does not fit it goes the other way."""
+    monkeypatch.setattr(sharing, "cores", lambda: 4)
+    x = rng(1).normal(size=(700, 300)).astype(np.float32)
+
+    def f(x: Any) -> Any:
+        y = np.tanh(x) * 1.75
+        return y - np.sum(y, 0), np.sum(y)
+
+    kernel: Any = Kernel(gl.make_graph(f)(x))
+    function = kernel.function()
+    assert kernel._plain.threaded
+    with threads_of_kernels(1):
+        first = bits(function(x))
+        assert bits(function(x)) == first
+    with threads_of_kernels(threads):
+        record = function.__globals__["record"]
+        assert record is not None
+        assert bits(function(x.astype(np.float64))) == first
+        monkeypatch.setitem(function.__globals__, "otherwise", None)
+        assert bits(function(x)) == first
+        out = [np.empty_like(x), np.empty((), np.float32)]
+        together: Any = function.__globals__["together"]
+        mailbox, room = team.mailbox(2), np.empty(16, np.uint8)
+        for arguments in ((), (record, mailbox, 2, room, x, *out), (record, mailbox, -1, room, x, *out)):
+            with pytest.raises(TypeError):
+                together(*arguments)
+        with pytest.raises(TypeError):
+            together(record, mailbox, "2", kernel._plain.workspace(2), x, *out)
 
 
 @pytest.mark.parametrize("case", range(3))
