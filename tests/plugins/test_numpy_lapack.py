@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gradloom_numpy import lapack
+from gradloom_numpy.kernels.decompositions import KERNELS as KERNELS_OF_DECOMPOSITIONS
 from gradloom_numpy.kernels.linalg import KERNELS
 
 inv = KERNELS["inv"]
@@ -83,6 +84,28 @@ def test_inverse_and_determinant_of_one_factorisation(order: int, dtype: str) ->
     stack[2, 5] = 0
     with pytest.raises(np.linalg.LinAlgError, match="Singular"):
         KERNELS["inv_slogdet"](stack)
+
+
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("dtype", "fdFD")
+@pytest.mark.parametrize("order", ORDERS)
+def test_eigenvectors(order: int, dtype: str, lower: bool) -> None:
+    """Of a stack; what stands in the other triangle is not read."""
+    a = matrices(2, order, order, dtype=dtype)
+    hermitian = a + a.conj().swapaxes(-1, -2)
+    one = (np.tril if lower else np.triu)(hermitian)
+    values, vectors = KERNELS_OF_DECOMPOSITIONS["eigh"](np.where(one == 0, np.nan, one).astype(dtype), lower=lower)
+    assert (values.dtype, vectors.dtype) == (np.abs(a).dtype, a.dtype)
+    assert np.all(np.diff(values) >= 0)
+    wide = vectors.astype("D")
+    eps = np.finfo(dtype).eps
+    residual = hermitian.astype("D") @ wide - wide * values[:, None, :]
+    assert np.abs(residual).max() < 100 * eps * np.abs(values).max()
+    assert np.abs(wide.conj().swapaxes(-1, -2) @ wide - np.eye(order)).max() < 100 * eps
+    assert vectors.flags.c_contiguous
+    values, vectors = KERNELS_OF_DECOMPOSITIONS["eigh"](np.full((order, order), np.nan, dtype), lower=lower)
+    assert np.isnan(values).all()
+    assert np.isnan(vectors).any()
 
 
 LAYOUTS = {
