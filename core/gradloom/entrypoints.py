@@ -40,14 +40,13 @@ def entry_points(group: str) -> list[EntryPoint]:
     folders: dict[str, str] = {}
     for folder in sys.path:
         try:
-            names = os.listdir(folder or ".")
+            names = [name for name in os.listdir(folder or ".") if name.endswith(_KINDS)]
         except NotADirectoryError:  # an archive
             return _asked_for(group)
         except OSError:
             continue
         for name in names:
-            if name.endswith(_KINDS):
-                folders.setdefault(_normalised(name), os.path.join(folder, name))
+            folders.setdefault(_normalised(name), os.path.join(folder, name))
     if any([finder is not PathFinder and hasattr(finder, "find_distributions") for finder in sys.meta_path]):
         return _asked_for(group)
     if any([folder.endswith(".egg") for folder in sys.path]):
@@ -74,7 +73,7 @@ def _normalised(folder: str) -> str:
 
 def _points(folder: str, group: str) -> Iterator[EntryPoint]:
     """Yield the entry points of a group in the folder of a distribution."""
-    text = _read(folder, "entry_points.txt")
+    text = _read(f"{folder}/entry_points.txt")
     if f"[{group}]" not in text:
         return
     owner = _owner(folder)
@@ -90,13 +89,18 @@ def _points(folder: str, group: str) -> Iterator[EntryPoint]:
 def _owner(folder: str) -> str:
     """Return the name of a distribution as its metadata spell it."""
     for file in ("METADATA", "PKG-INFO"):
-        for line in _read(folder, file).splitlines():
+        for line in _read(f"{folder}/{file}").splitlines():
             if line.startswith("Name:"):
                 return line[5:].strip()
     return "unknown distribution"
 
 
-def _read(folder: str, file: str) -> str:
-    with suppress(OSError, UnicodeDecodeError), open(os.path.join(folder, file), encoding="utf-8") as opened:
+def _read(path: str) -> str:
+    """Return the text of a file, "" if there is none: as for most distributions, which `open` takes long to find."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    except OSError:
+        return ""
+    with suppress(OSError, UnicodeDecodeError), open(descriptor, encoding="utf-8") as opened:
         return opened.read()
     return ""

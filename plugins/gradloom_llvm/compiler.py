@@ -49,6 +49,9 @@ class LLVMCompiler(AbstractCompiler):
 
         if native.unfit() is None:
             native.START.begin()
+            from gradloom_llvm.engine import LINKER
+
+            LINKER.begin()
 
     def forms(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> int:
         """Return the forms in which a node can be compiled."""

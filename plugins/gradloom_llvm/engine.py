@@ -31,10 +31,10 @@ import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import count
 from pathlib import Path
-from typing import Final, NamedTuple, final
+from typing import Final, TypeAlias, final
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -62,6 +62,10 @@ _NAME = re.compile(r"@([\w.$-]+)")
 
 
 _forgotten: deque[int] = deque()  # serial numbers of libraries to unload
+
+
+#: An object, and whether it comes from disk.
+_Object: TypeAlias = tuple[bytes, bool]
 
 
 class Library:
@@ -160,6 +164,15 @@ def _linker(generation: int) -> Linker:
     return Linker()
 
 
+def _first_linker() -> Linker:
+    with LINKING:
+        return _linker(0)
+
+
+#: What makes the first linker.
+LINKER: Final = Job(_first_linker)
+
+
 @cache
 def _versions() -> bytes:
     this = host()
@@ -176,13 +189,6 @@ def _level(ir: str, quick: bool = False) -> int:
     return 0 if quick or ir.count("\n") >= _LONG else 1
 
 
-class _Object(NamedTuple):
-    """An object, and whether it comes from disk."""
-
-    content: bytes
-    stored: bool
-
-
 @final
 class _Module:
     """A module on its way to a library: it is in memory, or its object is a job."""
@@ -195,7 +201,7 @@ class _Module:
             self._library = _loaded.get(key)
             job = _jobs.get(key)
             if job is None:
-                job = Job(lambda: _object(key, ir, quick))
+                job = Job(lambda: _object(key, ir, quick), partial(_keep, key))
                 if self._library is None:
                     _jobs[key] = job
         self._job = job
@@ -223,7 +229,9 @@ class _Module:
         except CompileError:
             if not stored:
                 raise
-            return _linked(self._key, self._ir, _compiled(self._key, self._ir, self._quick), used)
+            content = _compiled(self._ir, self._quick)
+            _keep(self._key, (content, False))
+            return _linked(self._key, self._ir, content, used)
 
 
 def _remembered(library: Library) -> Library:
@@ -239,16 +247,19 @@ def _object(key: str, ir: str, quick: bool) -> _Object:
     """Return the object of a module, from disk or compiled."""
     disk = _disk()
     content = None if disk is None else disk.read(key)
-    return _Object(_compiled(key, ir, quick), False) if content is None else _Object(content, True)
+    return (_compiled(ir, quick), False) if content is None else (content, True)
 
 
-def _compiled(key: str, ir: str, quick: bool) -> bytes:
-    """Return the object of a module, compiled now, and keep it on disk."""
-    content = native.compiled(ir, host(), _level(ir, quick))
+def _compiled(ir: str, quick: bool) -> bytes:
+    return native.compiled(ir, host(), _level(ir, quick))
+
+
+def _keep(key: str, found: _Object) -> None:
+    """Keep an object on disk, unless it comes from there."""
+    content, stored = found
     disk = _disk()
-    if disk is not None:
+    if disk is not None and not stored:
         disk.write(key, content)
-    return content
 
 
 def _disk() -> ObjectCache | None:

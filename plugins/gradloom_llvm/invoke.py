@@ -10,7 +10,7 @@ import ctypes
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, final
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 
@@ -25,12 +25,10 @@ from gradloom_llvm.tiers import Code
 CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
 
 
-class Argument(NamedTuple):
-    """What an argument must be."""
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    flags: int
+#: What an argument must be: its dtype, its shape and its flags.
+Argument: TypeAlias = tuple[np.dtype[Any], tuple[int, ...], int]
+#: The record of a call, and what its numbers point into.
+Loaded: TypeAlias = tuple[np.ndarray[Any, Any], Any]
 
 
 def record(
@@ -63,16 +61,9 @@ def record(
     shared, own = workspaces
     words = [address, numbers.ctypes.data, shared + own, shared, phases[1] - 1, chunks, int(release), len(arguments)]
     words.append(phases[0])
-    for argument in arguments:
-        words += [argument.dtype.num, len(argument.shape), argument.flags, *argument.shape]
+    for dtype, shape, flags in arguments:
+        words += [dtype.num, len(shape), flags, *shape]
     return np.array(words, np.int64)
-
-
-class Loaded(NamedTuple):
-    """The record of a call, and what its numbers point into."""
-
-    record: np.ndarray[Any, Any]
-    held: Any
 
 
 @final
@@ -107,7 +98,7 @@ class Entry:
             code.ran(seconds)
         if self._has_run and (not INVOKE.begin() or INVOKE.done) and all([code.final for code in self._codes]):
             self.loaded = self._load()
-            self.names |= {"record": self.loaded.record, **INVOKE.result()._asdict()}
+            self.names |= {"record": self.loaded[0], **INVOKE.result()._asdict()}
             self._settled = True
         self._has_run = True  # once may have been all
 

@@ -84,12 +84,19 @@ if hasattr(os, "register_at_fork"):
 
 @final
 class Job(Generic[T]):
-    """The result of ``work()``, which is called once."""
+    """The result of ``work()``, which is called once.
 
-    __slots__ = ("__weakref__", "_done", "_error", "_results", "_taken", "_work")
+    Parameters
+    ----------
+    work : callable
+    after : callable, optional
+        ``after(result)`` is called by whoever has done the work, when others can have the result.
+    """
 
-    def __init__(self, work: Callable[[], T]) -> None:
-        self._work = work
+    __slots__ = ("__weakref__", "_after", "_done", "_error", "_results", "_taken", "_work")
+
+    def __init__(self, work: Callable[[], T], after: Callable[[T], object] | None = None) -> None:
+        self._work, self._after = work, after
         self._taken = self._done = False
         self._results: list[T] = []
         self._error: Exception | None = None
@@ -131,3 +138,5 @@ class Job(Generic[T]):
             with _running.changed:
                 self._taken = self._done  # after an interrupt somebody else may do it
                 _running.leave()
+        if self._after is not None and self._error is None:
+            self._after(self._results[0])

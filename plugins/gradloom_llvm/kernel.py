@@ -13,18 +13,7 @@ from gradloom.sharing import allowed
 from gradloom_llvm import tiers, vectormath
 from gradloom_llvm.codegen import generate
 from gradloom_llvm.engine import Library, host_vector_bytes
-from gradloom_llvm.invoke import (
-    ALIGNED,
-    CONTIGUOUS,
-    WRITEABLE,
-    Argument,
-    Entry,
-    Loaded,
-    Sharing,
-    caller,
-    invoke,
-    record,
-)
+from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Entry, Loaded, Sharing, caller, invoke, record
 from gradloom_llvm.layout import lay_out
 from gradloom_llvm.loops import Loops
 from gradloom_llvm.team import CODE, run_chunks, team
@@ -141,8 +130,8 @@ class _Variant:
         flags = [CONTIGUOUS | ALIGNED] * len(region.inputs)
         if strides is not None:
             flags = [CONTIGUOUS | ALIGNED if s is None else ALIGNED for s in strides]
-        self._arguments = [Argument(s.dtype, s.shape, f) for s, f in zip(region.input_specs(), flags, strict=True)]
-        self._arguments += [Argument(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in region.output_specs()]
+        self._arguments = [(s.dtype, s.shape, f) for s, f in zip(region.input_specs(), flags, strict=True)]
+        self._arguments += [(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in region.output_specs()]
         self._release = arithmetic + traffic >= RELEASE_SECONDS
 
     def load(self) -> None:
@@ -160,7 +149,7 @@ class _Variant:
             self._release,
             self._arguments,
         )
-        return Loaded(own, library)
+        return own, library
 
     def workers(self) -> int:
         """Return how many threads run it here."""
@@ -177,9 +166,9 @@ class _Variant:
 
         def run(loaded: Loaded) -> None:
             if workers > 1:
-                self._run_threads(loaded.held, inputs, outs, workers)
+                self._run_threads(loaded[1], inputs, outs, workers)
             else:
-                invoke(loaded.record, *inputs, *outs)
+                invoke(loaded[0], *inputs, *outs)
 
         self.entry.run(run)
 

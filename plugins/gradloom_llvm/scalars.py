@@ -7,7 +7,7 @@ NumPy's own kernels move the positions.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 
@@ -61,44 +61,41 @@ def takes_apart(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Sp
     return (_SAME.get(name, name), kinds) in OPCODES or (name in FUNCTIONS and "b" not in kinds)
 
 
-class Program(NamedTuple):
-    """Instructions, constants, and where the outputs end up on the tape."""
-
-    words: np.ndarray[Any, np.dtype[np.int32]]
-    constants: np.ndarray[Any, np.dtype[np.float64]]
-    outputs: np.ndarray[Any, np.dtype[np.int32]]
-    functions: tuple[str, ...]
-    length: int
-
-
-def program(region: Graph) -> Program:
-    """Return the program of a region whose nodes `takes_apart` accepts."""
-    return _Writer(region).program()
-
-
 @final
-class _Writer:
+class Program:
+    """A region whose nodes `takes_apart` accepts, as instructions.
+
+    Attributes
+    ----------
+    words : ndarray of int32
+        The instructions.
+    constants : ndarray of float64
+        What stands at the beginning of the tape.
+    outputs : ndarray of int32
+        Where the outputs end up.
+    functions : tuple of str
+        Those that are called.
+    length : int
+        Of the tape.
+    """
+
     def __init__(self, region: Graph) -> None:
-        self.region = region
-        self.words: list[int] = []
-        self.functions: dict[str, int] = {}
-        self.constants: dict[Any, int] = {}
-        self.values: list[Any] = [None] * len(region.nodes)
+        self._region = region
+        self._words: list[int] = []
+        self._functions: dict[str, int] = {}
+        self._constants: dict[Any, int] = {}
+        self._values: list[Any] = [None] * len(region.nodes)
         self._place_literals()
         self._place_inputs()
-
-    def program(self) -> Program:
-        for i, (op, inputs, attrs) in enumerate(self.region.nodes):
+        values = self._values
+        for i, (op, inputs, attrs) in enumerate(region.nodes):
             if op is not INPUT and op is not LITERAL:
-                self.values[i] = self._node(op, [self.values[j] for j in inputs], attrs, inputs, self.region.specs[i])
-        outputs = [np.asarray(self.values[i], np.int32).reshape(-1) for i in self.region.outputs]
-        return Program(
-            np.array(self.words, np.int32),
-            np.array([value for _, value in self.constants], np.float64),
-            np.concatenate(outputs),
-            tuple(self.functions),
-            self.next,
-        )
+                values[i] = self._node(op, [values[j] for j in inputs], attrs, inputs, region.specs[i])
+        self.words = np.array(self._words, np.int32)
+        self.constants = np.array([value for _, value in self._constants], np.float64)
+        self.outputs = np.concatenate([np.asarray(values[i], np.int32).reshape(-1) for i in region.outputs])
+        self.functions = tuple(self._functions)
+        self.length = self._next
 
     # -- where things are ------------------------------------------------------------------
 
@@ -106,27 +103,29 @@ class _Writer:
         for value in (1.0, -0.0):
             self._constant(value)
         self._zero = self._constant(0.0)
-        for i, (op, _, attrs) in enumerate(self.region.nodes):
+        for i, (op, _, attrs) in enumerate(self._region.nodes):
             if op is LITERAL:
-                self.values[i] = self._constant(float(self.region.literals[attrs[1]]))
-        self.next = len(self.constants)
+                self._values[i] = self._constant(float(self._region.literals[attrs[1]]))
+        self._next = len(self._constants)
 
     def _constant(self, value: float) -> int:
-        return self.constants.setdefault((literal_key(value), value if value == value else np.nan), len(self.constants))
+        return self._constants.setdefault(
+            (literal_key(value), value if value == value else np.nan), len(self._constants)
+        )
 
     def _place_inputs(self) -> None:
-        for i in self.region.inputs:
-            spec = self.region.specs[i]
-            positions = np.arange(self.next, self.next + spec.size, dtype=np.int32).reshape(spec.shape)
-            self.values[i] = positions if spec.shape else self.next
-            self.next += spec.size
+        for i in self._region.inputs:
+            spec = self._region.specs[i]
+            positions = np.arange(self._next, self._next + spec.size, dtype=np.int32).reshape(spec.shape)
+            self._values[i] = positions if spec.shape else self._next
+            self._next += spec.size
 
     # -- instructions ------------------------------------------------------------------------
 
-    def emit(self, opcode: int, a: int, b: int = 0, c: int = 0) -> int:
-        result = self.next
-        self.next = result + 1
-        self.words += (opcode, result, a, b, c)
+    def _emit(self, opcode: int, a: int, b: int = 0, c: int = 0) -> int:
+        result = self._next
+        self._next = result + 1
+        self._words += (opcode, result, a, b, c)
         return result
 
     def _node(self, op: Op, args: list[Any], attrs: tuple[Any, ...], inputs: tuple[int, ...], spec: Spec) -> Any:
@@ -150,18 +149,18 @@ class _Writer:
         return np.array([write(*each) for each in zip(*flat, strict=True)], np.int32).reshape(spec.shape)
 
     def _kind(self, i: int) -> str:
-        return "b" if self.region.specs[i].dtype.kind == "b" else "f"
+        return "b" if self._region.specs[i].dtype.kind == "b" else "f"
 
     def _instruction(self, name: str, inputs: tuple[int, ...], spec: Spec) -> Callable[..., int]:
         """Return what writes the instruction of an elementwise op for one element."""
         kinds = "".join([self._kind(i) for i in inputs])
-        emit = self.emit
+        emit = self._emit
         if name == "where":
             where = OPCODES["where", "bff"]
             return lambda condition, a, b: emit(where, condition, a, b)
         if name == "astype":
             if kinds == "f" and spec.dtype.kind == "b":
-                differs, zero = OPCODES["not_equal", "ff"], self.constants[literal_key(-0.0), -0.0]
+                differs, zero = OPCODES["not_equal", "ff"], self._constants[literal_key(-0.0), -0.0]
                 return lambda a: emit(differs, a, zero)
             return lambda a: int(a)
         if name == "power":
@@ -169,16 +168,16 @@ class _Writer:
         opcode = OPCODES.get((_SAME.get(name, name), kinds))
         if opcode is not None:
             return lambda *args: emit(opcode, *args)
-        number = self.functions.setdefault(name, len(self.functions))
+        number = self._functions.setdefault(name, len(self._functions))
         call = OPCODES["call", kinds]
         if kinds == "f":
             return lambda a: emit(call, a, 0, number)
         return lambda a, b: emit(call, a, b, number)
 
     def _power(self, exponent: int) -> Callable[..., int]:
-        op, _, attrs = self.region.nodes[exponent]
-        value = float(self.region.literals[attrs[1]]) if op is LITERAL else 0.0
-        emit, square, multiply = self.emit, OPCODES["square", "f"], OPCODES["multiply", "ff"]
+        op, _, attrs = self._region.nodes[exponent]
+        value = float(self._region.literals[attrs[1]]) if op is LITERAL else 0.0
+        emit, square, multiply = self._emit, OPCODES["square", "f"], OPCODES["multiply", "ff"]
         if value == 1.0:
             return lambda a, b: int(a)
         if value == 2.0:
@@ -188,7 +187,7 @@ class _Writer:
         if value in (-1.0, 0.5):  # a root as in NumPy, also at -0.0 and -inf
             opcode = OPCODES["reciprocal" if value < 0 else "sqrt", "f"]
             return lambda a, b: emit(opcode, a)
-        number, call = self.functions.setdefault("power", len(self.functions)), OPCODES["call", "ff"]
+        number, call = self._functions.setdefault("power", len(self._functions)), OPCODES["call", "ff"]
         return lambda a, b: emit(call, a, b, number)
 
     def _fold(self, name: str, x: Any, axis: tuple[int, ...], keepdims: bool, *, spec: Spec) -> Any:
@@ -199,9 +198,9 @@ class _Writer:
         results = []
         for first, *rest in rows:
             # A sum starts at zero: that of negative zeros is positive.
-            total = self.emit(opcode, self._zero, first) if name == "add" else first
+            total = self._emit(opcode, self._zero, first) if name == "add" else first
             for position in rest:
-                total = self.emit(opcode, total, position)
+                total = self._emit(opcode, total, position)
             results.append(total)
         return np.array(results, np.int32).reshape(spec.shape) if spec.shape else results[0]
 
@@ -217,8 +216,8 @@ class _Writer:
             for column in columns.T.tolist():
                 total = self._zero
                 for left, right in zip(row, column, strict=True):
-                    term = self.emit(multiply, right, left) if swap else self.emit(multiply, left, right)
-                    total = self.emit(add, total, term)
+                    term = self._emit(multiply, right, left) if swap else self._emit(multiply, left, right)
+                    total = self._emit(add, total, term)
                 results.append(total)
         return np.array(results, np.int32).reshape(spec.shape) if spec.shape else results[0]
 
@@ -230,5 +229,5 @@ class _Writer:
         flat, add = base.reshape(-1), OPCODES["add", "ff"]
         where = np.asarray(getitem(numbers)).reshape(-1).tolist()
         for position, value in zip(where, values.reshape(-1).tolist(), strict=True):
-            flat[position] = self.emit(add, int(flat[position]), value)
+            flat[position] = self._emit(add, int(flat[position]), value)
         return base

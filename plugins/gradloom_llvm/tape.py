@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import TypeAlias
 
 import numpy as np
 
@@ -22,30 +22,25 @@ _FLOAT = np.dtype(np.float64)
 _BOOL = np.dtype(bool)
 
 
-class Instruction(NamedTuple):
-    """What an opcode does: an elementwise op, the kinds of its arguments and of its result ("f" or "b")."""
-
-    op: str
-    arguments: str
-    result: str
-
+#: What an opcode does: an elementwise op, the kinds of its arguments and of its result ("f" or "b").
+Instruction: TypeAlias = tuple[str, str, str]
 
 #: Instructions by opcode. Opcode 0 calls a function of one argument, 1 one of two; ``c`` says which.
 INSTRUCTIONS: tuple[Instruction, ...] = (
-    Instruction("call", "f", "f"),
-    Instruction("call", "ff", "f"),
-    *[Instruction(op, "ff", "f") for op in "add subtract multiply annihilating_multiply divide".split()],
-    *[Instruction(op, "ff", "f") for op in "maximum minimum fmax fmin copysign annihilating_by_first".split()],
-    *[Instruction(op, "f", "f") for op in "negative square reciprocal sqrt absolute sign".split()],
-    *[Instruction(op, "f", "f") for op in "floor ceil trunc rint".split()],
-    *[Instruction(op, "ff", "b") for op in "equal not_equal less less_equal greater greater_equal".split()],
-    *[Instruction(op, "f", "b") for op in "isnan isinf isfinite signbit".split()],
-    *[Instruction(op, "bb", "b") for op in "equal not_equal logical_and logical_or logical_xor".split()],
-    Instruction("logical_not", "b", "b"),
-    Instruction("where", "bff", "f"),
+    ("call", "f", "f"),
+    ("call", "ff", "f"),
+    *[(op, "ff", "f") for op in "add subtract multiply annihilating_multiply divide".split()],
+    *[(op, "ff", "f") for op in "maximum minimum fmax fmin copysign annihilating_by_first".split()],
+    *[(op, "f", "f") for op in "negative square reciprocal sqrt absolute sign".split()],
+    *[(op, "f", "f") for op in "floor ceil trunc rint".split()],
+    *[(op, "ff", "b") for op in "equal not_equal less less_equal greater greater_equal".split()],
+    *[(op, "f", "b") for op in "isnan isinf isfinite signbit".split()],
+    *[(op, "bb", "b") for op in "equal not_equal logical_and logical_or logical_xor".split()],
+    ("logical_not", "b", "b"),
+    ("where", "bff", "f"),
 )
 #: Opcodes by instruction.
-OPCODES: Mapping[tuple[str, str], int] = {(i.op, i.arguments): k for k, i in enumerate(INSTRUCTIONS)}
+OPCODES: Mapping[tuple[str, str], int] = {instruction[:2]: k for k, instruction in enumerate(INSTRUCTIONS)}
 #: Words of an instruction.
 WIDTH = 5
 #: Opcodes that every machine has; others make another machine, which takes longer to compile.
@@ -54,7 +49,7 @@ BASIC = frozenset(
     + [OPCODES[op, "f"] for op in ("call", "negative", "square")]
 )
 #: Elementwise ops that are functions to call.
-FUNCTIONS = vectormath.names() - {i.op for i in INSTRUCTIONS}
+FUNCTIONS = vectormath.names() - {op for op, _, _ in INSTRUCTIONS}
 
 
 @cache
@@ -106,20 +101,22 @@ def _machine(opcodes: frozenset[int]) -> Code:
 
 def _emit(body: Body, instruction: Instruction) -> None:
     values = []
-    for k, kind in enumerate(instruction.arguments):
+    _, arguments, kind_of_result = instruction
+    for k, kind in enumerate(arguments):
         place = body.emit(f"getelementptr i32, ptr %pc, i64 {2 + k}")
         position = body.emit(f"load i32, ptr {place}, align 4")
         address = body.emit(f"getelementptr double, ptr %tape, i32 {position}")
         value = body.emit(f"load <1 x double>, ptr {address}, align 8")
         values.append(body.compare("une", _FLOAT, value, body.splat(0, _FLOAT)) if kind == "b" else value)
     result = _result(body, instruction, values)
-    if instruction.result == "b":
+    if kind_of_result == "b":
         result = body.emit(f"uitofp <1 x i1> {result} to <1 x double>")
     body.do(f"store <1 x double> {result}, ptr %result, align 8")
 
 
 def _result(body: Body, instruction: Instruction, values: list[str]) -> str:
-    if instruction.op == "call":
+    op, arguments, kind_of_result = instruction
+    if op == "call":
         place = body.emit("getelementptr i32, ptr %pc, i64 4")
         number = body.emit(f"load i32, ptr {place}, align 4")
         slot = body.emit(f"getelementptr ptr, ptr %functions, i32 {number}")
@@ -127,12 +124,12 @@ def _result(body: Body, instruction: Instruction, values: list[str]) -> str:
         scalars = [body.emit(f"extractelement <1 x double> {v}, i64 0") for v in values]
         called = body.emit(f"call double {address}({', '.join(f'double {s}' for s in scalars)})")
         return body.emit(f"insertelement <1 x double> poison, double {called}, i64 0")
-    if instruction.op == "annihilating_by_first":
+    if op == "annihilating_by_first":
         product = body.emit(f"fmul <1 x double> {values[0]}, {values[1]}")
         return annihilating(body, _FLOAT, product, values[:1])
-    kinds = [_BOOL if kind == "b" else _FLOAT for kind in instruction.arguments]
-    emitter: Callable[..., str] = EMITTERS[instruction.op]
-    return emitter(body, _BOOL if instruction.result == "b" else _FLOAT, kinds, *values)
+    kinds = [_BOOL if kind == "b" else _FLOAT for kind in arguments]
+    emitter: Callable[..., str] = EMITTERS[op]
+    return emitter(body, _BOOL if kind_of_result == "b" else _FLOAT, kinds, *values)
 
 
 _MACHINE = """

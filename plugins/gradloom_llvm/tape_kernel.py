@@ -9,8 +9,8 @@ import numpy as np
 
 from gradloom.graph import Graph
 from gradloom.spec import Spec
-from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Argument, Entry, Loaded, caller, invoke, record
-from gradloom_llvm.scalars import program
+from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Entry, Loaded, caller, invoke, record
+from gradloom_llvm.scalars import Program
 from gradloom_llvm.tape import WIDTH, function, machine
 
 #: Instructions from which on other Python threads run meanwhile.
@@ -23,7 +23,7 @@ class TapeKernel:
 
     def __init__(self, region: Graph) -> None:
         self._specs, self._outs = region.input_specs(), region.output_specs()
-        self._program = made = program(region)
+        self._program = made = Program(region)
         self._codes = [machine(set(made.words[::WIDTH].tolist())), *[function(name) for name in made.functions]]
         #: How long inputs and outputs are, and which are bools.
         self._lengths = [
@@ -46,15 +46,15 @@ class TapeKernel:
             *(made.outputs.ctypes.data, addresses.ctypes.data),
         ]
         numbers = np.array(words, np.int64)
-        arguments = [Argument(s.dtype, s.shape, CONTIGUOUS | ALIGNED) for s in self._specs]
-        arguments += [Argument(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in self._outs]
+        arguments = [(s.dtype, s.shape, CONTIGUOUS | ALIGNED) for s in self._specs]
+        arguments += [(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in self._outs]
         release = count >= RELEASE_INSTRUCTIONS
         own = record(libraries[0].address("kernel"), numbers, (8 * made.length, 0), (0, 1), 1, release, arguments)
-        return Loaded(own, (libraries, numbers, addresses))
+        return own, (libraries, numbers, addresses)
 
     def _run(self, inputs: list[Any], outs: list[Any]) -> None:
         fitting = [as_asked(a, s) for a, s in zip(inputs, self._specs, strict=True)]
-        self._entry.run(lambda loaded: invoke(loaded.record, *fitting, *outs))
+        self._entry.run(lambda loaded: invoke(loaded[0], *fitting, *outs))
 
 
 def as_asked(value: Any, spec: Spec) -> Any:
