@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, final
 
 import numpy as np
@@ -98,7 +98,7 @@ class Entry:
             code.ran(seconds)
         if self._has_run and (not INVOKE.begin() or INVOKE.done) and all([code.final for code in self._codes]):
             self.loaded = self._load()
-            self.names |= {"record": self.loaded[0], **INVOKE.result()._asdict()}
+            self.names |= {"record": self.loaded[0], **INVOKE.result()}
             self._settled = True
         self._has_run = True  # once may have been all
 
@@ -107,26 +107,19 @@ def _refuse(*arguments: object) -> None:
     raise TypeError
 
 
-@final
-class Builtins(NamedTuple):
-    """What calls a kernel: ``invoke(record, *arrays)``, inputs, then outputs; and the same by a team.
+def _make() -> dict[str, Callable[..., None]]:
+    """Return what calls a kernel: ``invoke(record, *arrays)``, inputs, then outputs; and the same by a team.
 
     ``together(record, mailbox, workers, workspace, *arrays)`` takes workspace for all threads, an array of uint8.
     Both return None; TypeError says that an argument is not what the record asks for.
     """
-
-    invoke: Callable[..., None]
-    together: Callable[..., None]
-
-
-def _make() -> Builtins:
     # Imported here, because one run needs none of it.
     from gradloom_llvm.invoke_code import source
 
     library = load(prelude() + source(), quick=True)
     doc = "Check arrays against a record and call its kernel"
     together = builtin(library, "invoke_together", name="together", doc=f"{doc} in several threads.")
-    return Builtins(builtin(library, "invoke", doc=f"{doc}."), together)
+    return {"invoke": builtin(library, "invoke", doc=f"{doc}."), "together": together}
 
 
 #: What makes the builtins.
@@ -137,7 +130,7 @@ _KERNEL: Final = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, *[ctypes.c_int64
 def invoke(record: np.ndarray[Any, Any], *arrays: Any) -> None:
     """Call a record's kernel on arrays that fit it: in a roundabout way at first, while the builtin is compiled."""
     if INVOKE.done:
-        INVOKE.result().invoke(record, *arrays)
+        INVOKE.result()["invoke"](record, *arrays)
         return
     address, numbers, size, split, last, chunks, *_ = record.tolist()
     workspace = np.empty(size, np.uint8)
@@ -146,23 +139,12 @@ def invoke(record: np.ndarray[Any, Any], *arrays: Any) -> None:
     _KERNEL(address)(pointers.ctypes.data, numbers, start, start + split, 0, last, 0, chunks)
 
 
-class Sharing(NamedTuple):
-    """How several threads run a kernel.
-
-    ``threads()`` returns how many, and ``mailbox`` and ``workspace`` return what so many need.
-    """
-
-    threads: Callable[[], int]
-    mailbox: Callable[[int], np.ndarray[Any, Any]]
-    workspace: Callable[[int], np.ndarray[Any, Any]]
-
-
 def caller(
     entry: Entry,
     arity: int,
     outs: Sequence[tuple[Any, Any]],
     otherwise: Callable[..., None],
-    sharing: Sharing | None = None,
+    sharing: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Callable[..., Any]:
     """Return a function of a kernel's inputs that makes the outputs, calls it, and returns them.
 
@@ -175,8 +157,9 @@ def caller(
     outs : sequence of (shape, dtype)
     otherwise : callable
         ``otherwise(inputs, outputs)`` runs the kernel where the arguments do not fit the record.
-    sharing : Sharing, optional
-        How several threads run it, if they are to.
+    sharing : mapping, optional
+        How several threads run it, if they are to: ``threads()`` returns how many, and ``mailbox`` and ``workspace``
+        return what so many need.
     """
     inputs = [f"a{k}" for k in range(arity)]
     results = [f"o{k}" for k in range(len(outs))]
@@ -199,7 +182,7 @@ def caller(
     namespace = entry.names
     namespace["otherwise"] = otherwise
     if sharing is not None:
-        namespace |= sharing._asdict()
+        namespace |= sharing
     for k, (shape, dtype) in enumerate(outs):
         namespace[f"shape{k}"], namespace[f"dtype{k}"] = shape, dtype
         namespace[f"empty{k}"] = empty if math.prod(shape) * dtype.itemsize >= LEAST else np.empty

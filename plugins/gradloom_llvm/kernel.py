@@ -13,7 +13,7 @@ from gradloom.sharing import allowed
 from gradloom_llvm import tiers, vectormath
 from gradloom_llvm.codegen import generate
 from gradloom_llvm.engine import Library, host_vector_bytes
-from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Entry, Loaded, Sharing, caller, invoke, record
+from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Entry, Loaded, caller, invoke, record
 from gradloom_llvm.layout import lay_out
 from gradloom_llvm.loops import Loops
 from gradloom_llvm.team import CODE, run_chunks, team
@@ -54,8 +54,14 @@ class Kernel:
         """Return the kernel as a function of the region's inputs, when it is compiled."""
         plain = self._plain
         plain.load()
-        sharing = Sharing(plain.workers, team.mailbox, plain.workspace) if plain.threaded else None
-        return caller(plain.entry, len(self._region.inputs), self._specs, self._run, sharing)
+        sharing: dict[str, Callable[..., Any]] = {
+            "threads": plain.workers,
+            "mailbox": team.mailbox,
+            "workspace": plain.workspace,
+        }
+        return caller(
+            plain.entry, len(self._region.inputs), self._specs, self._run, sharing if plain.threaded else None
+        )
 
     def _run(self, arrays: list[Any], outs: list[Any]) -> None:
         """Run the code that fits some arrays, in several threads where that pays and is allowed."""
