@@ -12,18 +12,17 @@ of one thread. Sizes and strides stand in ``n``, so one kernel serves arrays of 
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple, final
 
+from gradloom.graph import literal_key
 from gradloom_llvm import vectormath
 from gradloom_llvm.combining import DType, combiner, identity
 from gradloom_llvm.elementwise import TYPES, constant
 from gradloom_llvm.function import Function, Parameter
 from gradloom_llvm.loops import Loops
 from gradloom_llvm.nests import emit_nest
-from gradloom_llvm.statements import Nest, Phase, Statement
+from gradloom_llvm.statements import Nest, Phase, Statement, is_written
 
 
 class Code(NamedTuple):
@@ -38,22 +37,12 @@ def generate(loops: Loops, vector_bytes: int) -> Code:
 
     Loops that differ in sizes alone have the same code, which is written once.
     """
-    key = loops.form(), vector_bytes
-    with _LOCK:
-        code = _RECENT.get(key)
+    key = vector_bytes, tuple([literal_key(v) if is_written(v) else None for v, _ in loops.literals.values()])
+    known: dict[Any, Code] = loops.scheme.codes
+    code = known.get(key)
     if code is None:
-        code = _write(loops, vector_bytes)
-        with _LOCK:
-            _RECENT[key] = code
-            if len(_RECENT) > MAX_RECENT:
-                _RECENT.popitem(last=False)
+        code = known[key] = _write(loops, vector_bytes)
     return code
-
-
-#: How many codes are remembered.
-MAX_RECENT = 512
-_RECENT: OrderedDict[Any, Code] = OrderedDict()
-_LOCK = threading.Lock()
 
 
 def _write(loops: Loops, vector_bytes: int) -> Code:

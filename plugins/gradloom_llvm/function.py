@@ -41,7 +41,7 @@ class Function(Text):
         self.chunk: str | None = None
         #: Whether LLVM does not see how the indices of innermost loops go on.
         self.opaque = False
-        self._strided = loops.strided()
+        self._strided = loops.strided
         self._known: dict[Any, str] = {}
 
     def sibling(self) -> Function:

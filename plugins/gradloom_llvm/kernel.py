@@ -95,11 +95,12 @@ class Kernel:
 def estimated_seconds(loops: Loops) -> tuple[float, float]:
     """Return roughly how long a kernel takes on one core: its arithmetic, and its traffic with memory."""
     lanes, costly = host_vector_bytes() / 8.0, vectormath.names()
+    points = {loop: loops.points(loop) for loop in {s.loop for s in loops.statements}}
     seconds = 0.0
     for s in loops.statements:
         of_doubles = loops.values[s.id].dtype.itemsize / 8.0
         instructions = 20.0 if s.op is not None and s.op.name in costly else 1.0
-        seconds += loops.points(s.loop) * instructions * of_doubles / lanes * INSTRUCTION_SECONDS
+        seconds += points[s.loop] * instructions * of_doubles / lanes * INSTRUCTION_SECONDS
     ends = (*loops.region.inputs, *loops.outputs)
     return seconds, sum([loops.points(loops.values[i].labels) * loops.values[i].dtype.itemsize for i in ends]) / BYTES
 

@@ -8,45 +8,45 @@ from typing import TYPE_CHECKING
 from gradloom_llvm.statements import Nest, Phase, Statement
 
 if TYPE_CHECKING:
-    from gradloom_llvm.loops import Loops
+    from gradloom_llvm.scheme import Scheme
 
 
-def find_phases(loops: Loops) -> list[Phase]:
+def find_phases(scheme: Scheme) -> list[Phase]:
     """Assign each statement the earliest phase in which its inputs are known."""
     times: dict[int, int] = {}
     by_time: dict[int, list[Statement]] = {}
-    for s in loops.statements:
-        is_row = loops.row in s.loop
+    for s in scheme.statements:
+        is_row = scheme.row in s.loop
         time = 1 if is_row else 0
         for j in s.inputs:
             if j in times:
                 known = times[j]  # odd: a row phase
-                if known % 2 and loops.row not in loops.values[j].labels:
+                if known % 2 and scheme.row not in scheme.values[j].labels:
                     known += 1
                 time = max(time, known + (known % 2 != is_row))
         times[s.id] = time
         by_time.setdefault(time, []).append(s)
     last = max(by_time, default=0)
     # Sums over the rows of the last phase are combined in a single phase after it.
-    if last % 2 and any([loops.row not in loops.values[s.id].labels for s in by_time[last]]):
+    if last % 2 and any([scheme.row not in scheme.values[s.id].labels for s in by_time[last]]):
         last += 1
-    phases = [_phase(loops, t, by_time.get(t, [])) for t in range(last + 1)]
+    phases = [_phase(scheme, t, by_time.get(t, [])) for t in range(last + 1)]
     readers: dict[int, list[int]] = {}
-    for s in loops.statements:
+    for s in scheme.statements:
         for j in s.inputs:
             readers.setdefault(j, []).append(s.id)
     for phase in phases:
-        _sink(loops, phase, readers)
+        _sink(scheme, phase, readers)
     return phases
 
 
-def _phase(loops: Loops, time: int, statements: Sequence[Statement]) -> Phase:
+def _phase(scheme: Scheme, time: int, statements: Sequence[Statement]) -> Phase:
     phase = Phase(bool(time % 2))
     nest_of: dict[int, int] = {}
     reduced = set()
     for s in statements:
         earliest = 0
-        tile = loops.tiles.get(s.id) or loops.turns.get(s.id)
+        tile = scheme.tiles.get(s.id) or scheme.turns.get(s.id)
         for j in s.inputs:
             if j in nest_of:
                 same = phase.nests[nest_of[j]].loop == s.loop and j not in reduced
@@ -56,7 +56,7 @@ def _phase(loops: Loops, time: int, statements: Sequence[Statement]) -> Phase:
                 break
         else:
             k = len(phase.nests)
-            phase.nests.append(Nest(s.loop, loops.ordered(s.loop), tile))
+            phase.nests.append(Nest(s.loop, scheme.ordered(s.loop), tile))
         phase.nests[k].statements.append(s)
         nest_of[s.id] = k
         if s.combine:
@@ -64,7 +64,7 @@ def _phase(loops: Loops, time: int, statements: Sequence[Statement]) -> Phase:
     return phase
 
 
-def _sink(loops: Loops, phase: Phase, readers: dict[int, list[int]]) -> None:
+def _sink(scheme: Scheme, phase: Phase, readers: dict[int, list[int]]) -> None:
     """Move what only one later nest reads into it, where what it is computed from is stored anyway."""
     nests = phase.nests
     nest_of = {s.id: k for k, nest in enumerate(nests) for s in nest.statements}
@@ -76,7 +76,7 @@ def _sink(loops: Loops, phase: Phase, readers: dict[int, list[int]]) -> None:
     for k in range(len(nests) - 1, -1, -1):
         for s in reversed(list(nests[k].statements)):
             goals = {nest_of.get(u, -1) for u in readers.get(s.id, ())}
-            if nests[k].tile is not None or s.combine or s.id in loops.outputs or len(goals) != 1:
+            if nests[k].tile is not None or s.combine or s.id in scheme.outputs or len(goals) != 1:
                 continue
             goal = goals.pop()
             fits = goal > k and nests[goal].loop == s.loop and nests[goal].tile is None

@@ -11,7 +11,7 @@ from gradloom.op import Op
 from gradloom.spec import Spec
 from gradloom_llvm import vectormath
 from gradloom_llvm.elementwise import BOOL_TOO, DTYPES, EMITTERS, FLOAT_ONLY, can_cast
-from gradloom_llvm.loops import ALIASES, REDUCTIONS
+from gradloom_llvm.lowering import ALIASES, REDUCTIONS
 from gradloom_llvm.scalars import takes_apart
 from gradloom_llvm.statements import PRODUCTS
 

@@ -18,6 +18,7 @@ from gradloom.testing.compilers import assert_close, strict, threads_of_kernels
 from gradloom.testing.sample import rng
 from gradloom_llvm import kernel as kernel_module
 from gradloom_llvm import layout as layout_module
+from gradloom_llvm import loops as loops_module
 from gradloom_llvm import tiers
 from gradloom_llvm.kernel import Kernel
 from gradloom_llvm.loops import Loops as LoopsOfRegion
@@ -94,6 +95,25 @@ def step(generator: np.random.Generator, u: Any, v: Any) -> Any:
         return (np.logical_and, np.logical_or, np.equal, np.not_equal)[generator.integers(4)](u, v)
     out = (np.add, np.subtract, np.multiply, np.maximum, np.less)[generator.integers(5)](u, v)
     return np.tanh(out) if out.dtype.kind == "f" else np.minimum(np.maximum(out, -50), 50)
+
+
+def test_sizes_share_what_a_region_lowers_to() -> None:
+    """Equal but for sizes, regions have the same statements and code; rows and the order of loops follow the sizes."""
+
+    def f(x: Any, y: Any) -> Any:
+        return (np.tanh(x) * np.sum(x * y, axis=0) + np.max(x, axis=1, keepdims=True)) / x.shape[0]
+
+    shared = []
+    for shape in [(40, 50), (41, 52), (500, 20), (20, 500), (1, 50), (40, 1), (41, 53)]:
+        x, y = rng(3).normal(size=shape), rng(4).normal(size=shape)
+        graph = gl.make_graph(f)(x, y)
+        np.testing.assert_allclose(Kernel(graph).function()(x, y), f(x, y), rtol=1e-12, atol=1e-12)
+        loops = loops_module.Loops(graph)
+        shared.append(loops.scheme)
+        assert loops.lengths[loops.row] == max(shape)
+    first, *others = shared
+    assert [own is first for own in others] == [True, False, True, False, False, True]
+    assert len(first.codes) == 1
 
 
 @pytest.mark.parametrize("chunks", ["few", "many"])
