@@ -100,5 +100,5 @@ def test_it_is_stored_in_order_and_read_once_more() -> None:
     """The result is written along its rows; of two readers of an array that is turned both read one copy."""
     graph = gl.make_graph(lambda a, b: ((a + b).T + 1.0, (a * b).T))(values(40, 50), values(40, 50))
     loops = Loops(graph)
-    assert len(loops.turns) == 2
+    assert len(loops.scheme.turns) == 2
     assert loops.phases[1].nests[-1].labels == loops.values[loops.outputs[0]].labels
