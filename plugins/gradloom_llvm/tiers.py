@@ -21,6 +21,9 @@ __all__ = ["Code", "code"]
 
 #: Seconds that compiling well takes for each line of IR, roughly. With 0 everything is compiled well at once.
 SECONDS_A_LINE = 60e-6
+#: What a run counts at least. Whoever runs something often goes on, and until there is better code each run takes a way
+#: in that is some ten times as long as the direct one.
+LEAST_SECONDS = 1e-3
 
 
 @final
@@ -75,7 +78,7 @@ class Code:
 
     def ran(self, seconds: float) -> None:
         """Count for how long the code ran; what `library` returns is better when it has been for long enough."""
-        self._left -= seconds
+        self._left -= max(seconds, LEAST_SECONDS)
         if self._left > 0 or self.final:
             return
         job = self._better

@@ -100,6 +100,18 @@ def test_what_is_compiled_well_is_called_directly(monkeypatch: pytest.MonkeyPatc
     np.testing.assert_allclose(function(x), np.exp(x) * 1.25, rtol=1e-15)
 
 
+def test_what_runs_often_is_compiled_well_however_short_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiers, "SECONDS_A_LINE", 10 * tiers.LEAST_SECONDS)
+    x = rng(1).normal(size=3)
+    kernel: Any = Kernel(gl.make_graph(lambda x: np.exp(x) * 2.25)(x))
+    function, code = kernel.function(), kernel._plain._code
+    most = 10 * code._ir.count("\n") + 1
+    with threads_of_kernels(1):
+        for _ in range(most):
+            function(x)
+    assert code.final
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_are_called_directly(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By one builtin, also where the workspace of all is large; what does not fit it goes the other way."""
