@@ -73,6 +73,7 @@ def explain(
 
     Notes
     -----
+    What was compiled quickly is compiled well before anything is measured, except on workers of a cluster.
     Each step is run alone on one core, and the best of a few runs counts; then the whole on one core, twice at
     once on one core each, by ``serial``, and by the scheduler that `gradloom.scheduler` or `gradloom.cluster`
     chose. What ran where is noted in a further run; on a cluster, with the times that its workers measured.
@@ -165,6 +166,7 @@ def _measured(plan: Plan, values: Sequence[Any], executor: AbstractExecutor) -> 
     ]
     for run in runs:  # what is compiled, started or sent at the first run does not count
         run()
+    plan.finish()
     for _ in range(RUNS):
         on_one_core(lambda: run_observed(plan, values, (), note))
         for n, run in enumerate(runs):

@@ -102,10 +102,22 @@ class LLVMCompiler(AbstractCompiler):
 
         return Kernel(region).function
 
+    def finish(self, kernel: AnyKernel) -> None:
+        """Wait until a kernel runs by code that is compiled well."""
+        finish = getattr(kernel, "finish", None)
+        if finish is not None:
+            finish()
+
 
 def _apart(region: Graph) -> AnyKernel:
     """Return a region's kernel in which the products are those of BLAS."""
-    run = Plan(region, backends.get("numpy"), LLVMCompiler(stacks=False)).run
-    if len(region.outputs) == 1:
-        return lambda *arrays: run(arrays)[0]
-    return lambda *arrays: tuple(run(arrays))
+    plan = Plan(region, backends.get("numpy"), LLVMCompiler(stacks=False))
+    single = len(region.outputs) == 1
+
+    def kernel(*arrays: Any) -> Any:
+        results = plan.run(arrays)
+        return results[0] if single else tuple(results)
+
+    made: Any = kernel
+    made.finish = plan.finish
+    return made  # type: ignore[no-any-return]

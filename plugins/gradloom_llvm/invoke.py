@@ -97,10 +97,20 @@ class Entry:
         for code in self._codes:
             code.ran(seconds)
         if self._has_run and (not INVOKE.begin() or INVOKE.done) and all([code.final for code in self._codes]):
-            self.loaded = self._load()
-            self.names |= {"record": self.loaded[0], **INVOKE.result()}
-            self._settled = True
+            self._settle()
         self._has_run = True  # once may have been all
+
+    def finish(self) -> None:
+        """Wait for the best code of all, and go over to it."""
+        for code in self._codes:
+            code.finish()
+        if not self._settled:
+            self._settle()
+
+    def _settle(self) -> None:
+        self.loaded = self._load()
+        self.names |= {"record": self.loaded[0], **INVOKE.result()}
+        self._settled = True
 
 
 def _refuse(*arguments: object) -> None:

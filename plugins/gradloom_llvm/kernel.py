@@ -59,9 +59,15 @@ class Kernel:
             "mailbox": team.mailbox,
             "workspace": plain.workspace,
         }
-        return caller(
-            plain.entry, len(self._region.inputs), self._specs, self._run, sharing if plain.threaded else None
-        )
+        shared = sharing if plain.threaded else None
+        made: Any = caller(plain.entry, len(self._region.inputs), self._specs, self._run, shared)
+        made.finish = self.finish
+        return made  # type: ignore[no-any-return]
+
+    def finish(self) -> None:
+        """Wait for the best code for all the layouts that there have been."""
+        for variant in (self._plain, *self._variants.values()):
+            variant.entry.finish()
 
     def _run(self, arrays: list[Any], outs: list[Any]) -> None:
         """Run the code that fits some arrays, in several threads where that pays and is allowed."""

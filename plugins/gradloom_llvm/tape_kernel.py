@@ -33,7 +33,9 @@ class TapeKernel:
     def function(self) -> Callable[..., Any]:
         """Return the kernel as a function of the region's inputs, when it is compiled."""
         self._entry = Entry(self._codes, self._load)
-        return caller(self._entry, len(self._specs), [(s.shape, s.dtype) for s in self._outs], self._run)
+        made: Any = caller(self._entry, len(self._specs), [(s.shape, s.dtype) for s in self._outs], self._run)
+        made.finish = self._entry.finish
+        return made  # type: ignore[no-any-return]
 
     def _load(self) -> Loaded:
         made, (of_inputs, of_outputs) = self._program, self._lengths

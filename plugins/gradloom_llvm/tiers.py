@@ -86,6 +86,11 @@ class Code:
         if alone or job.done:
             self._take_over()
 
+    def finish(self) -> None:
+        """Wait until `library` returns the best code."""
+        if not self.final:
+            self._take_over()
+
     def _take_over(self) -> None:
         """Let `library` return what is compiled well."""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -174,6 +175,26 @@ def test_code_that_is_known_is_taken_at_once(levels: list[int]) -> None:
         function = Kernel(graph).function()
     np.testing.assert_allclose(function(x), np.exp(x) * 1.5, rtol=1e-15)
     assert levels == []
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_explain_measures_what_is_compiled_well(case: int, levels: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its few runs would not earn that: it waits, for all layouts."""
+    _, f, args = loops_and_tape()[case]
+    monkeypatch.setattr(tiers, "SECONDS_A_LINE", 1e3)
+    measured_with: list[int] = []
+    module = sys.modules["gradloom.explain"]
+    original = module.run_observed
+
+    def run_observed(*arguments: Any) -> Any:
+        measured_with.append(levels.count(1))
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "run_observed", run_observed)
+    gl.explain(f, *args, workers=1)
+    assert measured_with[0] >= 1
+    assert len(set(measured_with)) == 1
+    assert all(code.final for code in list(tiers._codes.values()))
 
 
 def test_quick_code_goes_on_where_there_is_no_better(monkeypatch: pytest.MonkeyPatch) -> None:
