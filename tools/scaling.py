@@ -21,9 +21,11 @@ from typing import Any
 
 import dask
 import numpy as np
+from distributed import get_worker
 
 import gradloom as gl
 from gradloom.backend import backends
+from gradloom.blas import one_thread_each
 from gradloom.calibration import Rates
 from gradloom.compiler import compiler_for
 from gradloom.cost import Cost
@@ -45,6 +47,8 @@ RATES = Rates(1e-6, 1e10, 3e10, 1e10)
 LINKS = {"shared memory": Link(), "network, 10 Gbit/s and 1 ms": Link(1.25e9, 1e-3)}
 #: Seconds below which waiting is not worth the call.
 SLEEP = 200e-6
+#: How often each runs before it is measured: processes that others have kept from running begin slowly.
+WARM_UP = 3
 #: How many units and rows arrays have where kernels only wait, for so many otherwise; and how much longer they wait
 #: than the kernels of a server take, so that the little that they do does not count.
 FEW = {400: 4, 128: 3, 2000: 5}
@@ -201,16 +205,21 @@ def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, A
     costs = step_costs(plan)
     seen: dict[str, list[float]] = {}
 
-    def note(span: Span) -> None:
-        op = costs[span.steps[0]].op
-        by_op[op] = by_op.get(op, 0.0) + span.end - span.start
-
     def alone() -> None:
-        on_one_core(lambda: run_observed(plan, values, (), note))
+        if where is None:
+            on_one_core(lambda: by_op.update(op_seconds(plan, values)))
+        else:
+            by_op.update(where.client.submit(on_worker, where.shipped(plan).name, there, pure=False).result())
 
+    where = other._connection if clusters else None
+    if where is not None:
+        where.ship(plan, [Task(tuple(range(len(plan.steps))), (), 1.0)], 1)
+        other.run(plan, values)
+        there = where.client.scatter([values])[0]
     estimates = {op: sum([cost.seconds(Rates()) for cost in costs if cost.op == op]) for op in {c.op for c in costs}}
     by_op: dict[str, float] = {}
-    alone()
+    for _ in range(WARM_UP):
+        alone()
     cuts = choose_cuts(plan, seconds_of(costs, estimates, by_op), [1, 2], LINK if clusters else Link())
     actions: dict[str, Function] = {}
     for n, cut in cuts.items():
@@ -220,20 +229,20 @@ def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, A
         else:
             actions[f"{n}"] = partial(in_threads, plan, cut, values, n)
     if clusters:
-        other._connection.ship(plan, cuts[1].tasks, 1)
         actions["twice"] = lambda: at_once(actions["1"], lambda: other.run(plan, values))
     else:
         actions["twice"] = lambda: at_once(actions["1"], actions["1"])
     for n, cluster in clusters.items():
         actions |= {f"{n} {key}": run for key, run in messages(cluster).items()}
     for _ in range(runs):
-        alone()  # each runs once before it is measured
-        by_op = {}
+        for _ in range(WARM_UP):
+            alone()
         seen.setdefault("alone", []).append(seconds_taken(alone))
         for op, seconds in by_op.items():
             seen.setdefault(f"op {op}", []).append(seconds)
         for key, action in actions.items():
-            action()
+            for _ in range(WARM_UP):
+                action()
             seen.setdefault(key, []).append(seconds_taken(action))
     middle = {key: statistics.median(found) for key, found in seen.items()}
     seconds = seconds_of(costs, estimates, {op: middle[f"op {op}"] for op in estimates})
@@ -242,6 +251,31 @@ def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, A
         link = local_link({key: middle[f"{n} {key}"] for key in MESSAGES}, n) if clusters else Link()
         guess = cut.with_seconds(seconds).run(n, link._replace(slowdown=slowdown)).seconds
         report(name, n, cut, guess, middle[f"{n}"], f"{2.0 / slowdown:.2f}")
+
+
+def op_seconds(plan: Plan, values: list[Any]) -> dict[str, float]:
+    """Run a plan, and return what each op takes on the whole."""
+    found: dict[str, float] = {}
+    names = [cost.op for cost in step_costs(plan)]
+
+    def note(span: Span) -> None:
+        op = names[span.steps[0]]
+        found[op] = found.get(op, 0.0) + span.end - span.start
+
+    run_observed(plan, values, (), note)
+    return found
+
+
+def on_worker(name: str, values: list[Any]) -> dict[str, float]:
+    """Do that on a worker, with a plan that was shipped there."""
+    from gradloom.sharing import kernel_threads  # a context variable cannot travel with this function
+
+    token = kernel_threads.set(1)
+    try:
+        with one_thread_each():
+            return op_seconds(get_worker().plugins[name].load()[0], values)
+    finally:
+        kernel_threads.reset(token)
 
 
 def seconds_of(costs: list[Cost], estimates: dict[str, float], by_op: dict[str, float]) -> list[float]:

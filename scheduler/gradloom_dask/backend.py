@@ -40,7 +40,7 @@ class DaskBackend(AbstractBackend):
 
     def recognises(self, kind: type) -> bool:
         """Return whether a type is that of dask arrays; dask is not imported for it."""
-        return kind.__name__ == "Array" and kind.__module__.startswith("dask.array")
+        return any([one.__name__ == "Array" and one.__module__.startswith("dask.array") for one in kind.__mro__])
 
     def describe(self, array: Any) -> Spec:
         """Return the spec of a dask array."""

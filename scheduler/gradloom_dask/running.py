@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, TimeoutError
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, final
@@ -197,8 +197,7 @@ class Connection:
         known = {**plan.constants, **dict(zip(plan.graph.inputs, inputs, strict=True))}
         for result in results:
             known.update({i: writable(unpack(value)) for i, value in result.values.items()})
-        for kept in {result.kept for result in results if result.kept is not None}:
-            self._claim(client, shipped.name, kept, known)
+        self._claim(client, shipped.name, {result.kept for result in results if result.kept is not None}, known)
         return [known[i] for i in plan.outputs]
 
     def submit(
@@ -259,13 +258,16 @@ class Connection:
         annotated: AbstractContextManager[Any] = dask.annotate(workers=keyed.__getitem__, allow_other_workers=True)
         return annotated
 
-    def _claim(self, client: Client, plan: str, kept: Kept, values: Mapping[int, Any]) -> None:
-        """Let outputs that a worker has kept stay there, as inputs of the next runs."""
-        key = f"{kept.task}-kept"
-        graph = task_graph({key: Call(claim, (plan, kept.task))})
-        (future,) = client.get(graph, [key], workers=[kept.worker], allow_other_workers=True, sync=False)
-        for i in kept.ids:
-            self._inputs.add(fingerprint(pack(values[i])), Held(future, i, kept.worker))
+    def _claim(self, client: Client, plan: str, kept: Collection[Kept], values: Mapping[int, Any]) -> None:
+        """Let outputs that workers have kept stay there, as inputs of the next runs."""
+        for worker in {one.worker for one in kept}:
+            own = [one for one in kept if one.worker == worker]
+            keys = [f"{one.task}-kept" for one in own]
+            calls = {key: Call(claim, (plan, one.task)) for key, one in zip(keys, own, strict=True)}
+            futures = client.get(task_graph(calls), keys, workers=[worker], allow_other_workers=True, sync=False)
+            for one, future in zip(own, futures, strict=True):
+                for i in one.ids:
+                    self._inputs.add(fingerprint(pack(values[i])), Held(future, i, worker))
 
     def wait(self, coroutine: Coroutine[Any, Any, Any], held: Sequence[Held] = (), watch: Watch | None = None) -> Any:
         """Wait for what a client does, while there are a scheduler and workers, and those that have what it needs."""

@@ -20,6 +20,8 @@ from gradloom.errors import ArgumentError, DeviceError
 from gradloom.plan import Plan
 from gradloom.testing.backends import assert_same_bits
 from gradloom_dask import place, running
+from gradloom_dask.backend import DaskBackend
+from gradloom_dask.dask_graph import Placed
 
 X = np.random.default_rng(0).normal(size=(60, 60)) / 8.0
 
@@ -326,3 +328,10 @@ def test_plans_know_their_resources() -> None:
 
     graph = gl.make_graph(loss)(X, X)
     assert Plan(graph, backends.get("numpy")).resources == {"GPU=1", "BIG=2"}
+
+
+def test_placed_results_are_chunked_data() -> None:
+    """What was computed on workers with a resource is an input like any dask array."""
+    backend = DaskBackend()
+    assert backend.recognises(Placed)
+    assert not backend.recognises(np.ndarray)
