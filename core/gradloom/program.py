@@ -15,6 +15,7 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.backend import backend_of_type, backends
+from gradloom.collector import resting_collector
 from gradloom.compiler import compiler_for
 from gradloom.context import current_backend, execute
 from gradloom.errors import BackendError
@@ -60,7 +61,7 @@ class Program:
         """Return the plan for a backend, made on first use."""
         plan = self._plans.get(backend)
         if plan is None:
-            with phase("compiling"):
+            with phase("compiling"), resting_collector():
                 graph = expand_calls(self.graph, Handle)
                 if self.eager or _elements(graph) >= COMPILE_ELEMENTS:
                     new = Plan(simplify(graph), backends.get(backend), compiler_for(backend))
@@ -82,7 +83,8 @@ class Program:
         if not _NDARRAY.issuperset(map(type, values)) or current_backend() is not None:
             outer = innermost(values)
             if outer is not None:
-                return inline(outer, self.graph, values)
+                with resting_collector():
+                    return inline(outer, self.graph, values)
             name = choose_backend(values)
             if backends.get(name).whole_graphs:
                 return backends.get(name).run_graph(expand_calls(self.graph, Handle), values, sources)
@@ -288,7 +290,7 @@ class ProgramCache:
             program = family.programs.get(frozen)
         if program is None:
             graph = trace.graph(outputs)
-            with phase("differentiating"):
+            with phase("differentiating"), resting_collector():
                 program = build(lift_literals(graph, lifted) if lifted else graph)
             with self._lock:
                 if family.lifted == lifted:

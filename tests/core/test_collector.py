@@ -1,0 +1,76 @@
+"""The garbage collector rests while graphs are transformed, and is as before afterwards."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import pytest
+
+import gradloom as gl
+from gradloom.collector import resting_collector
+
+
+def test_it_rests_and_starts_again() -> None:
+    def fail() -> None:
+        with resting_collector():
+            with resting_collector():
+                assert not gc.isenabled()
+            assert not gc.isenabled()
+            raise ZeroDivisionError
+
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert gc.isenabled()
+
+
+def test_who_has_switched_it_off_finds_it_off() -> None:
+    gc.disable()
+    try:
+        with resting_collector():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_threads_that_overlap_leave_it_on() -> None:
+    """Whichever ends first."""
+    for first_ends_first in (True, False):
+        inside, go = threading.Event(), threading.Event()
+
+        def rest(inside: threading.Event = inside, go: threading.Event = go) -> None:
+            with resting_collector():
+                inside.set()
+                assert go.wait(30)
+
+        other = threading.Thread(target=rest)
+        other.start()
+        assert inside.wait(30)
+        with resting_collector():
+            if first_ends_first:
+                go.set()
+                other.join()
+        go.set()
+        other.join()
+        assert gc.isenabled()
+
+
+def test_transforms_of_graphs_are_not_interrupted_by_it() -> None:
+    """A graph of 16,000 nodes would have it look a hundred times; the trace itself is the user's code."""
+
+    def many(x: float) -> float:
+        for _ in range(4000):
+            x = x * 1.5 + x
+        return x
+
+    graph = gl.make_graph(gl.grad(many))(1.0)
+    looks: list[int] = []
+    gc.collect()
+    gc.callbacks.append(lambda phase, info: looks.append(info["generation"]))
+    try:
+        gl.jit(graph)(1.0)
+    finally:
+        gc.callbacks.pop()
+    assert len(looks) < 40
