@@ -8,20 +8,41 @@ transform, for nothing. What is dropped meanwhile is freed as always, but for cy
 from __future__ import annotations
 
 import gc
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import final
 
-__all__ = ["resting_collector"]
+
+@final
+class _Rest:
+    """Which thread has stopped the collector."""
+
+    thread: int | None = None
+
+    @contextmanager
+    def lasting(self) -> Iterator[None]:
+        """Let the collector rest, unless it is off already; who has stopped it starts it again."""
+        if not gc.isenabled():
+            yield
+            return
+        self.thread = threading.get_ident()
+        gc.disable()
+        try:
+            yield
+        finally:
+            self.thread = None
+            gc.enable()
+
+    def after_fork(self) -> None:
+        """Start the collector for a thread that a forked process has not got."""
+        if self.thread not in (None, threading.get_ident()):
+            self.thread = None
+            gc.enable()
 
 
-@contextmanager
-def resting_collector() -> Iterator[None]:
-    """Let the collector rest while this lasts, unless it is off already; who has stopped it starts it again."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
+_REST = _Rest()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_REST.after_fork)
+resting_collector = _REST.lasting

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 
 import pytest
@@ -55,6 +56,27 @@ def test_threads_that_overlap_leave_it_on() -> None:
         go.set()
         other.join()
         assert gc.isenabled()
+
+
+def test_a_fork_meanwhile_has_a_collector() -> None:
+    """The thread that would start it again is not there."""
+    inside, go = threading.Event(), threading.Event()
+
+    def rest() -> None:
+        with resting_collector():
+            inside.set()
+            assert go.wait(30)
+
+    other = threading.Thread(target=rest)
+    other.start()
+    assert inside.wait(30)
+    assert not gc.isenabled()
+    child = os.fork()
+    if not child:
+        os._exit(0 if gc.isenabled() else 1)
+    go.set()
+    other.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_transforms_of_graphs_are_not_interrupted_by_it() -> None:
