@@ -14,6 +14,8 @@ LEAST_ROUNDS = 5
 #: Before each turn nothing runs for so long. The threads of most libraries look out for more work a while after a
 #: call, on the cores that the next library would use: without a rest, what is measured depends on who came before.
 REST_SECONDS = 0.03
+#: Part of the time that is measured for which each call runs before: code may be compiled better while it runs.
+WARM_UP = 0.4
 
 
 def samples(calls: Mapping[str, Callable[[], Any]], seconds: float, warm_up: int = 3) -> dict[str, list[float]]:
@@ -28,11 +30,14 @@ def samples(calls: Mapping[str, Callable[[], Any]], seconds: float, warm_up: int
     seconds : float
         About how long to measure, all calls together.
     warm_up : int
-        Unmeasured calls of each first.
+        Unmeasured calls of each first, at least.
     """
     sizes = {}
     for name, call in calls.items():
+        warm = time.perf_counter() + WARM_UP * seconds
         for _ in range(warm_up):
+            call()
+        while time.perf_counter() < warm:
             call()
         sizes[name] = max(1, int(BATCH_SECONDS / max(batch(call, 1), 1e-7)))
     times: dict[str, list[float]] = {name: [] for name in calls}
