@@ -78,8 +78,6 @@ class Lowered:
         self.outputs = self._outputs(region, labels)
         if steps is None:
             self._merge_labels()
-        #: The first labels of outputs.
-        self.outermost = frozenset([label for i in self.outputs for label in self.values[i].labels[:1]])
         #: How many statements run in each loop.
         self.loops = list(Counter([s.loop for s in self.statements]).items())
         #: The first labels of outputs.
