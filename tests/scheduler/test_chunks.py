@@ -180,7 +180,7 @@ def test_blocks_leave_a_worker_that_holds_all_the_data(workers: Any) -> None:
     """dask moves what will take long enough; how long blocks take it learns apart from what small tasks take."""
 
     def loss(w: Any, x: Any) -> Any:
-        for _ in range(4):
+        for _ in range(12):
             x = np.tanh(x @ w)
         return np.mean(x**2)
 
