@@ -299,6 +299,18 @@ body:
 """
 
 
+#: The end of an entry that returns None, and its block ``misfit``, for arguments that do not fit; what it says then
+#: is the `@gradloom.misfit` of the module.
+CLOSING = """
+  %none = call ptr @none()
+  ret ptr %none
+misfit:
+  %null = call ptr @raise_type_error(ptr @gradloom.misfit)
+  ret ptr %null
+}
+"""
+
+
 class _MethodDef(ctypes.Structure):
     _fields_ = (
         ("name", ctypes.c_char_p),

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from gradloom_llvm.entry import CLOSING
 from gradloom_llvm.phase_code import PHASES, RANGES, RUN_PHASES
 from gradloom_llvm.text import Struct
 
@@ -162,7 +163,8 @@ no.memory:
 """
 
 #: With a team's mailbox, the number of threads, and workspace for all of them before the arrays.
-_TOGETHER = """
+_TOGETHER = (
+    """
 declare i64 @PyLong_AsLong(ptr)
 define ptr @invoke_together(ptr %self, ptr %arguments, i64 %count) nounwind {
 entry:
@@ -224,14 +226,9 @@ STORE.JOB
   %run.phases = load ptr, ptr %run.place
   %state = call ptr @release_gil(i1 true)
   call void %run.phases(ptr %mailbox, ptr %job)
-  call void @take_gil(ptr %state)
-  %none = call ptr @none()
-  ret ptr %none
-misfit:
-  %null = call ptr @raise_type_error(ptr @gradloom.misfit)
-  ret ptr %null
-}
-"""
+  call void @take_gil(ptr %state)"""
+    + CLOSING
+)
 
 
 def source() -> str:

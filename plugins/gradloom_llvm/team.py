@@ -21,7 +21,7 @@ import numpy as np
 from gradloom.sharing import keep_off_this_core
 from gradloom_llvm import phase_code
 from gradloom_llvm.engine import Library, host, load
-from gradloom_llvm.entry import builtin, opening, prelude
+from gradloom_llvm.entry import CLOSING, builtin, opening, prelude
 from gradloom_llvm.jobs import Job
 from gradloom_llvm.phase_code import RANGES, RUN_PHASES
 
@@ -299,7 +299,8 @@ end:
 @gradloom.misfit = private constant [41 x i8] c"expected a mailbox and an array of int64\\00"
 """
 
-_SERVE = """
+_SERVE = (
+    """
   %fits.mailbox = call i1 @is_array(ptr %arg0, i32 NUMBER, i32 1, i32 1281)
   %fits.own = call i1 @is_array(ptr %arg1, i32 NUMBER, i32 1, i32 257)
   %fits = and i1 %fits.mailbox, %fits.own
@@ -329,17 +330,13 @@ pause:
   PAUSE
   br label %look
 end:
-  call void @take_gil(ptr %state)
-  %none = call ptr @none()
-  ret ptr %none
-misfit:
-  %null = call ptr @raise_type_error(ptr @gradloom.misfit)
-  ret ptr %null
-}
-"""
+  call void @take_gil(ptr %state)"""
+    + CLOSING
+)
 
 #: Called from Python, with a job's words.
-_RUN_CHUNKS = """
+_RUN_CHUNKS = (
+    """
   %fits.mailbox = call i1 @is_array(ptr %arg0, i32 NUMBER, i32 1, i32 1281)
   %fits.job = call i1 @is_array(ptr %arg1, i32 NUMBER, i32 1, i32 1281)
   %fits = and i1 %fits.mailbox, %fits.job
@@ -349,11 +346,6 @@ ready:
   %job = call ptr @array_data(ptr %arg1)
   %state = call ptr @release_gil(i1 true)
   call void @run_phases(ptr %mailbox, ptr %job)
-  call void @take_gil(ptr %state)
-  %none = call ptr @none()
-  ret ptr %none
-misfit:
-  %null = call ptr @raise_type_error(ptr @gradloom.misfit)
-  ret ptr %null
-}
-"""
+  call void @take_gil(ptr %state)"""
+    + CLOSING
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -36,30 +37,8 @@ def test_who_has_switched_it_off_finds_it_off() -> None:
         gc.enable()
 
 
-def test_threads_that_overlap_leave_it_on() -> None:
-    """Whichever ends first."""
-    for first_ends_first in (True, False):
-        inside, go = threading.Event(), threading.Event()
-
-        def rest(inside: threading.Event = inside, go: threading.Event = go) -> None:
-            with resting_collector():
-                inside.set()
-                assert go.wait(30)
-
-        other = threading.Thread(target=rest)
-        other.start()
-        assert inside.wait(30)
-        with resting_collector():
-            if first_ends_first:
-                go.set()
-                other.join()
-        go.set()
-        other.join()
-        assert gc.isenabled()
-
-
-def test_a_fork_meanwhile_has_a_collector() -> None:
-    """The thread that would start it again is not there."""
+def resting_elsewhere() -> Callable[[], None]:
+    """Let the collector rest in another thread; return what ends that."""
     inside, go = threading.Event(), threading.Event()
 
     def rest() -> None:
@@ -67,15 +46,35 @@ def test_a_fork_meanwhile_has_a_collector() -> None:
             inside.set()
             assert go.wait(30)
 
+    def end() -> None:
+        go.set()
+        other.join()
+
     other = threading.Thread(target=rest)
     other.start()
     assert inside.wait(30)
+    return end
+
+
+def test_threads_that_overlap_leave_it_on() -> None:
+    """Whichever ends first."""
+    for first_ends_first in (True, False):
+        end = resting_elsewhere()
+        with resting_collector():
+            if first_ends_first:
+                end()
+        end()
+        assert gc.isenabled()
+
+
+def test_a_fork_meanwhile_has_a_collector() -> None:
+    """The thread that would start it again is not there."""
+    end = resting_elsewhere()
     assert not gc.isenabled()
     child = os.fork()
     if not child:
         os._exit(0 if gc.isenabled() else 1)
-    go.set()
-    other.join()
+    end()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
