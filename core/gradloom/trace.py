@@ -20,6 +20,7 @@ from gradloom.graph import INPUT, LITERAL, Graph, RawNode, literal_key
 from gradloom.handle import ENDED, Abstract, Handle, innermost, listed_array
 from gradloom.op import Op
 from gradloom.placement import PLACE, after, moved, placed
+from gradloom.protection import protect, release
 from gradloom.recorder import Recorder
 from gradloom.refusals import abstract_value, not_an_array, trace_ended
 from gradloom.source import USER_FILES, RawSource, user_source
@@ -50,9 +51,9 @@ class Trace(Recorder):
 
     __slots__ = (
         "_captured",
-        "_frozen",
         "_known",
         "_literals",
+        "_protected",
         "copies",
         "evaluate",
         "followable",
@@ -113,8 +114,7 @@ class Trace(Recorder):
         self.moves: dict[tuple[str | None, int], int] = {}
         self._captured: dict[Any, int] = {}
         self._literals: dict[Any, int] = {}
-        #: Flags of write-protected arrays.
-        self._frozen: list[Any] = []
+        self._protected: list[np.ndarray[Any, Any]] = []
 
     # -- recording ---------------------------------------------------------------------
 
@@ -188,13 +188,8 @@ class Trace(Recorder):
 
     def protect(self, value: Any) -> None:
         """Write-protect an array while the trace lasts."""
-        if type(value) is np.ndarray:
-            flags = value.flags
-            base = value.base
-            # NumPy would refuse to make a view of a protected array writeable again.
-            if flags.writeable and (base is None or not isinstance(base, np.ndarray) or base.flags.writeable):
-                flags.writeable = False
-                self._frozen.append(flags)
+        if type(value) is np.ndarray and protect(value):
+            self._protected.append(value)
 
     def add_argument(self, spec: Spec, value: Any) -> Handle:
         """Add an input for an argument of the traced function, and protect it."""
@@ -321,8 +316,8 @@ class Trace(Recorder):
         self.nodes = ENDED
         self.evaluate = None
         self.values.clear()
-        while self._frozen:
-            self._frozen.pop().writeable = True
+        release(self._protected)
+        self._protected.clear()
 
     # -- values on demand --------------------------------------------------------------
 

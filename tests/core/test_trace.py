@@ -8,6 +8,7 @@ import decimal
 import json
 import math
 import pickle
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -137,6 +138,64 @@ def test_write_protection_is_lifted_after_every_transform(transform: Any) -> Non
         transform(fails)(2.0)
     assert w.flags.writeable
     assert not frozen.flags.writeable
+
+
+def test_arrays_that_numpy_does_not_make_writeable_again() -> None:
+    """Arrays whose memory belongs to another library, such as those of PyTorch, stay as they were."""
+    owner = np.ones(LARGE)
+
+    class Foreign:
+        __array_interface__ = owner.__array_interface__
+
+    strided = np.lib.stride_tricks.as_strided(owner, (LARGE - 1, 2), (8, 8))
+    for x in (np.asarray(Foreign()), np.from_dlpack(owner), strided, strided[1:], np.frombuffer(bytearray(80))):
+        assert x.flags.writeable
+        assert np.array_equal(gl.grad(lambda t, x=x: np.sum(t * x))(x), x)
+        assert x.flags.writeable
+    pair = np.broadcast_arrays(np.ones(3), np.ones((2, 3)))  # NumPy warns whoever writes, or asks whether one can
+    assert np.array_equal(gl.grad(lambda t: np.sum(t * t))(pair[0]), np.full((2, 3), 2.0))
+
+
+@pytest.mark.parametrize("base_ends_last", [True, False])
+def test_two_traces_protect_an_array_and_a_view_of_it(base_ends_last: bool) -> None:
+    """NumPy makes no view writeable while its base is not: whichever trace ends first, all is as before."""
+    base = np.ones(LARGE)
+    view = base[1:]
+
+    def trace(array: Any, steps: list[Any]) -> Any:
+        """Trace a function of an array up to a point, and on when asked."""
+        began, go_on = threading.Event(), threading.Event()
+
+        def f(t: Any) -> Any:
+            began.set()
+            assert go_on.wait(10)
+            return np.sum(t * t)
+
+        def run() -> None:
+            steps.append(gl.grad(f)(array))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert began.wait(10)
+
+        def end() -> None:
+            go_on.set()
+            thread.join(10)
+
+        return end
+
+    results: list[Any] = []
+    ends = [trace(view, results), trace(base, results), trace(base, results)]
+    assert not view.flags.writeable
+    if not base_ends_last:
+        ends.reverse()
+    ends[0]()
+    assert not base.flags.writeable  # another trace counts on it
+    for end in ends[1:]:
+        end()
+    assert len(results) == 3
+    assert base.flags.writeable
+    assert view.flags.writeable
 
 
 def test_large_array_changed_through_another_view() -> None:

@@ -1,0 +1,105 @@
+"""Write protection: arrays that cannot be changed while some trace counts on what they hold.
+
+Several threads may trace functions of one array, or of an array and a view of it. The array can be written again when
+the last of them is done; a view then, too, since NumPy makes no view writeable whose array is not.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from typing import Any, Final, final
+
+import numpy as np
+
+__all__ = ["protect", "release"]
+
+Array = np.ndarray[Any, Any]
+#: Flags of arrays: that it can be written, and that NumPy warns whoever does, or asks whether one can.
+_WRITEABLE, _WARNS = 0x400, 0x80000000
+
+
+@final
+class _Protected:
+    """An array under protection."""
+
+    __slots__ = ("array", "count", "views")
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        #: How many traces protect it.
+        self.count = 1
+        #: Views that are to be writeable again when it is.
+        self.views: list[Array] = []
+
+
+@final
+class _Arrays:
+    """The arrays of this process that are under protection, by id: as their flags, they are seen by all threads."""
+
+    def __init__(self) -> None:
+        self.after_fork()
+        self._protected: dict[int, _Protected] = {}
+
+    def after_fork(self) -> None:
+        """Forget who was looking at them."""
+        self._lock = threading.RLock()
+
+    def protect(self, array: Array) -> bool:
+        """Protect an array that can be written, and later be made writeable again; return whether it is such a one."""
+        with self._lock:
+            found = self._protected.get(id(array))
+            if found is not None:
+                found.count += 1
+                return True
+            flags = array.flags
+            if not flags.num & _WRITEABLE or flags.num & _WARNS or not self._can_be_restored(array.base):
+                return False
+            flags.writeable = False
+            self._protected[id(array)] = _Protected(array)
+            return True
+
+    def release(self, arrays: Iterable[Array]) -> None:
+        """End one protection of each array."""
+        with self._lock:
+            for array in arrays:
+                found = self._protected[id(array)]
+                found.count -= 1
+                if not found.count:
+                    del self._protected[id(array)]
+                    self._restore(array)
+                    for view in found.views:
+                        self._restore(view)
+
+    def _can_be_restored(self, base: Any) -> bool:
+        """Return whether NumPy will make an array of some base writeable again; not those of PyTorch, for example."""
+        if isinstance(base, np.ndarray):
+            return bool(base.flags.num & _WRITEABLE) or id(base) in self._protected
+        if base is None:
+            return True
+        try:
+            memory = memoryview(base)
+        except TypeError:
+            return False
+        return memory.c_contiguous and not memory.readonly
+
+    def _restore(self, array: Array) -> None:
+        try:
+            array.flags.writeable = True
+        except ValueError:  # the array of which it is a view is protected still
+            base = array.base
+            while isinstance(base, np.ndarray):
+                found = self._protected.get(id(base))
+                if found is not None:
+                    found.views.append(array)
+                    return
+                base = base.base
+
+
+_arrays: Final = _Arrays()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_arrays.after_fork)
+
+protect: Final = _arrays.protect
+release: Final = _arrays.release
