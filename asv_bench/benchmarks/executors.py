@@ -25,8 +25,9 @@ from gradloom.schedule import Schedule
 from gradloom.tasks import Task
 
 TASKS = 2_000
-#: Samples of a chunk of the data-parallel gradient, how many chunks, and the width of its layers.
-ROWS, CHUNKS, WIDTH = 8_192, 8, 96
+#: Samples of a chunk of the data-parallel gradient, how many chunks, and the width of its layers. A chunk takes some 60
+#: ms, and two workers have eight each; data that is worth a cluster has more (4 GB are 121 chunks in docs/scaling.md).
+ROWS, CHUNKS, WIDTH = 8_192, 16, 96
 
 
 def seconds_per_task() -> float:

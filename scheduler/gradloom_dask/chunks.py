@@ -21,7 +21,7 @@ from gradloom.placement import node_places, resources_among
 from gradloom.program import Program, choose_backend, prepare
 from gradloom.sharing import kernel_threads
 from gradloom.split import COMBINE, Split, split
-from gradloom_dask.dask_graph import Call, Placed, Ref, layer_of, task_graph
+from gradloom_dask.dask_graph import Call, Placed, Ref, Whole, layer_of, task_graph
 from gradloom_dask.packing import unpack, writable
 from gradloom_dask.place import amounts, require, require_here
 
@@ -379,5 +379,6 @@ def _array(
     graph = HighLevelGraph.from_collections(base, layer, dependencies=list(arrays.values()))
     layers = {**graph.layers, name: task_graph(keyed)}
     graph = HighLevelGraph(layers, {**graph.dependencies, name: {base}})
-    kind = Placed if isinstance(layer, MaterializedLayer) else dask.array.Array
+    whole = dask.array.Array if cut is not None else Whole
+    kind = Placed if isinstance(layer, MaterializedLayer) else whole
     return kind(graph, name, tuple(chunks), dtype=spec.dtype)

@@ -10,6 +10,7 @@ import dask.array
 from dask._task_spec import List, Task, TaskRef
 from dask.blockwise import fuse_roots, optimize_blockwise
 from dask.core import flatten
+from dask.delayed import single_key
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 
@@ -64,6 +65,21 @@ def layer_of(tasks: Mapping[Any, Any], needs: Mapping[Any, Mapping[str, float]])
 def layer_graph(name: str, tasks: Mapping[Any, Any], needs: Mapping[Any, Mapping[str, float]]) -> Any:
     """Return tasks as a graph, some of which need resources of workers, by key."""
     return HighLevelGraph({name: layer_of(tasks, needs)}, {name: set()}) if needs else tasks
+
+
+@final
+class Whole(dask.array.Array):  # type: ignore[misc]  # dask has no types
+    """A dask array of one chunk, which nobody else holds: it is given to its user as it is.
+
+    Of other arrays dask makes a task that copies the result, and one that stands for it; on a cluster each link
+    of a chain takes milliseconds. Arrays that are computed from one, or persisted, are none of these.
+    """
+
+    __slots__ = ()
+
+    def __dask_postcompute__(self) -> Any:
+        """Return what dask knows as nothing to do."""
+        return single_key, ()
 
 
 @final

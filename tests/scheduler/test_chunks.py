@@ -9,6 +9,7 @@ from typing import Any
 
 import dask
 import dask.array as da
+import dask.callbacks
 import numpy as np
 import pytest
 
@@ -97,6 +98,21 @@ def test_one_chunk() -> None:
     """Nothing to cut: one task."""
     value = gl.value_and_grad(logistic)(W, da.from_array(X, chunks=-1), Y)[0]
     assert value.compute() == logistic(W, X, Y)
+
+
+def test_whole_results_are_given_as_they_are() -> None:
+    """dask adds no task that copies them; yet nobody else holds them, and order and kind are those of any array."""
+    value, (gw, gb) = gl.value_and_grad(logistic)(W, DX, DY)
+    seen: list[str] = []
+    with dask.callbacks.Callback(pretask=lambda key, graph, state: seen.append(str(key))):
+        found = dask.compute(value, DY.sum(), gw, gw + 1.0, gb)
+    assert [key for key in seen if "gradloom-out" in key and "finalize" in key] == []
+    expected, others = gl.value_and_grad(logistic)(W, X, Y)
+    for one, other in zip(found, (expected, Y.sum(), others[0], others[0] + 1.0, others[1]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10)
+    kept = gw.persist()
+    kept.compute()[:] = 0.0
+    np.testing.assert_array_equal(kept.compute(), found[2])
 
 
 def test_data_is_read_once() -> None:
