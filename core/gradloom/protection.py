@@ -21,26 +21,15 @@ _WRITEABLE, _WARNS = 0x400, 0x80000000
 
 
 @final
-class _Protected:
-    """An array under protection."""
-
-    __slots__ = ("array", "count", "views")
-
-    def __init__(self, array: Array) -> None:
-        self.array = array
-        #: How many traces protect it.
-        self.count = 1
-        #: Views that are to be writeable again when it is.
-        self.views: list[Array] = []
-
-
-@final
 class _Arrays:
     """The arrays of this process that are under protection, by id: as their flags, they are seen by all threads."""
 
     def __init__(self) -> None:
         self.after_fork()
-        self._protected: dict[int, _Protected] = {}
+        #: How many traces protect an array.
+        self._counts: dict[int, int] = {}
+        #: By the array that still is protected: views of it that are to be writeable again when it is.
+        self._views: dict[int, list[Array]] = {}
 
     def after_fork(self) -> None:
         """Forget who was looking at them."""
@@ -48,36 +37,36 @@ class _Arrays:
 
     def protect(self, array: Array) -> bool:
         """Protect an array that can be written, and later be made writeable again; return whether it is such a one."""
+        key = id(array)
         with self._lock:
-            found = self._protected.get(id(array))
-            if found is not None:
-                found.count += 1
-                return True
-            flags = array.flags
-            if not flags.num & _WRITEABLE or flags.num & _WARNS or not self._can_be_restored(array.base):
-                return False
-            flags.writeable = False
-            self._protected[id(array)] = _Protected(array)
+            count = self._counts.get(key, 0)
+            if not count:
+                flags = array.flags
+                if flags.num & (_WRITEABLE | _WARNS) != _WRITEABLE or not self._can_be_restored(array.base):
+                    return False
+                flags.writeable = False
+            self._counts[key] = count + 1
             return True
 
     def release(self, arrays: Iterable[Array]) -> None:
         """End one protection of each array."""
         with self._lock:
             for array in arrays:
-                found = self._protected[id(array)]
-                found.count -= 1
-                if not found.count:
-                    del self._protected[id(array)]
-                    self._restore(array)
-                    for view in found.views:
-                        self._restore(view)
+                key = id(array)
+                count = self._counts.pop(key) - 1
+                if count:
+                    self._counts[key] = count
+                    continue
+                self._restore(array)
+                for view in self._views.pop(key, ()):
+                    self._restore(view)
 
     def _can_be_restored(self, base: Any) -> bool:
         """Return whether NumPy will make an array of some base writeable again; not those of PyTorch, for example."""
-        if isinstance(base, np.ndarray):
-            return bool(base.flags.num & _WRITEABLE) or id(base) in self._protected
         if base is None:
             return True
+        if isinstance(base, np.ndarray):
+            return bool(base.flags.num & _WRITEABLE) or id(base) in self._counts
         try:
             memory = memoryview(base)
         except TypeError:
@@ -90,9 +79,8 @@ class _Arrays:
         except ValueError:  # the array of which it is a view is protected still
             base = array.base
             while isinstance(base, np.ndarray):
-                found = self._protected.get(id(base))
-                if found is not None:
-                    found.views.append(array)
+                if id(base) in self._counts:
+                    self._views.setdefault(id(base), []).append(array)
                     return
                 base = base.base
 
