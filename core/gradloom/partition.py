@@ -79,7 +79,7 @@ def partition(graph: Graph, compiler: AbstractCompiler, elsewhere: Collection[in
     """
     partition = _Partition(graph, compiler, elsewhere)
     regions = partition.regions()
-    return _Rewriter(graph, regions, partition.sources).graph() if regions else graph
+    return _Rewriter(graph, regions, partition.sources, partition.crossing).graph() if regions else graph
 
 
 @final
@@ -90,6 +90,8 @@ class _Partition:
         #: How many elements each node has.
         self.sizes = [0 if type(s) is tuple else s.size for s in graph.specs]
         self.forms = self._forms(compiler)
+        #: Views that no region may see through; one that reads such a view makes it of an input of its own.
+        self.crossing: set[int] = set()
         for i in elsewhere:
             self.forms[i] = 0
         #: The labels of each node's loop, where it is long.
@@ -137,6 +139,8 @@ class _Partition:
         if twice and any([own in twice and form & 1 for own, form in zip(labels, forms, strict=True)]):
             views = [op.name in _VIEWS for op, _, _ in nodes]
             for i in crossing_nodes(self.graph, forms, views, HEAVY):
+                if views[i] and forms[i] & 1:
+                    self.crossing.add(i)
                 forms[i] = 0
             labels = label_axes(self.graph, forms)
             twice = set(filter(_runs_twice, set(labels)))
@@ -294,11 +298,13 @@ def _runs_twice(labels: AxisLabels) -> bool:
 class _Rewriter:
     """Builds the graph in which each region is one node; without recursion."""
 
-    def __init__(self, graph: Graph, regions: list[list[int]], free: dict[int, tuple[int, ...]]) -> None:
+    def __init__(
+        self, graph: Graph, regions: list[list[int]], free: dict[int, tuple[int, ...]], crossing: set[int]
+    ) -> None:
         self.old = graph
         self.regions = regions
         self.region_of = {i: k for k, members in enumerate(regions) for i in members}
-        self.bodies = [_Body(graph, members, free) for members in regions]
+        self.bodies = [_Body(graph, members, free, crossing) for members in regions]
         self.nodes: list[RawNode] = []
         self.specs: list[Any] = []
         self.sources: list[Any] = []
@@ -377,7 +383,9 @@ class _Rewriter:
 class _Body:
     """One region as a graph of its own."""
 
-    def __init__(self, old: Graph, members: list[int], free: dict[int, tuple[int, ...]]) -> None:
+    def __init__(
+        self, old: Graph, members: list[int], free: dict[int, tuple[int, ...]], crossing: set[int]
+    ) -> None:
         self.old = old
         #: Ids in the old graph.
         self.outputs: list[int] = []
@@ -386,7 +394,10 @@ class _Body:
         read = dict.fromkeys([j for i in self._order for j in nodes[i][1]])
         for i in self._order:
             read.pop(i, None)
-        self.inputs = tuple([j for j in read if nodes[j][0] is not LITERAL])
+        #: What the region takes for what it reads: a view that crosses is made inside, of an input of its own.
+        self._read = [j for j in read if nodes[j][0] is not LITERAL]
+        self._crossing = crossing.intersection(self._read)
+        self.inputs = tuple([nodes[j][1][0] if j in self._crossing else j for j in self._read])
 
     def _with_free(self, members: list[int], free: dict[int, tuple[int, ...]]) -> list[int]:
         """Return the members and, of nodes that cost nothing, those that they need; in order."""
@@ -403,9 +414,14 @@ class _Body:
     def graph(self) -> Graph:
         """Return the region's graph."""
         old = self.old
-        ids = {j: k for k, j in enumerate(self.inputs)}
+        ids = {j: k for k, j in enumerate(self._read)}
         specs = [old.specs[j] for j in self.inputs]
         nodes: list[RawNode] = [(INPUT, (), (spec.strong(),)) for spec in specs]
+        for j in sorted(self._crossing):
+            op, _, attrs = old.nodes[j]
+            nodes.append((op, (ids[j],), attrs))
+            specs.append(old.specs[j])
+            ids[j] = len(nodes) - 1
         literals: list[Any] = []
         for i in self._order:
             op, inputs, attrs = old.nodes[i]

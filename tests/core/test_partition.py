@@ -135,6 +135,18 @@ def test_one_region() -> None:
     assert names(cut) == ["region", "item", "item"]
 
 
+def test_two_views_of_one_value_are_two_inputs_of_a_region() -> None:
+    """A value read along two of its axes at once is two inputs, and no view is an array between kernels."""
+    differences = lambda x: np.sum(np.exp(-np.square(np.reshape(x, (-1, 1)) - x)))  # noqa: E731
+    for function, x in ((lambda a: np.tanh(a + a.T), rng(1).normal(size=(90, 90))), (differences, np.arange(90.0))):
+        compiler = elementwise()
+        cut = partition(gl.make_graph(function)(x), compiler)
+        (node,) = [node for node in cut.nodes if node[0] is REGION]
+        assert names(cut) == ["region"]
+        assert node[1] == (0, 0)
+        np.testing.assert_array_equal(Plan(cut, NUMPY, compiler).run([x])[0], function(x))
+
+
 def test_branches_stay_apart() -> None:
     """Branches of products that meet in a number are regions of their own."""
 
