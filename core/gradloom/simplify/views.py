@@ -43,6 +43,18 @@ def transpose_of_transpose(g: Builder, op: Op, args: Args, attrs: Any, spec: Spe
     return op, x, (tuple([first[axis] for axis in attrs[0]]),)
 
 
+def transpose_of_symmetric(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
+    """``(x + x.T).T -> x + x.T``, also of products; for any axes that change places in pairs."""
+    axes = attrs[0]
+    factors = g.nodes[args[0]][1]
+    if spec.dtype.kind == "c" or [axes[axis] for axis in axes] != list(range(spec.ndim)):
+        return None
+    for x, other in (factors, factors[::-1]):
+        if g.nodes[other][:2] == (op, (x,)) and g.nodes[other][2] == attrs:
+            return args[0]
+    return None
+
+
 def flip_of_flip(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
     """``flip(flip(x)) -> x`` for the same axes."""
     _, x, first = g.nodes[args[0]]
@@ -196,6 +208,8 @@ def view_rules() -> tuple[Rule, ...]:
         Rule(reshape_of_row, "reshape", "getitem"),
         Rule(transpose_in_order, "transpose"),
         Rule(transpose_of_transpose, "transpose", "transpose"),
+        Rule(transpose_of_symmetric, "transpose", "add"),
+        Rule(transpose_of_symmetric, "transpose", "multiply"),
         Rule(flip_of_nothing, "flip"),
         Rule(flip_of_flip, "flip", "flip"),
         Rule(getitem_of_everything, "getitem"),
