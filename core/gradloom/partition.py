@@ -383,9 +383,7 @@ class _Rewriter:
 class _Body:
     """One region as a graph of its own."""
 
-    def __init__(
-        self, old: Graph, members: list[int], free: dict[int, tuple[int, ...]], crossing: set[int]
-    ) -> None:
+    def __init__(self, old: Graph, members: list[int], free: dict[int, tuple[int, ...]], crossing: set[int]) -> None:
         self.old = old
         #: Ids in the old graph.
         self.outputs: list[int] = []
