@@ -16,6 +16,7 @@ import numpy as np
 
 from gradloom.generated import function
 from gradloom.memory import LEAST, empty
+from gradloom.spec import Spec
 from gradloom_llvm.engine import load
 from gradloom_llvm.entry import builtin, prelude
 from gradloom_llvm.jobs import Job
@@ -147,6 +148,20 @@ def invoke(record: np.ndarray[Any, Any], *arrays: Any) -> None:
     pointers = np.array([array.ctypes.data for array in arrays], np.intp)
     start = workspace.ctypes.data
     _KERNEL(address)(pointers.ctypes.data, numbers, start, start + split, 0, last, 0, chunks)
+
+
+def as_asked(value: Any, spec: Spec, copied: float = math.inf) -> Any:
+    """Return an aligned array of whole elements a step in a dtype; C-contiguous, unless it has more elements."""
+    dtype = spec.dtype
+    array = value if type(value) is np.ndarray and value.dtype == dtype else np.asarray(value, dtype)
+    if array.shape != spec.shape:
+        raise ValueError(f"expected an array of shape {spec.shape}, got {array.shape}")
+    flags = array.flags
+    if flags.aligned and (flags.c_contiguous or array.size > copied):
+        size = dtype.itemsize
+        if not [step for step in array.strides if step % size]:
+            return array
+    return np.array(array, order="C")
 
 
 def caller(

@@ -13,7 +13,7 @@ from gradloom.sharing import allowed
 from gradloom_llvm import tiers, vectormath
 from gradloom_llvm.codegen import generate
 from gradloom_llvm.engine import Library, host_vector_bytes
-from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Entry, Loaded, caller, invoke, record
+from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Entry, Loaded, as_asked, caller, invoke, record
 from gradloom_llvm.layout import lay_out
 from gradloom_llvm.loops import Loops
 from gradloom_llvm.team import CODE, run_chunks, team
@@ -46,6 +46,7 @@ class Kernel:
 
     def __init__(self, region: Graph) -> None:
         self._region = region
+        self._asked = region.input_specs()
         self._specs = [(s.shape, s.dtype) for s in region.output_specs()]
         self._plain = _Variant(region, None)
         self._variants: dict[Any, _Variant] = {}
@@ -71,25 +72,16 @@ class Kernel:
 
     def _run(self, arrays: list[Any], outs: list[Any]) -> None:
         """Run the code that fits some arrays, in several threads where that pays and is allowed."""
-        inputs = self._checked(arrays)
+        inputs = [as_asked(a, spec, COPIED) for a, spec in zip(arrays, self._asked, strict=True)]
         self._variant(inputs).run(inputs, outs)
-
-    def _checked(self, arrays: list[Any]) -> list[Any]:
-        """Return arrays as a variant takes them."""
-        specs = self._region.input_specs()
-        inputs = [_as_array(a, s.dtype) for a, s in zip(arrays, specs, strict=True)]
-        for array, spec in zip(inputs, specs, strict=True):
-            if array.shape != spec.shape:
-                raise ValueError(f"expected an array of shape {spec.shape}, got {array.shape}")
-        return inputs
 
     def _variant(self, inputs: list[Any]) -> _Variant:
         """Return the code for the strides of some arrays."""
-        if all([a.flags.c_contiguous for a in inputs]):
-            return self._plain
         key = tuple([None if a.flags.c_contiguous else a.strides for a in inputs])
         variant = self._variants.get(key)
         if variant is None:
+            if not any(key):
+                return self._plain
             if len(self._variants) >= 64:
                 self._variants.clear()
             variant = _Variant(self._region, key)
@@ -109,16 +101,6 @@ def estimated_seconds(loops: Loops) -> tuple[float, float]:
         seconds += points[s.loop] * instructions * of_doubles / lanes * INSTRUCTION_SECONDS
     ends = (*loops.region.inputs, *loops.outputs)
     return seconds, sum([loops.points(loops.values[i].labels) * loops.values[i].dtype.itemsize for i in ends]) / BYTES
-
-
-def _as_array(value: Any, dtype: np.dtype[Any]) -> Any:
-    """Return an aligned array of a dtype, of whole elements a step; C-contiguous where it is small."""
-    array = np.asarray(value, dtype)
-    if type(array) is not np.ndarray:
-        array = array.view(np.ndarray)
-    fits = array.flags.aligned and not any([step % dtype.itemsize for step in array.strides])
-    fits = fits and (array.size > COPIED or array.flags.c_contiguous)
-    return array if fits else np.array(array, order="C")
 
 
 @final

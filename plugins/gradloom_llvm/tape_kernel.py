@@ -8,8 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.graph import Graph
-from gradloom.spec import Spec
-from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Entry, Loaded, caller, invoke, record
+from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Entry, Loaded, as_asked, caller, invoke, record
 from gradloom_llvm.scalars import Program
 from gradloom_llvm.tape import WIDTH, function, machine
 
@@ -57,11 +56,3 @@ class TapeKernel:
     def _run(self, inputs: list[Any], outs: list[Any]) -> None:
         fitting = [as_asked(a, s) for a, s in zip(inputs, self._specs, strict=True)]
         self._entry.run(lambda loaded: invoke(loaded[0], *fitting, *outs))
-
-
-def as_asked(value: Any, spec: Spec) -> Any:
-    """Return an array in the dtype and layout that a program takes."""
-    array = np.require(np.asarray(value, spec.dtype), requirements=("C", "A"))
-    if array.shape != spec.shape:
-        raise ValueError(f"expected an array of shape {spec.shape}, got {array.shape}")
-    return array.view(np.ndarray)
