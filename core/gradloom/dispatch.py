@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import ArgumentError, LostGradientError, UnsupportedFunctionError
+from gradloom.errors import ArgumentError, LostGradientError, MissingAttributeError, UnsupportedFunctionError
 from gradloom.op import Op
 from gradloom.spec import Spec
 from gradloom.trace import innermost
@@ -30,7 +30,7 @@ _REDUCTIONS |= {np.logical_or: np.any, np.logical_and: np.all, np.fmax: np.nanma
 _ACCUMULATIONS: dict[np.ufunc, Function] = {np.add: np.cumsum, np.multiply: np.cumprod}
 
 _SAME_NAMES = (
-    "all any argmax argmin argpartition argsort astype choose clip conj conjugate cumprod cumsum diagonal dot "
+    "all any argmax argmin argpartition argsort astype choose clip cumprod cumsum diagonal dot "
     "max mean min nonzero prod ptp ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
 ).split()
 #: Array properties that are a NumPy function of the array.
@@ -255,8 +255,25 @@ def method(tensor: Any, name: str) -> Any:
         return PROPERTIES[name](tensor)
     function = METHODS.get(name)
     if function is None:
-        raise AttributeError(f"'Tensor' has no attribute {name!r}")
+        raise _no_attribute(name)
     return partial(function, tensor)
+
+
+#: What to write instead of some attributes of arrays; those of others, a value has.
+_INSTEAD = {"view": "use x.astype(dtype), or x[...]", "resize": "use np.tile and np.reshape", "put": "assign x[i] = v"}
+_INSTEAD |= dict.fromkeys(("device", "to_device"), "use with gl.device(...)")
+
+
+def _no_attribute(name: str) -> AttributeError:
+    """Return the error for an attribute that tensors do not have; the plain one if arrays do not either."""
+    if not hasattr(np.ndarray, name):
+        return AttributeError(f"'Tensor' object has no attribute {name!r}")
+    return MissingAttributeError(
+        "a tensor is no array in memory, and lacks this attribute of arrays",
+        op=name,
+        expected="what docs/numpy.md lists, as a method or property",
+        remedy=_INSTEAD.get(name, f"use np.asarray(gl.stop_gradient(x)).{name}, where no gradient is to flow"),
+    )
 
 
 def _reshape_method(tensor: Any, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
@@ -270,6 +287,10 @@ def _transpose_method(tensor: Any, *axes: Any) -> Any:
 
 def _flatten_method(tensor: Any, order: Any = "C") -> Any:
     return np.ravel(tensor, order).copy()
+
+
+def _conjugate_method(tensor: Any) -> Any:
+    return np.conjugate(tensor) if tensor.dtype.kind == "c" else tensor
 
 
 def _compress_method(tensor: Any, condition: Any, axis: Any = None, out: Any = None) -> Any:
@@ -290,6 +311,8 @@ def _partition_method(tensor: Any, kth: Any, axis: Any = -1, kind: Any = "intros
 
 _OWN_METHODS: dict[str, Function] = {
     "compress": _compress_method,
+    "conj": _conjugate_method,
+    "conjugate": _conjugate_method,
     "fill": _fill_method,
     "flatten": _flatten_method,
     "partition": _partition_method,

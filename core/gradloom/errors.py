@@ -97,6 +97,10 @@ class UnsupportedFunctionError(GradloomError, NotImplementedError, TypeError):
     """A NumPy or SciPy function that gradloom does not map to ops."""
 
 
+class MissingAttributeError(GradloomError, AttributeError):
+    """An attribute that arrays have and tensors do not."""
+
+
 class MissingRuleError(GradloomError, NotImplementedError):
     """An op has no rule for what was asked of it."""
 

@@ -89,6 +89,7 @@ RAISED: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "ArgumentError": (lambda: gl.grad(lambda x: x, argnums=3)(X), ("op", "argument", "expected", "got", "location")),
     "OutputError": (lambda: gl.grad(lambda x: x)(X), ("op", "argument", "expected", "got", "remedy", "location")),
     "UnsupportedFunctionError": (lambda: gl.grad(lambda x: np.savetxt("x", x))(X), ("op", "remedy", "location")),
+    "MissingAttributeError": (lambda: gl.grad(lambda x: x.tobytes())(X), ("op", "expected", "remedy", "location")),
     "MissingRuleError": (without_rule, ("op", "argument", "expected", "remedy", "location")),
     "MissingKernelError": (without_kernel, ("op", "remedy", "location")),
     "ConcreteValueError": (lambda: gl.jit(lambda x: x if x > 0 else -x)(1.0), ("remedy", "location")),

@@ -341,6 +341,73 @@ def test_error_names_line_and_remedy() -> None:
     )
 
 
+#: Functions of a matrix; of most NumPy returns a view.
+MATRIX_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "real": lambda x: x.real,
+    "imag": lambda x: np.imag(x),
+    "conj": lambda x: x.conj(),
+    "numpy.conj": lambda x: np.conj(x),
+    "diagonal": lambda x: x.diagonal(),
+    "linalg.diagonal": lambda x: np.linalg.diagonal(x),
+    "einsum": lambda x: np.einsum("ij->ji", x),
+    "einsum as it is": lambda x: np.einsum("...->...", x),
+    "einsum of a diagonal": lambda x: np.einsum("ii->i", x[:, :2]),
+    "einsum of a sum": lambda x: np.einsum("ij->i", x),
+    "meshgrid": lambda x: np.meshgrid(x[0], x[1])[0],
+    "meshgrid of views": lambda x: np.meshgrid(x[0], x[1], copy=False)[0],
+    "sparse meshgrid": lambda x: np.meshgrid(x[0], x[1], sparse=True)[0],
+    "sparse meshgrid of views": lambda x: np.meshgrid(x[0], x[1], sparse=True, copy=False)[0],
+    "ix_": lambda x: np.ix_(x[0], [0, 1])[0],
+    "windows": lambda x: np.lib.stride_tricks.sliding_window_view(x, 2, axis=1),
+    "Fortran's order": lambda x: x[0].reshape(3, 1, order="F"),
+    "broadcast_to": lambda x: np.broadcast_to(x[0], (2, 3)),
+    "nan_to_num": lambda x: np.nan_to_num(x),
+    "astype": lambda x: x.astype(x.dtype),
+    "astype without a copy": lambda x: x.astype(x.dtype, copy=False),
+    "rot90": lambda x: np.rot90(x, 2),
+    "row": lambda x: list(x)[1],
+    "matrix_transpose": lambda x: np.linalg.matrix_transpose(x),
+    "real_if_close": lambda x: np.real_if_close(x * 1.0),
+}
+CHANGES: dict[str, Callable[[Any, Any], None]] = {
+    "array": lambda x, y: operator.setitem(x, (0, slice(None)), 7.0),
+    "what is returned": lambda x, y: operator.setitem(y, ..., 5.0),
+    "both": lambda x, y: (operator.imul(x, 2.0), operator.iadd(y, 1.0))[0],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Numpy has detected:DeprecationWarning")
+@pytest.mark.parametrize("factor", [1.0, 1.0 + 2.0j], ids=["real", "complex"])
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", MATRIX_FUNCTIONS)
+def test_changes_show_as_in_numpy_or_raise(name: str, change: str, factor: Any) -> None:
+    """They raise only where NumPy's arrays share memory."""
+    shared = []
+
+    def f(x: Any) -> Any:
+        x = x.reshape(2, 3) * factor
+        y = MATRIX_FUNCTIONS[name](x)
+        if isinstance(x, np.ndarray):
+            shared.append(np.shares_memory(x, y))
+        CHANGES[change](x, y)
+        return np.sum(np.abs(x) ** 2 * W.reshape(2, 3)) + np.sum(np.abs(y) ** 2)
+
+    try:
+        expected = f(X.copy())
+    except ValueError as error:  # NumPy refuses it too
+        assert "read-only" in str(error)  # noqa: PT017
+        expected = None
+    try:
+        value, gradient = gl.value_and_grad(f)(X)
+    except AliasError:
+        assert shared == [True]
+        return
+    if expected is not None:
+        np.testing.assert_allclose(value, expected, rtol=1e-14)
+        difference = jacobian(lambda a: f(a.copy()), (X,), 0)
+        np.testing.assert_allclose(gradient, difference, rtol=1e-9, atol=1e-11)
+
+
 def refused(f: Callable[[Any], Any]) -> None:
     with pytest.raises(AliasError):
         gl.grad(f)(X)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import gradloom as gl
-from gradloom.errors import ArgumentError, GradloomError, LostGradientError, TraceEndedError
+from gradloom.errors import ArgumentError, GradloomError, LostGradientError, MissingAttributeError, TraceEndedError
 from gradloom.program import ProgramCache
 
 X = np.array([0.5, -1.25, 2.0])
@@ -528,6 +528,23 @@ def test_other_conversions_raise_too(convert: Any) -> None:
     """Python's own TypeErrors."""
     with pytest.raises(TypeError):
         grad_at(lambda x: (convert(x), x)[1])
+
+
+def test_attributes_of_arrays_that_tensors_lack() -> None:
+    """The error says what to write instead; what arrays lack too has Python's own error."""
+
+    def f(x: Any) -> Any:
+        assert not hasattr(x, "tobytes")
+        with pytest.raises(MissingAttributeError) as caught:
+            x.view(np.int64)
+        assert caught.value.op == "view"
+        assert "astype" in str(caught.value.remedy)
+        assert caught.value.location.startswith(__file__)
+        with pytest.raises(AttributeError, match="'Tensor' object has no attribute 'summ'"):
+            x.summ()
+        return np.sum(x)
+
+    gl.grad(f)(X)
 
 
 def test_harmless_protocols() -> None:

@@ -174,8 +174,17 @@ def np_einsum(*operands: Any, out: Any = None, optimize: Any = False, **kwargs: 
     refuse("numpy.einsum", casting=(kwargs.pop("casting", "safe"), "safe"), **kwargs)
     subscripts, arrays = _from_text(operands) if isinstance(operands[0], str) else _from_lists(operands)
     terms, output = explicit_subscripts(subscripts, arrays)
+    if len(arrays) == 1 and set(output) == set(*terms):
+        return _arranged(arrays[0], terms[0], output)
     terms, arrays = _without_broadcast_axes(terms, arrays)
     return einsum(*arrays, subscripts=f"{','.join(terms)}->{output}")
+
+
+def _arranged(x: Any, term: str, output: str) -> Tensor:
+    """Return a view of an array with its axes in another order, or of its diagonals, as NumPy does."""
+    out = einsum(x, subscripts=f"{term}->{output}")
+    places = dict(zip(output, np.ogrid[tuple([slice(n) for n in out.shape])], strict=True))
+    return x._note_view(out, tuple([places[letter] for letter in term]))
 
 
 def _from_text(operands: Sequence[Any]) -> tuple[str, list[Any]]:

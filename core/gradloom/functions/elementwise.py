@@ -246,7 +246,7 @@ def np_nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None,
     """Replace NaN and infinities by finite numbers; those carry no derivative to x."""
     refuse("numpy.nan_to_num", copy=(copy, True))
     if x.dtype.kind not in "fc":
-        return x
+        return x.copy()
     if x.dtype.kind == "c":
         return np_nan_to_num(real(x), nan=nan, posinf=posinf, neginf=neginf) + 1j * np_nan_to_num(
             imag(x), nan=nan, posinf=posinf, neginf=neginf
@@ -265,13 +265,13 @@ def np_nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None,
 @implements(np.real)
 def np_real(val: Any) -> Tensor:
     """Return the real part."""
-    return real(val) if val.dtype.kind == "c" else val
+    return val._note_view(real(val), None) if val.dtype.kind == "c" else val
 
 
 @implements(np.imag)
 def np_imag(val: Any) -> Tensor:
     """Return the imaginary part."""
-    return imag(val)
+    return val._note_view(imag(val), None) if val.dtype.kind == "c" else imag(val)
 
 
 @implements(np.angle)
@@ -287,7 +287,7 @@ def np_real_if_close(a: Any, tol: float = 100) -> Tensor:
     if a.dtype.kind != "c":
         return a
     limit = tol * float(np.finfo(a.dtype).eps) if tol > 1 else tol
-    return real(a) if bool(np.all(ops.absolute(imag(a)) < limit)) else a
+    return np_real(a) if bool(np.all(ops.absolute(imag(a)) < limit)) else a
 
 
 @implements(np.isreal)

@@ -66,6 +66,8 @@ def np_histogramdd(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Count points in boxes, or add up their weights; points stand in rows, or coordinates in a list."""
     name = "numpy.histogramdd"
+    if not isinstance(sample, (list, tuple)) and sample.ndim == 1:
+        sample = [sample]  # points on a line
     listed = isinstance(sample, (list, tuple)) or sample.ndim != 2
     columns = [as_array(c) for c in (sample if listed else sample.T)]
     several = bins if hasattr(bins, "__len__") else [bins] * len(columns)

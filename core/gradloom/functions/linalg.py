@@ -17,7 +17,7 @@ from gradloom.functions.indexing import value_of
 from gradloom.handle import Handle
 from gradloom.ops._matrices import adjoint, check_matrix, check_square
 from gradloom.ops.complex import conjugate
-from gradloom.ops.contraction import matmul, swap
+from gradloom.ops.contraction import matmul
 from gradloom.ops.decompositions import cholesky, eig, eigh, pinv, qr, svd
 from gradloom.ops.linalg import det, inv, slogdet, solve, solve_triangular
 from gradloom.ops.shape import transpose
@@ -364,7 +364,7 @@ def np_linalg_tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Tensor:
 @implements(np.linalg.matrix_transpose)
 def np_linalg_matrix_transpose(x: Any, /) -> Tensor:
     check_matrix(x.spec)
-    return swap(x)
+    return np.matrix_transpose(x)
 
 
 @implements(np.linalg.diagonal)

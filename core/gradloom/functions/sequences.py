@@ -65,7 +65,7 @@ def _part(op: str, result: Tensor, start: int, size: int, mode: Any) -> Tensor:
 def np_sliding_window_view(
     x: Tensor, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False
 ) -> Tensor:
-    """Return every window of a shape, in new last axes; a copy, not a view."""
+    """Return every window of a shape, in new last axes."""
     name = "numpy.lib.stride_tricks.sliding_window_view"
     refuse(name, subok=(subok, False), writeable=(writeable, False))
     lengths = [operator.index(n) for n in (window_shape if np.iterable(window_shape) else (window_shape,))]
@@ -79,18 +79,19 @@ def np_sliding_window_view(
             expected=f"{len(axes)} lengths for the axes {tuple(axes)}",
             got=tuple(lengths),
         )
+    out = x
     for k, n in zip(axes, lengths, strict=True):
-        count = x.shape[k] - n + 1
+        count = out.shape[k] - n + 1
         if n < 0 or count < 1:
             raise ShapeError(
                 "window shape cannot be larger than input array shape",
                 op=name,
                 argument="window_shape",
-                expected=f"0 to {x.shape[k]} along axis {k}",
+                expected=f"0 to {out.shape[k]} along axis {k}",
                 got=n,
             )
-        x = np.moveaxis(np.take(x, np.arange(count)[:, None] + np.arange(n), axis=k), k + 1, -1)
-    return x
+        out = np.moveaxis(np.take(out, np.arange(count)[:, None] + np.arange(n), axis=k), k + 1, -1)
+    return x._note_view(out, None)
 
 
 # -- along an axis -------------------------------------------------------------------------

@@ -53,7 +53,8 @@ def np_reshape(a: Tensor, shape: Any, order: Any = "C", *, copy: Any = None) -> 
     wanted = full_shape("numpy.reshape", a.shape, shape)
     if order == "F":
         refuse("numpy.reshape", copy=(None if copy else copy, None))
-        return reversed_axes(reshape(reversed_axes(a), shape=wanted[::-1]))
+        out = reversed_axes(reshape(reversed_axes(a), shape=wanted[::-1]))
+        return out if copy else view(a, out)
     return reshape(a, shape=wanted) if copy else _reshaped(a, wanted)
 
 
@@ -195,8 +196,11 @@ def np_meshgrid(*xi: Any, copy: Any = True, sparse: Any = False, indexing: Any =
     n = len(xi)
     order = [1, 0, *range(2, n)] if indexing == "xy" and n > 1 else list(range(n))
     flat = [as_array(x) for x in xi]
-    grids = [reshaped(x, (1,) * order[k] + (x.size,) + (1,) * (n - 1 - order[k])) for k, x in enumerate(flat)]
-    return tuple(grids) if sparse else tuple([np.copy(g) for g in np.broadcast_arrays(*grids)])
+    arranged = reshaped if copy else np.reshape
+    grids = [arranged(x, (1,) * order[k] + (x.size,) + (1,) * (n - 1 - order[k])) for k, x in enumerate(flat)]
+    if sparse:
+        return tuple(grids)
+    return tuple([np.copy(g) if copy else g for g in np.broadcast_arrays(*grids)])
 
 
 # -- transpose -----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradloom.dispatch import implements, refuse
 from gradloom.errors import ArgumentError, DTypeError, ShapeError, UnsupportedFunctionError
-from gradloom.functions._arguments import as_array, as_tensor, axis_index, reshaped
+from gradloom.functions._arguments import as_array, as_tensor, axis_index
 from gradloom.functions.indexing import value_of
 from gradloom.ops.indexing import gather, take_along_axis
 from gradloom.ops.shape import reshape
@@ -174,7 +174,7 @@ def np_ix_(*args: Any) -> tuple[Any, ...]:
             )
         if x.dtype.kind == "b":
             x = np.flatnonzero(x)
-        grids.append(reshaped(x, (1,) * k + x.shape + (1,) * (len(args) - 1 - k)))
+        grids.append(np.reshape(x, (1,) * k + x.shape + (1,) * (len(args) - 1 - k)))
     return tuple(grids)
 
 

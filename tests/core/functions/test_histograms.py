@@ -51,6 +51,8 @@ def test_two_coordinates(bins: Any, density: bool) -> None:
 def test_three_coordinates() -> None:
     points = np.stack([X, Y, X * Y], axis=1)
     check_like_numpy(lambda w: np.histogramdd(points, 3, weights=w)[0], W, value_rtol=1e-13)
+    check_like_numpy(lambda w: np.histogramdd(points[:, 0], 3, weights=w)[0], W, value_rtol=1e-13)
+    check_like_numpy(lambda x: np.histogramdd(x, 3)[1][0], points[:, 0], step=1e-3)
     check_like_numpy(lambda x: np.histogramdd(x, (2, 3, 4))[1][2], points, step=1e-3)
 
 
