@@ -15,7 +15,7 @@ from gradloom.placement import MOVES
 from gradloom.program import Program, choose_backend
 from gradloom.progress import DISPLAY, phase
 from gradloom.pytree import Structure, flatten, paths, unflatten
-from gradloom.refusals import abstract_value, describe
+from gradloom.refusals import abstract_value, describe, made_plain
 from gradloom.spec import PYTHON_SCALARS, Spec
 from gradloom.tensor import Tensor
 from gradloom.trace import Abstract, Handle, Trace
@@ -80,7 +80,7 @@ def _not_differentiable(transform: str, argument: str, value: Any, spec: Spec | 
             argument=argument,
             expected="a float or complex array or number",
             got=describe(value),
-            remedy=f"choose the arguments to differentiate with argnums; {hint}",
+            remedy=made_plain(value, f"choose the arguments to differentiate with argnums; {hint}"),
         )
     return DTypeError(
         "cannot differentiate with respect to integers or booleans",

@@ -21,7 +21,7 @@ from gradloom.persisted import run_on_workers, with_futures
 from gradloom.placement import PLACE
 from gradloom.program import Program, choose_backend
 from gradloom.pytree import Structure, flatten, paths, unflatten
-from gradloom.refusals import describe
+from gradloom.refusals import describe, made_plain
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
 from gradloom.trace import Abstract, Handle, Trace, innermost
@@ -72,7 +72,7 @@ def leaf_specs(transform: str, structure: Structure, leaves: list[Any]) -> list[
                 argument=_argument_name(paths(structure)[k]),
                 expected="arrays and numbers in containers",
                 got=describe(leaf),
-                remedy="name it in static_argnums",
+                remedy=made_plain(leaf, "name it in static_argnums"),
             )
         specs.append(spec)
     return specs

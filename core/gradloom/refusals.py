@@ -49,6 +49,16 @@ def describe(value: Any) -> str:
     return name if dtype is None else f"{name} of dtype {dtype}"
 
 
+def made_plain(value: Any, otherwise: str) -> str:
+    """Return the remedy for a value of a wrong kind: of arrays of other kinds, also to make plain ones of them."""
+    numbers = getattr(getattr(value, "dtype", None), "kind", "f") in "biufc"
+    return (
+        f"make it a plain array, np.asarray(x), or {otherwise}"
+        if numbers and hasattr(value, "__array__")
+        else otherwise
+    )
+
+
 def alias_error(action: str, *, on_view: bool = False) -> AliasError:
     """Return the error for an in-place change that NumPy would show elsewhere too."""
     if on_view:

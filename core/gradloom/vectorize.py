@@ -13,6 +13,7 @@ from gradloom.graph import Graph
 from gradloom.program import Program, inline, programs
 from gradloom.pytree import DICTS, LEAF, Structure, describe, flatten, unflatten
 from gradloom.refusals import describe as describe_value
+from gradloom.refusals import made_plain
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
 from gradloom.trace import Abstract, Handle, Trace
@@ -147,7 +148,7 @@ def _spec(leaf: Any) -> Spec:
             op="vmap",
             expected="an array",
             got=describe_value(leaf),
-            remedy="give it the axis None in in_axes",
+            remedy=made_plain(leaf, "give it the axis None in in_axes"),
         )
     return spec
 

@@ -169,6 +169,15 @@ def test_every_class_is_raised_somewhere(name: str) -> None:
     assert any(pattern.search(path.read_text()) for path in package.rglob("*.py"))
 
 
+@pytest.mark.parametrize("array", [np.ma.masked_array(X), np.rec.array(X)], ids=["masked", "record"])
+@pytest.mark.parametrize("transform", [gl.grad, gl.jit, gl.vmap])
+def test_arrays_of_other_kinds_are_to_be_made_plain(transform: Any, array: Any) -> None:
+    """Masked arrays, say, have rules of their own, which tensors do not follow."""
+    with pytest.raises(ArgumentError) as caught:
+        transform(np.sum)(array)
+    assert "np.asarray(x)" in str(caught.value.remedy)
+
+
 def test_kernel_failures_keep_their_type_and_gain_a_note() -> None:
     """What a kernel raises comes through, with op and line added."""
     singular = np.zeros((2, 2))
