@@ -41,8 +41,8 @@ from gradloom_dask.worker import (
     claim,
     first_failure,
     pick,
-    quicken,
     run_task,
+    shorten,
 )
 
 #: Seconds after which a lost scheduler is given up, and after which one without any workers is.
@@ -92,7 +92,7 @@ class Connection:
         self._lock = threading.RLock()
         #: When it was asked which workers there are; with their threads.
         self._workers: tuple[float, dict[str, int]] = -WORKERS_KNOWN_SECONDS, {}
-        quicken(client.scheduler_comm)
+        shorten(client.scheduler_comm)
 
     @property
     def client(self) -> Client:
@@ -332,7 +332,7 @@ class Connection:
             ) from cause
         for shipped in self._plans.values():
             shipped.registered = False
-        quicken(client.scheduler_comm)
+        shorten(client.scheduler_comm)
 
     def killed(self, error: KilledWorker, shipped: Shipped, plan: Plan) -> SchedulerError:
         """Return the error for a task that ended several workers."""

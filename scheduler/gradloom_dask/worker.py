@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, final
 
@@ -23,6 +23,9 @@ from gradloom_dask.packing import pack, unpack
 
 #: Seconds for which messages are gathered before they are sent; distributed's own are 2 to 10 ms.
 BATCH_SECONDS = 0.001
+#: How many of the batches that it has sent a stream keeps, for whoever looks for faults; distributed's own are 1,000, of up to
+#: 1 MB each: a training loop that sends data with its steps would fill memory.
+LOGGED = 16
 #: Of how many tasks of a plan the outputs wait to be claimed, at most.
 WAITING = 16
 
@@ -254,24 +257,24 @@ def taken(i: int | None, values: Sequence[Any], others: Sequence[Any]) -> Any:
 
 @final
 class Prompt(SchedulerPlugin):  # type: ignore[misc]
-    """Lets a scheduler send what it has to say at once, not gathered over milliseconds."""
+    """Lets a scheduler send what it has to say at once, not gathered over milliseconds, and then forget it."""
 
     name = "gradloom-prompt"
 
     def start(self, scheduler: Any) -> None:
-        """Quicken what is connected already."""
+        """Adapt what is connected already."""
         self._scheduler = scheduler
         for streams in (scheduler.stream_comms, scheduler.client_comms):
             for stream in streams.values():
-                quicken(stream)
+                shorten(stream)
 
     def add_worker(self, scheduler: Any, worker: str) -> None:
-        """Quicken the stream to a new worker."""
-        quicken(scheduler.stream_comms.get(worker))
+        """Adapt the stream to a new worker."""
+        shorten(scheduler.stream_comms.get(worker))
 
     def add_client(self, scheduler: Any, client: str) -> None:
-        """Quicken the stream to a new client."""
-        quicken(scheduler.client_comms.get(client))
+        """Adapt the stream to a new client."""
+        shorten(scheduler.client_comms.get(client))
 
 
 @final
@@ -281,14 +284,17 @@ class PromptWorker(WorkerPlugin):  # type: ignore[misc]
     name = "gradloom-prompt"
 
     def setup(self, worker: Any) -> None:
-        """Quicken the stream to the scheduler."""
-        quicken(worker.batched_stream)
+        """Adapt the stream to the scheduler."""
+        shorten(worker.batched_stream)
 
 
-def quicken(stream: Any) -> None:
-    """Shorten the time for which a batched stream gathers messages, where it has such."""
+def shorten(stream: Any) -> None:
+    """Shorten the time for which a batched stream gathers messages, and its log of them, where it has such."""
     if isinstance(getattr(stream, "interval", None), (int, float)):
         stream.interval = BATCH_SECONDS
+    log = getattr(stream, "recent_message_log", None)
+    if type(log) is deque:
+        stream.recent_message_log = deque(log, maxlen=LOGGED)
 
 
 def first_failure(results: Mapping[str, Result]) -> tuple[int, Exception] | None:

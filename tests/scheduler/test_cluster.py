@@ -376,6 +376,19 @@ def test_a_thousand_runs_are_flat(workers: Any) -> None:
         assert other[2] - one[2] < 4
 
 
+def test_what_was_sent_is_soon_forgotten(workers: Any) -> None:
+    """The inputs of hundreds of runs are not kept in logs of messages."""
+    plan = numpy_plan(gl.make_graph(np.sin)(np.ones(1_000)))
+    for k in range(40):
+        workers.run(plan, [np.full(1_000, float(k))])
+    client = workers._connection.client
+    scheduler = client.cluster.scheduler
+    streams = [client.scheduler_comm, *scheduler.stream_comms.values(), *scheduler.client_comms.values()]
+    kept = [len(stream.recent_message_log) for stream in streams]
+    assert len(kept) == 4
+    assert max(kept) <= 16
+
+
 def test_encrypted_clusters() -> None:
     """A client with a temporary certificate."""
     from distributed.security import Security
