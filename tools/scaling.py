@@ -176,14 +176,15 @@ def plot(found: dict[str, dict[str, list[float]]], path: Path) -> None:
 # -- validated -----------------------------------------------------------------------------------
 
 
-def validate(where: str, runs: int) -> None:
-    """Print predicted and real times."""
+def validate(where: str, runs: int, only: str) -> None:
+    """Print predicted and real times of the workloads whose names begin so."""
     print("| workload | workers | tasks | predicted, ms | real, ms | predicted / real | two cores do |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     if where == "waiting":
         small = workloads(8, 400, lambda *shape: filled(*[FEW[n] for n in shape]))
         for name, (f, args) in workloads(8, 400, empty).items():
-            wait_instead(name, f, args, small[name][1], runs)
+            if name.startswith(only):
+                wait_instead(name, f, args, small[name][1], runs)
         return
     cases = workloads(8, 400, filled)
     cases["six decompositions"] = (decompositions, ([filled(250, 250 + k) for k in range(6)],))
@@ -191,6 +192,8 @@ def validate(where: str, runs: int) -> None:
         counts = (1, 2, 1) if where == "processes" else ()
         *clusters, other = [stack.enter_context(gl.cluster(n_workers=n)) for n in counts] or [None]
         for name, (f, args) in cases.items():
+            if not name.startswith(only):
+                continue
             compare(name, f, args, dict(enumerate(clusters, 1)), other, runs)
 
 
@@ -412,10 +415,11 @@ def main() -> None:
         "--validate", choices=("threads", "processes", "waiting"), help="compare with real runs instead"
     )
     parser.add_argument("--runs", type=int, default=5, help="of each, when validating")
+    parser.add_argument("--only", default="", help="workloads whose names begin so, when validating")
     parser.add_argument("--plot", type=Path, default=Path(__file__).parents[1] / "docs" / "scaling.svg")
     options = parser.parse_args()
     if options.validate:
-        validate(options.validate, options.runs)
+        validate(options.validate, options.runs, options.only)
         return
     found = curves()
     print(table(found))

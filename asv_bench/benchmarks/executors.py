@@ -15,7 +15,7 @@ import numpy as np
 import gradloom as gl
 from benchmarks.branches import PROGRAMS, at_once
 from benchmarks.compare import known
-from benchmarks.interleaved import least, samples
+from benchmarks.interleaved import least, paired, samples
 from benchmarks.libraries import LIBRARIES, Call, argnums
 from benchmarks.workloads import WORKLOADS
 from gradloom.backend import backends
@@ -108,7 +108,7 @@ def capacity(found: dict[str, list[float]], one: str) -> float:
 
 
 def auto_and_serial(workload: str, seconds: float) -> dict[str, list[float]]:
-    """Return the seconds of a workload of the CPU benchmark under ``serial`` and ``auto``, in turns."""
+    """Return the seconds of a workload of the CPU benchmark by scheduler, ``serial`` twice, in turns."""
     whole = WORKLOADS[workload]
     params, data = whole.arrays()
     args = (*params, *data)
@@ -123,7 +123,8 @@ def auto_and_serial(workload: str, seconds: float) -> dict[str, list[float]]:
 
         return call
 
-    return samples({name: under(name) for name in ("serial", "threads", "auto")}, seconds)
+    calls = {name: under(name) for name in ("serial", "threads", "auto")}
+    return samples(calls | {"serial again": under("serial")}, seconds, rest=False)
 
 
 def table(seconds: float) -> Any:
@@ -148,7 +149,10 @@ def table(seconds: float) -> Any:
         add(name, found)
         add_gain(found, "serial, 1 core", "threads")
     for name in WORKLOADS:
-        add(name, auto_and_serial(name, seconds / 2))
+        found = auto_and_serial(name, seconds)
+        add(name, found)
+        ratios = [f"{other} {paired(found, other, 'serial'):.3f}" for other in ("auto", "threads", "serial again")]
+        result.add_row("  over serial, by rounds", ", ".join(ratios))
     with always(2) as executor:
         add("step of a shipped plan, 2 workers", samples({"step": step_of_a_shipped_plan(executor)}, seconds / 2, 20))
     found = on_clusters(seconds)
@@ -205,8 +209,7 @@ class Auto:
     timeout = 300
 
     def track_to_serial(self, workload: str) -> float:
-        found = auto_and_serial(workload, 2.0)
-        return statistics.median(found["auto"]) / statistics.median(found["serial"])
+        return paired(auto_and_serial(workload, 4.0), "auto", "serial")
 
     track_to_serial.unit = "ratio"  # type: ignore[attr-defined]
 

@@ -18,10 +18,12 @@ REST_SECONDS = 0.03
 WARM_UP = 0.4
 
 
-def samples(calls: Mapping[str, Callable[[], Any]], seconds: float, warm_up: int = 3) -> dict[str, list[float]]:
+def samples(
+    calls: Mapping[str, Callable[[], Any]], seconds: float, warm_up: int = 3, *, rest: bool = True
+) -> dict[str, list[float]]:
     """Return seconds per call of each, warmed up, of short batches that take turns in random order.
 
-    Each turn is a rest, an unmeasured batch, and the measured one.
+    Each turn is a rest, an unmeasured batch, and the measured one; or the last alone.
 
     Parameters
     ----------
@@ -31,6 +33,8 @@ def samples(calls: Mapping[str, Callable[[], Any]], seconds: float, warm_up: int
         About how long to measure, all calls together.
     warm_up : int
         Unmeasured calls of each first, at least.
+    rest : bool, default True
+        Whether a turn begins with a rest: not needed between calls of one library.
     """
     sizes = {}
     for name, call in calls.items():
@@ -48,8 +52,9 @@ def samples(calls: Mapping[str, Callable[[], Any]], seconds: float, warm_up: int
     while rounds < LEAST_ROUNDS or time.perf_counter() < deadline:
         shuffle(order)
         for name in order:
-            time.sleep(REST_SECONDS)
-            batch(calls[name], sizes[name])
+            if rest:
+                time.sleep(REST_SECONDS)
+                batch(calls[name], sizes[name])
             times[name].append(batch(calls[name], sizes[name]))
         rounds += 1
     return times
@@ -58,6 +63,14 @@ def samples(calls: Mapping[str, Callable[[], Any]], seconds: float, warm_up: int
 def medians(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
     """Return the median seconds per call of each."""
     return {name: statistics.median(times) for name, times in samples(calls, seconds).items()}
+
+
+def paired(times: Mapping[str, list[float]], one: str, other: str) -> float:
+    """Return the ratio of two calls: the median over the rounds.
+
+    What slows a machine for longer than a round slows both, so that some hundred rounds tell 1 %.
+    """
+    return statistics.median([a / b for a, b in zip(times[one], times[other], strict=True)])
 
 
 def least(call: Callable[[], Any], repeats: int = 20, count: int = 1) -> float:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, final
 
 import dask
 import dask.array
+from dask._expr import LLGExpr
 from dask._task_spec import List, Task, TaskRef
 from dask.blockwise import fuse_roots, optimize_blockwise
 from dask.core import flatten
@@ -53,6 +54,11 @@ def task_graph(calls: Mapping[Any, Call]) -> dict[Any, Any]:
         )
         for key, call in calls.items()
     }
+
+
+def named_graph(name: str, calls: Mapping[Any, Call]) -> Any:
+    """Return calls by key as a graph for a client, under a name of its own: dask would hash all that is in it."""
+    return LLGExpr(task_graph(calls), _determ_token=name)
 
 
 def layer_of(tasks: Mapping[Any, Any], needs: Mapping[Any, Mapping[str, float]]) -> Any:

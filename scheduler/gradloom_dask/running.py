@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, TimeoutError
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, final
@@ -26,7 +26,7 @@ from gradloom.plan import Plan
 from gradloom.source import RawSource
 from gradloom.tasks import Task
 from gradloom_dask.cluster import TRIES
-from gradloom_dask.dask_graph import Call, task_graph
+from gradloom_dask.dask_graph import Call, named_graph
 from gradloom_dask.kept import Fingerprint, Held, KeptInputs, sending
 from gradloom_dask.observing import TaskStream
 from gradloom_dask.packing import fingerprint, pack, unpack, writable
@@ -197,7 +197,8 @@ class Connection:
         known = {**plan.constants, **dict(zip(plan.graph.inputs, inputs, strict=True))}
         for result in results:
             known.update({i: writable(unpack(value)) for i, value in result.values.items()})
-        self._claim(client, shipped.name, {result.kept for result in results if result.kept is not None}, known)
+        kept = list(dict.fromkeys([result.kept for result in results if result.kept is not None]))
+        self._claim(client, shipped.name, kept, known)
         return [known[i] for i in plan.outputs]
 
     def submit(
@@ -236,7 +237,7 @@ class Connection:
                 calls[f"{prefix}-{t}-{n}"] = Call(pick, (ids,), (), [f"{prefix}-{t}"])
         keys = [f"{prefix}-{suffix}" for suffix in results]
         with self._placed(client, prefix, shipped, plan):
-            futures = client.get(task_graph(calls), keys, resources=demands(prefix, shipped.tasks), sync=False)
+            futures = client.get(named_graph(prefix, calls), keys, resources=demands(prefix, shipped.tasks), sync=False)
         return Submitted(prefix, dict(zip(keys, futures, strict=True)), sent.held, sent.prints, watch)
 
     def _placed(self, client: Client, prefix: str, shipped: Shipped, plan: Plan) -> AbstractContextManager[Any]:
@@ -254,20 +255,19 @@ class Connection:
         places = shipped.places(plan, self._workers[1])
         if not places:
             return nullcontext()
-        keyed = {f"{prefix}-{suffix}": worker for suffix, worker in places.items()}
-        annotated: AbstractContextManager[Any] = dask.annotate(workers=keyed.__getitem__, allow_other_workers=True)
-        return annotated
+        return _running_at({f"{prefix}-{suffix}": worker for suffix, worker in places.items()})
 
-    def _claim(self, client: Client, plan: str, kept: Collection[Kept], values: Mapping[int, Any]) -> None:
+    def _claim(self, client: Client, plan: str, kept: Sequence[Kept], values: Mapping[int, Any]) -> None:
         """Let outputs that workers have kept stay there, as inputs of the next runs."""
-        for worker in {one.worker for one in kept}:
-            own = [one for one in kept if one.worker == worker]
-            keys = [f"{one.task}-kept" for one in own]
-            calls = {key: Call(claim, (plan, one.task)) for key, one in zip(keys, own, strict=True)}
-            futures = client.get(task_graph(calls), keys, workers=[worker], allow_other_workers=True, sync=False)
-            for one, future in zip(own, futures, strict=True):
-                for i in one.ids:
-                    self._inputs.add(fingerprint(pack(values[i])), Held(future, i, worker))
+        calls = {f"{one.task}-kept": Call(claim, (plan, one.task)) for one in kept}
+        if not calls:
+            return
+        keys = list(calls)
+        with _running_at(dict(zip(keys, [one.worker for one in kept], strict=True))):
+            futures = client.get(named_graph(keys[0], calls), keys, sync=False)
+        for one, future in zip(kept, futures, strict=True):
+            for i in one.ids:
+                self._inputs.add(fingerprint(pack(values[i])), Held(future, i, one.worker))
 
     def wait(self, coroutine: Coroutine[Any, Any, Any], held: Sequence[Held] = (), watch: Watch | None = None) -> Any:
         """Wait for what a client does, while there are a scheduler and workers, and those that have what it needs."""
@@ -380,6 +380,12 @@ def _forget(connection: weakref.ref[Connection], name: str) -> None:
             )
         except RuntimeError:  # the loop has ended
             return
+
+
+def _running_at(workers: Mapping[str, str]) -> AbstractContextManager[Any]:
+    """Return a context in which tasks go to workers, by key; to others where those are gone, or late."""
+    annotated: AbstractContextManager[Any] = dask.annotate(workers=workers.__getitem__, allow_other_workers=True)
+    return annotated
 
 
 def _with_source(error: Exception, step: int, plan: Plan, sources: Sequence[RawSource | None]) -> Exception:

@@ -23,8 +23,8 @@ from gradloom_dask.packing import pack, unpack
 
 #: Seconds for which messages are gathered before they are sent; distributed's own are 2 to 10 ms.
 BATCH_SECONDS = 0.001
-#: How many of the batches that it has sent a stream keeps, for whoever looks for faults; distributed's own are 1,000, of up to
-#: 1 MB each: a training loop that sends data with its steps would fill memory.
+#: How many of the batches that it has sent a stream keeps, for whoever looks for faults; distributed's own are 1,000,
+#: of up to 1 MB each: a training loop that sends data with its steps would fill memory.
 LOGGED = 16
 #: Of how many tasks of a plan the outputs wait to be claimed, at most.
 WAITING = 16
