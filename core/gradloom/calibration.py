@@ -64,8 +64,10 @@ def rates() -> Rates:
 
 def is_measured() -> bool:
     """Return whether `rates` need not measure."""
+    if rates.cache_info().currsize or os.environ.get(FILE) == "":
+        return True
     path = _file()
-    return bool(rates.cache_info().currsize) or os.environ.get(FILE) == "" or (path is not None and path.exists())
+    return path is not None and path.exists()
 
 
 def correct(factors: Mapping[str, float]) -> None:

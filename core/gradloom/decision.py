@@ -53,48 +53,48 @@ def decide(plan: Plan) -> Decision:
     """
     found: Decision | None = plan.schedule
     if found is None:
-        measured = plan.has_run or is_measured()
-        found = _decide(plan, measured)
-        if measured:
+        found, final = _decide(plan)
+        if final:
             plan.schedule = found
     return found
 
 
-def _decide(plan: Plan, measured: bool) -> Decision:
+def _decide(plan: Plan) -> tuple[Decision, bool]:
+    """Return how to run a plan, and whether that stays so when the machine is measured."""
     workers = max(cores(), len(plan.devices))
     if plan.backend.name != "numpy" and not plan.devices:  # the rates are of NumPy's kernels
-        return _AS_IT_IS
+        return _AS_IT_IS, True
     if not can_limit():
-        return _AS_IT_IS
+        return _AS_IT_IS, True
     if len(plan.graph.nodes) > MAX_STEPS or workers < 2:
-        return Decision(None, _has_large_products(plan))
+        return Decision(None, _has_large_products(plan)), True
     nodes = plan.graph.nodes
     working = [nodes[s.out][0] for s in plan.steps if s.out < len(nodes) and nodes[s.out][0] is not ITEM]
     if len(working) < 2 and not any([op.name in PRODUCTS for op in working]):
-        return _AS_IT_IS
+        return _AS_IT_IS, True
     costs = step_costs(plan)
     of_blas = [s.out for s, threaded in zip(plan.steps, _of_each(costs, _threaded), strict=True) if threaded]
     step_by_step = Decision(None, any([plan.leaves_to_backend(i) for i in of_blas]))
-    if sum(_of_each(costs, Cost.seconds)) < TINY_SECONDS or not measured:
-        return step_by_step
+    if sum(_of_each(costs, Cost.seconds)) < TINY_SECONDS:
+        return step_by_step, True
+    if not (plan.has_run or is_measured()):
+        return step_by_step, False
     speed = rates()
     seconds = _of_each(costs, lambda cost: cost.seconds(speed))
     worthwhile = WORTHWHILE * sum(_of_each(costs, lambda cost: cost.shared_seconds(speed, workers)))
     if longest_path(plan, seconds) + TASK_SECONDS > worthwhile:  # whatever the cut
-        return step_by_step
+        return step_by_step, True
     tasks = best_cut(plan, seconds, workers)
     if makespan(tasks, workers) > worthwhile:
-        return step_by_step
-    return Decision(Schedule(plan, tasks), step_by_step.one_thread)
+        return step_by_step, True
+    return Decision(Schedule(plan, tasks), step_by_step.one_thread), True
 
 
 def _of_each(costs: Sequence[Cost], measure: Callable[[Cost], T]) -> list[T]:
     """Return a measure of each cost; most steps share theirs with others."""
-    known: dict[int, T] = {}
-    for cost in costs:
-        if id(cost) not in known:
-            known[id(cost)] = measure(cost)
-    return [known[id(cost)] for cost in costs]
+    ids = list(map(id, costs))
+    known = {i: measure(cost) for i, cost in dict(zip(ids, costs, strict=True)).items()}
+    return list(map(known.__getitem__, ids))
 
 
 def _threaded(cost: Cost) -> bool:

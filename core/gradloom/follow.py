@@ -54,7 +54,7 @@ class Recording:
 
 @final
 class FollowingTrace(Trace):
-    """A trace that follows a recording; at the first difference it goes on as any other.
+    """A trace that follows a recording; at the first difference it becomes a trace as any other.
 
     Parameters
     ----------
@@ -63,15 +63,13 @@ class FollowingTrace(Trace):
         As in `Trace`.
     """
 
-    __slots__ = ("_count", "_recording")
+    __slots__ = ()
 
     def __init__(
         self, recording: Recording, handle: type[Handle], evaluate: Callable[[Trace, int, str], Any] | None = None
     ) -> None:
         super().__init__(handle, evaluate)
-        #: None once the trace has gone its own way.
-        self._recording: Recording | None = recording
-        #: How many nodes were followed; the lists belong to the recording till then.
+        self._recording = recording
         self._count = 0
         self.nodes, self.specs, self.sources = recording.nodes, recording.specs, recording.sources
 
@@ -79,8 +77,8 @@ class FollowingTrace(Trace):
         """Record an op on arguments and return its output tensor (or tuple of tensors)."""
         if _place() is not None or self.moves:
             args = placed(self, op, args, attrs)
-        if self._recording is None:
-            return super().bind(op, args, attrs)
+            if self._recording is None:  # a value was moved
+                return Trace.bind(self, op, args, attrs)
         index = self._count
         expected, ids, expected_attrs = self.nodes[index]
         fresh = -1
@@ -89,22 +87,22 @@ class FollowingTrace(Trace):
             index += 1
             expected, ids, expected_attrs = self.nodes[index]
         if expected is not op or attrs != expected_attrs or len(args) != len(ids):
-            return super().bind(op, args, attrs)
+            return Trace.bind(self, op, args, attrs)
         handle = self.handle
         for k, arg in enumerate(args):
             if type(arg) is handle:
                 if arg._index != ids[k] or arg._trace is not self:
-                    return super().bind(op, args, attrs)
+                    return Trace.bind(self, op, args, attrs)
             elif self.scalars.get(ids[k], self) is not arg and ids[k] != fresh:
-                return super().bind(op, args, attrs)
+                return Trace.bind(self, op, args, attrs)
         source: Any = self.sources[index]
         frame = sys._getframe(2)
         here = source is not None and frame.f_lasti == source[1] and frame.f_code is source[0]
         if not here and source != user_source(frame):
-            return super().bind(op, args, attrs)
+            return Trace.bind(self, op, args, attrs)
         spec = self.specs[index]
         if type(spec) is tuple or (fresh >= 0 and not self._takes(args, ids, fresh)):
-            return super().bind(op, args, attrs)
+            return Trace.bind(self, op, args, attrs)
         self._count = index + 1
         # What `handle(self, index, spec)` does, in half the time.
         tensor = _new(handle)
@@ -124,33 +122,35 @@ class FollowingTrace(Trace):
         self, op: Op, inputs: tuple[int, ...], attrs: tuple[Any, ...], spec: Any, source: RawSource | None
     ) -> int:
         """Append a node as it stands, without spec rule or casts, and return its id."""
-        if self._recording is not None:
-            index = self._count
-            if self.nodes[index] == (op, inputs, attrs) and self.specs[index] == spec and self.sources[index] == source:
-                self._count = index + 1
-                return index
-            self.leave()
-        return super().append(op, inputs, attrs, spec, source)
+        index = self._count
+        if self.nodes[index] == (op, inputs, attrs) and self.specs[index] == spec and self.sources[index] == source:
+            self._count = index + 1
+            return index
+        self.leave()
+        return self.append(op, inputs, attrs, spec, source)
 
     def leave(self) -> None:
         """Go on with a copy of what was followed."""
-        if self._recording is not None:
-            self._recording = None
-            count = self._count
-            self.nodes, self.specs, self.sources = self.nodes[:count], self.specs[:count], self.sources[:count]
+        count = self._count
+        self.nodes, self.specs, self.sources = self.nodes[:count], self.specs[:count], self.sources[:count]
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._recording = None
+        self.__class__ = Trace  # type: ignore[assignment]
 
     def repeated(self, purpose: Any) -> Recording | None:
         """Return the recording, if this trace did the same from first to last, for the same purpose."""
-        recording = self._recording
-        if recording is None or self._count < len(self.specs) or recording.purpose != purpose:
+        recording: Recording = self._recording
+        if self._count < len(self.specs) or recording.purpose != purpose:
             return None
         recording.used = True
         return recording
 
     def end(self) -> None:
         """End the trace: its tensors raise from now on, and captured arrays are released."""
-        self._recording = None
-        super().end()
+        self._go_on()
+        self.end()
 
 
 @final

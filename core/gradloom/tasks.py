@@ -105,22 +105,22 @@ def dependencies(plan: Plan, views: Collection[int] = ()) -> list[set[int]]:
 
 def longest_path(plan: Plan, seconds: Sequence[float]) -> float:
     """Return the time of the steps that must run one after the other; no cut of the plan takes less."""
-    nodes = plan.graph.nodes
+    views = view_steps(plan)
+    donates = any([step.attrs and step.attrs.get("donate") for step in plan.steps])
     #: By value: when it is there, and when all that read it so far have ended.
     made: dict[int, float] = {}
     read: dict[int, float] = {}
     longest = 0.0
-    for (_, inputs, attrs, out, _, _), own in zip(plan.steps, seconds, strict=True):
+    for k, (_, inputs, attrs, out, _, _) in enumerate(plan.steps):
         end = 0.0
         for i in inputs:
             if i in made and made[i] > end:
                 end = made[i]
-        if attrs and attrs.get("donate"):  # see `dependencies`
+        if donates and attrs.get("donate"):  # see `dependencies`
             end = max(end, read.get(inputs[0], 0.0))
-        op = nodes[out][0] if out < len(nodes) else None
-        if op is None or not op.view or op is TO_DEVICE:
-            end += own
-        for i in inputs:
+        if k not in views:
+            end += seconds[k]
+        for i in inputs if donates else ():
             if read.get(i, 0.0) < end:
                 read[i] = end
         made[out] = end

@@ -51,9 +51,10 @@ class Trace(Recorder):
 
     __slots__ = (
         "_captured",
-        "_known",
+        "_count",
         "_literals",
         "_protected",
+        "_recording",
         "copies",
         "evaluate",
         "followable",
@@ -115,6 +116,9 @@ class Trace(Recorder):
         self._captured: dict[Any, int] = {}
         self._literals: dict[Any, int] = {}
         self._protected: list[np.ndarray[Any, Any]] = []
+        #: What is followed, and how many nodes of it; the lists belong to it till it is left. See `gradloom.follow`.
+        self._recording: Any = None
+        self._count = 0
 
     # -- recording ---------------------------------------------------------------------
 

@@ -76,7 +76,7 @@ def layout(shape: Shape, index: Index, arrays: Sequence[Shape]) -> Layout:
             else:
                 axis += 1
     apart = advanced and places[-1] - places[0] >= len(places)
-    return Layout(tuple(others), np.broadcast_shapes(*joint), 0 if apart else position)
+    return Layout(tuple(others), np.broadcast_shapes(*joint) if joint else (), 0 if apart else position)
 
 
 # -- getitem: ints, slices, new axes --------------------------------------------------------

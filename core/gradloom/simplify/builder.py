@@ -9,8 +9,8 @@ below, and add nodes with ``g.emit``. ``k`` is the position of the argument it w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from itertools import accumulate, compress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate, compress, islice
 from typing import Any, NamedTuple
 
 from gradloom.graph import INPUT, LITERAL, Graph, RawNode, literal_key, live_nodes
@@ -85,15 +85,14 @@ class Builder:
         self.table = table
         self.nodes: list[RawNode] = []
         self.specs: list[Any] = []
-        self.sources: list[RawSource | None] = []
         #: Which node of the old graph each one was made for.
         self.origins: list[int] = []
         #: How many nodes and outputs of the old graph use what each one stands for.
         self.uses: list[int] = []
         self.literals: list[Any] = []
-        #: The old node that is being replaced, and its source.
+        #: The old node that is being replaced, and the sources of all old nodes.
         self.origin = -1
-        self.source: RawSource | None = None
+        self.sources: Sequence[RawSource | None] = (None,)
         self._known: dict[Any, int] = {}
         self._values: dict[int, Any] = {}
         self._commutative = frozenset([ops[name] for name in _COMMUTATIVE])
@@ -138,14 +137,12 @@ class Builder:
         found = known.setdefault(key, index)
         if found != index:
             if specs[found] is spec:
-                if self.sources[found] is not self.source:
-                    self._hear(found)
+                self._hear(found)
                 return found
             known[key] = index
         # As `append`, which would be a call for each node of each graph.
         self.nodes.append(node)
         specs.append(spec)
-        self.sources.append(self.source)
         self.origins.append(self.origin)
         self.uses.append(0)
         return index
@@ -154,16 +151,14 @@ class Builder:
         """Append a node as it stands and return its id."""
         self.nodes.append((op, args, attrs))
         self.specs.append(spec)
-        self.sources.append(self.source)
         self.origins.append(self.origin)
         self.uses.append(0)
         return len(self.nodes) - 1
 
     def _hear(self, found: int) -> None:
         """Let a node of a gradient warn as the user's own node that it now also stands for."""
-        known = self.sources[found]
-        if known is not None and known[2] >= 0 and (self.source is None or self.source[2] < 0):
-            self.sources[found] = self.source
+        known, own = self.sources[self.origins[found]], self.sources[self.origin]
+        if known is not None and known[2] >= 0 and (own is None or own[2] < 0):
             self.origins[found] = self.origin
 
     def emit(self, name: str, args: tuple[int, ...], *attrs: Any) -> int:
@@ -213,9 +208,10 @@ class Builder:
         for i in inputs:
             live[i] = 1
         final = list(accumulate(live, initial=0))
-        nodes: list[RawNode] = []
-        literals: list[Any] = []
-        for op, args, attrs in compress(self.nodes, live):
+        same = live.find(0)  # up to the first dead node, nothing changes
+        nodes = list(islice(self.nodes, same if same >= 0 else None))
+        literals = self.literals[: sum([node[0] is LITERAL for node in nodes])]
+        for op, args, attrs in islice(compress(self.nodes, live), len(nodes), None):
             if len(args) == 2:
                 nodes.append((op, (final[args[0]], final[args[1]]), attrs))
             elif len(args) == 1:
@@ -239,7 +235,7 @@ class Builder:
         """Return the sources of the live nodes, what they are the gradient of by its new id."""
         sources: list[RawSource | None] = []
         last = moved = None
-        for k, source in enumerate(compress(self.sources, live)):
+        for k, source in enumerate(map(self.sources.__getitem__, compress(self.origins, live))):
             if source is None or source[2] < 0:
                 sources.append(source)
                 continue
@@ -254,7 +250,8 @@ class Builder:
 
 def rebuild(graph: Graph, g: Builder) -> tuple[Graph, list[int]]:
     """Place the live nodes of a graph in a builder; return what comes out, and origins."""
-    nodes, specs, sources, literals = graph.nodes, graph.specs, graph.sources, graph.literals
+    nodes, specs, literals = graph.nodes, graph.specs, graph.literals
+    g.sources = graph.sources
     uses = count_uses(graph)
     new = [-1] * len(nodes)
     place = g.place
@@ -263,7 +260,6 @@ def rebuild(graph: Graph, g: Builder) -> tuple[Graph, list[int]]:
     for i, (op, inputs, attrs) in enumerate(nodes):
         if not uses[i] and op is not INPUT:
             continue
-        g.source = sources[i]
         g.origin = i
         if inputs:
             j = new[i] = place(op, tuple(map(new_id, inputs)), attrs, specs[i])
@@ -291,12 +287,12 @@ def replace_nodes(
     order : iterable of int
         The nodes, in the order they are copied.
     """
-    nodes, specs, sources = graph.nodes, graph.specs, graph.sources
+    nodes, specs = graph.nodes, graph.specs
+    g.sources = graph.sources
     new = [-1] * len(nodes)
     new_id = new.__getitem__
     for i in order:
         op, inputs, attrs = nodes[i]
-        g.source = sources[i]
         g.origin = i
         if i in replacements:
             new[i] = g.replaced(graph, i, replacements[i], new)

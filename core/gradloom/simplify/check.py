@@ -89,7 +89,7 @@ class CheckingBuilder(Builder):
             got = _kernel(after)(*[values[j] for j in after[1]]) if isinstance(after, tuple) else values[after]
             if not agree(wanted, got, rule.exact):
                 what = _text(before, self.specs)
-                raise broken(rule.apply.__name__, what, wanted, got, self.source)
+                raise broken(rule.apply.__name__, what, wanted, got, self.sources[self.origin])
 
     def replaced(self, graph: Graph, node: int, replacement: Replacement, new: list[int]) -> int:
         """Return what stands for a node of a graph, after a check; ``new`` has the nodes before it."""
@@ -110,7 +110,7 @@ class CheckingBuilder(Builder):
                 continue
             if not agree(old_values[node], values[result], False):
                 what = _text(graph.nodes[node], graph.specs)
-                raise broken(type(replacement).__name__, what, old_values[node], values[result], self.source)
+                raise broken(type(replacement).__name__, what, old_values[node], values[result], self.sources[self.origin])
         self.fired.append(type(replacement).__name__)
         return result
 

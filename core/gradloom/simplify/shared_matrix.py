@@ -166,6 +166,10 @@ def order_with(graph: Graph, products: list[SharedProduct]) -> list[int]:
     done = bytearray(len(graph.nodes))
     order: list[int] = []
     for i in range(len(graph.nodes)):
+        if i not in group_of and not done[i]:  # what it reads stands before it
+            done[i] = 1
+            order.append(i)
+            continue
         stack = [i]
         while stack:
             j = stack[-1]
