@@ -17,10 +17,10 @@ from gradloom.explanation import Explanation, OpReport, StepReport, TaskReport
 from gradloom.function import require_callable
 from gradloom.jit import leaf_specs, trace_abstractly
 from gradloom.observer import OBSERVER, Span, run_observed
-from gradloom.partition import REGION
 from gradloom.plan import Plan
 from gradloom.program import choose_backend, prepare
 from gradloom.pytree import flatten
+from gradloom.regions import REGION
 from gradloom.sharing import keep_off_this_core, kernel_threads
 from gradloom.simulate import Cut, Link, choose_cuts, traffic, with_seconds
 from gradloom.source import Source

@@ -11,14 +11,16 @@ and comes back, since it would come back at a greater depth.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any, final
 
 from gradloom.compiler import AbstractCompiler
-from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, live_nodes
+from gradloom.graph import INPUT, LITERAL, Graph, live_nodes
+from gradloom.kinds import Kinds
 from gradloom.labels import AxisLabels, crossing_nodes, label_axes
-from gradloom.op import define
-from gradloom.spec import Spec
+from gradloom.regions import Cut, cut
 
 #: Values of at least this many elements count as heavy: their loops are worth running apart.
 HEAVY = 4096
@@ -27,13 +29,10 @@ _VIEWS = frozenset("broadcast_to reshape transpose positive stop_gradient".split
 _NO_LABELS: frozenset[Any] = frozenset()
 
 
-def _region_spec(*inputs: Spec, graph: Graph) -> Any:
-    specs = graph.output_specs()
-    return specs if len(specs) > 1 else specs[0]
-
-
-#: A region as one node; its attr is the region's graph. With several outputs, items follow it.
-REGION = define("region", spec=_region_spec)
+#: How many cuts are remembered, of graphs of how many nodes at most.
+MAX_RECENT, MAX_NODES = 64, 20_000
+_RECENT: OrderedDict[Any, Cut] = OrderedDict()
+_LOCK = threading.Lock()
 
 
 @final
@@ -75,21 +74,34 @@ def partition(graph: Graph, compiler: AbstractCompiler, elsewhere: Collection[in
     Notes
     -----
     Cost: linear in the number of nodes. Equal graphs give equal regions, and so do repeated
-    parts of one graph, such as the steps of an unrolled loop.
+    parts of one graph, such as the steps of an unrolled loop. Where regions begin and end follows from the kinds
+    of the nodes, so graphs of other sizes share what is found here.
     """
-    partition = _Partition(graph, compiler, elsewhere)
-    regions = partition.regions()
-    return _Rewriter(graph, regions, partition.sources, partition.crossing).graph() if regions else graph
+    kinds = Kinds(graph, compiler, elsewhere, HEAVY)
+    with _LOCK:
+        found = _RECENT.get(kinds.key)
+    if found is None:
+        partition = _Partition(graph, kinds, elsewhere)
+        found = cut(graph, partition.regions(), partition.sources, partition.crossing, kinds.of)
+        if len(graph.nodes) <= MAX_NODES:
+            with _LOCK:
+                _RECENT[kinds.key] = found
+                if len(_RECENT) > MAX_RECENT:
+                    _RECENT.popitem(last=False)
+    return found.graph(graph) if found.bodies else graph
 
 
 @final
 class _Partition:
-    def __init__(self, graph: Graph, compiler: AbstractCompiler, elsewhere: Collection[int]) -> None:
+    """What follows from the kinds of a graph's nodes: it must not look at sizes otherwise."""
+
+    def __init__(self, graph: Graph, kinds: Kinds, elsewhere: Collection[int]) -> None:
         self.graph = graph
         self.live = live_nodes(graph.nodes, graph.outputs)
-        #: How many elements each node has.
-        self.sizes = [0 if type(s) is tuple else s.size for s in graph.specs]
-        self.forms = self._forms(compiler)
+        traits = [kinds.traits[kind] for kind in kinds.of]
+        #: Whether each node has many elements.
+        self.large = [own.heavy for own in traits]
+        self.forms = bytearray([own.forms if live else 0 for own, live in zip(traits, self.live, strict=True)])
         #: Views that no region may see through; one that reads such a view makes it of an input of its own.
         self.crossing: set[int] = set()
         for i in elsewhere:
@@ -111,27 +123,12 @@ class _Partition:
         for i, cluster in enumerate(self.clusters):
             if cluster is not None:
                 found.setdefault(cluster.root(), []).append(i)
-        return [members for members in found.values() if len(members) > 1 or self.sizes[members[0]] >= HEAVY]
-
-    def _forms(self, compiler: AbstractCompiler) -> bytearray:
-        nodes, specs = self.graph.nodes, self.graph.specs
-        forms = bytearray(len(nodes))
-        known: dict[Any, int] = {}
-        for i, (op, inputs, attrs) in enumerate(nodes):
-            if self.live[i] and inputs and op is not ITEM:
-                given = tuple([specs[j] for j in inputs])
-                key = op, given, attrs, specs[i]
-                found = known.get(key)
-                if found is None:
-                    several = tuple in map(type, (*given, specs[i]))
-                    found = known[key] = 0 if several else compiler.forms(op, given, attrs, specs[i])
-                forms[i] = found
-        return forms
+        return [members for members in found.values() if len(members) > 1 or self.large[members[0]]]
 
     def _loops(self) -> list[frozenset[int]]:
         """Return the labels of each long loop; a node that would run twice along one takes no general form."""
         nodes, forms = self.graph.nodes, self.forms
-        long = [size >= HEAVY for size in self.sizes]
+        long = self.large
         if True not in long and 1 not in forms:
             return [_NO_LABELS] * len(nodes)  # nothing whose loops matter
         labels = label_axes(self.graph, forms)
@@ -292,146 +289,3 @@ class _Partition:
 def _runs_twice(labels: AxisLabels) -> bool:
     there = [a for a in labels if a is not None]
     return len(set(there)) < len(there)
-
-
-@final
-class _Rewriter:
-    """Builds the graph in which each region is one node; without recursion."""
-
-    def __init__(
-        self, graph: Graph, regions: list[list[int]], free: dict[int, tuple[int, ...]], crossing: set[int]
-    ) -> None:
-        self.old = graph
-        self.regions = regions
-        self.region_of = {i: k for k, members in enumerate(regions) for i in members}
-        self.bodies = [_Body(graph, members, free, crossing) for members in regions]
-        self.nodes: list[RawNode] = []
-        self.specs: list[Any] = []
-        self.sources: list[Any] = []
-        self.new_ids: dict[int, int] = {}
-        self.known: dict[Graph, Graph] = {}
-
-    def graph(self) -> Graph:
-        """Return the new graph."""
-        old = self.old
-        self._find_outputs()
-        for i in (*old.inputs, *old.outputs):
-            self._emit(i)
-        ids = self.new_ids
-        inputs, outputs = tuple([ids[i] for i in old.inputs]), tuple([ids[i] for i in old.outputs])
-        return Graph(tuple(self.nodes), tuple(self.specs), inputs, outputs, old.literals, tuple(self.sources))
-
-    def _needs(self, i: int) -> tuple[int, ...]:
-        k = self.region_of.get(i)
-        return self.old.nodes[i][1] if k is None else self.bodies[k].inputs
-
-    def _find_outputs(self) -> None:
-        """Tell each region which of its nodes others ask for."""
-        asked: set[int] = set()
-        stack = list(self.old.outputs)
-        while stack:
-            i = stack.pop()
-            if i not in asked:
-                asked.add(i)
-                stack += self._needs(i)
-        for k, members in enumerate(self.regions):
-            self.bodies[k].outputs = [i for i in members if i in asked]
-
-    def _emit(self, i: int) -> None:
-        """Append a node, or its region, after everything it needs."""
-        new, nodes = self.new_ids, self.old.nodes
-        stack = [i]
-        while stack:
-            i = stack[-1]
-            missing = [] if i in new else [j for j in self._needs(i) if j not in new]
-            if missing:
-                stack += missing
-                continue
-            stack.pop()
-            if i in new:
-                continue
-            k = self.region_of.get(i)
-            if k is None:
-                op, inputs, attrs = nodes[i]
-                self._append((op, tuple([new[j] for j in inputs]), attrs), self.old.specs[i], i)
-            else:
-                self._append_region(self.bodies[k])
-
-    def _append(self, node: RawNode, spec: Any, old: int) -> int:
-        source = self.old.sources[old]
-        if source is not None and source[2] >= 0:
-            # What a node is the gradient of may be inside of a region; the node stays one of a gradient.
-            source = (source[0], source[1], self.new_ids.get(source[2], len(self.nodes)))
-        self.nodes.append(node)
-        self.specs.append(spec)
-        self.sources.append(source)
-        self.new_ids[old] = len(self.nodes) - 1
-        return len(self.nodes) - 1
-
-    def _append_region(self, body: _Body) -> None:
-        region = body.graph()
-        specs = region.output_specs()
-        region = self.known.setdefault(region, region)  # so that who compares it with the others need not look inside
-        node: RawNode = (REGION, tuple([self.new_ids[j] for j in body.inputs]), (region,))
-        parent = self._append(node, specs if len(specs) > 1 else specs[0], body.outputs[-1])
-        if len(specs) > 1:
-            for item, i in enumerate(body.outputs):
-                self._append((ITEM, (parent,), (item,)), specs[item], i)
-
-
-@final
-class _Body:
-    """One region as a graph of its own."""
-
-    def __init__(self, old: Graph, members: list[int], free: dict[int, tuple[int, ...]], crossing: set[int]) -> None:
-        self.old = old
-        #: Ids in the old graph.
-        self.outputs: list[int] = []
-        self._order = self._with_free(members, free)
-        nodes = old.nodes
-        read = dict.fromkeys([j for i in self._order for j in nodes[i][1]])
-        for i in self._order:
-            read.pop(i, None)
-        #: What the region takes for what it reads: a view that crosses is made inside, of an input of its own.
-        self._read = [j for j in read if nodes[j][0] is not LITERAL]
-        self._crossing = crossing.intersection(self._read)
-        self.inputs = tuple([nodes[j][1][0] if j in self._crossing else j for j in self._read])
-
-    def _with_free(self, members: list[int], free: dict[int, tuple[int, ...]]) -> list[int]:
-        """Return the members and, of nodes that cost nothing, those that they need; in order."""
-        nodes = self.old.nodes
-        found = set(members)
-        stack = list(members)
-        while stack:
-            for j in nodes[stack.pop()][1]:
-                if j in free and j not in found and nodes[j][0] is not LITERAL:
-                    found.add(j)
-                    stack.append(j)
-        return sorted(found)
-
-    def graph(self) -> Graph:
-        """Return the region's graph."""
-        old = self.old
-        ids = {j: k for k, j in enumerate(self._read)}
-        specs = [old.specs[j] for j in self.inputs]
-        nodes: list[RawNode] = [(INPUT, (), (spec.strong(),)) for spec in specs]
-        for j in sorted(self._crossing):
-            op, _, attrs = old.nodes[j]
-            nodes.append((op, (ids[j],), attrs))
-            specs.append(old.specs[j])
-            ids[j] = len(nodes) - 1
-        literals: list[Any] = []
-        for i in self._order:
-            op, inputs, attrs = old.nodes[i]
-            for j in inputs:
-                if j not in ids:  # a literal
-                    spec, slot = old.nodes[j][2]
-                    ids[j] = len(nodes)
-                    nodes.append((LITERAL, (), (spec, len(literals))))
-                    specs.append(old.specs[j])
-                    literals.append(old.literals[slot])
-            ids[i] = len(nodes)
-            nodes.append((op, tuple([ids[j] for j in inputs]), attrs))
-            specs.append(old.specs[i])
-        outputs = tuple([ids[i] for i in self.outputs])
-        return Graph(tuple(nodes), tuple(specs), tuple(range(len(self.inputs))), outputs, tuple(literals))

@@ -15,8 +15,9 @@ from gradloom.errors import GradloomError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes
 from gradloom.op import Op
 from gradloom.order import economical_order
-from gradloom.partition import REGION, partition
+from gradloom.partition import partition
 from gradloom.placement import MOVES, Device, find_device, is_device, node_places, resources_among, transfer
+from gradloom.regions import REGION
 from gradloom.settle import settle
 from gradloom.source import RawSource, Source
 from gradloom.spec import Spec

@@ -16,8 +16,9 @@ from gradloom import partition as module
 from gradloom.backend import Kernel, backends
 from gradloom.compiler import AbstractCompiler
 from gradloom.graph import Graph
-from gradloom.partition import REGION, partition
+from gradloom.partition import partition
 from gradloom.plan import Plan
+from gradloom.regions import REGION
 from gradloom.testing.sample import rng
 
 NUMPY = backends.get("numpy")
@@ -345,3 +346,99 @@ def test_equal_regions_that_fail_warn_once() -> None:
         plan = Plan(graph, NUMPY, Failing(elementwise().table))
     assert len(caught) == 1
     np.testing.assert_array_equal(cast(Any, plan.run([x, w])[0]), Plan(graph, NUMPY).run([x, w])[0])
+
+
+def resized_function(seed: int) -> Callable[..., Any]:
+    """Return a random function, before which lengths of axes, and numbers made of them, come in."""
+    function = random_function(seed)
+
+    def resized(x: Any, y: Any, z: Any) -> Any:
+        n = x.shape[0]
+        first = x.reshape(n * n)[:n] * (1.0 / n) + y
+        return function(np.mean(x, axis=0) + x, first[: max(n // 2, 1)].sum() * y, z * n)
+
+    return resized
+
+
+@np.errstate(all="ignore")
+def test_graphs_that_differ_in_sizes_are_cut_as_if_they_were_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lengths from one to past the one from which nodes are heavy, equal ones and different ones."""
+    monkeypatch.setattr(module, "HEAVY", 25)
+    searched: list[int] = []
+    search = module._Partition.regions
+
+    def counted(self: Any) -> Any:
+        searched.append(len(self.graph.nodes))
+        return search(self)
+
+    monkeypatch.setattr(module._Partition, "regions", counted)
+    compiler = elementwise()
+    for seed in range(60):
+        f = resized_function(seed)
+        graphs = [gl.make_graph(f)(np.ones((n, n)), np.ones(n), np.ones((3, n))) for n in (2, 4, 3, 1, 5, 6, 30, 31, 2)]
+        module._RECENT.clear()
+        warm = [partition(graph, compiler) for graph in graphs]
+        for graph, one in zip(graphs, warm, strict=True):
+            module._RECENT.clear()
+            cold = partition(graph, compiler)
+            assert one == cold
+            assert str(one) == str(cold)
+            assert one.specs == cold.specs
+            assert one.sources == cold.sources
+            for a, b in zip(regions(one), regions(cold), strict=True):
+                assert a.specs == b.specs
+    assert len(searched) < 60 * 9 * 2 - 100, "hardly any two sizes have shared a cut"
+
+
+def sums_of_rows(x: Any, y: Any) -> Any:
+    """Two loops that have only the rows in common."""
+    return np.sum(np.cos(y) * np.sum(np.sin(x), axis=1, keepdims=True))
+
+
+def chains(*inputs: Any) -> Any:
+    """Return parts that have nothing in common."""
+    return tuple([np.sum(np.sin(np.cos(x))) for x in inputs])
+
+
+def scaled(*inputs: Any) -> Any:
+    """Return parts that are equal but for a number."""
+    return tuple([np.sum(np.sin(x * (k + 2.0))) for k, x in enumerate(inputs)])
+
+
+def reshaped(*shape: int) -> Callable[..., Any]:
+    """Return a function of an array that is read in another shape, and of one with its first axis."""
+    return lambda x, y: np.sum(np.cos(y) * np.sum(np.sin(np.sin(x).reshape(shape)), axis=1, keepdims=True))
+
+
+PAIRS = {
+    "axes of length 1": ((sums_of_rows, (4, 9), (4, 8)), (sums_of_rows, (1, 32), (1, 31))),
+    "which are equal": ((chains, (30,), (30,), (40,)), (chains, (40,), (30,), (30,))),
+    "one more is equal": ((chains, (30,), (30,), (30,)), (chains, (30,), (30,), (40,))),
+    "axes that survive": ((reshaped(4, 12), (4, 3, 4), (4, 7)), (reshaped(4, 12), (2, 3, 8), (4, 7))),
+    "numbers": ((scaled, (30,), (30,)), (scaled, (40,), (40,))),
+    "heavy": ((chains, (30,), (24,)), (chains, (30,), (25,))),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+def test_sizes_that_do_not_share_a_cut(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of a pair is cut by itself whichever comes first, and computes what NumPy does, bit by bit."""
+    monkeypatch.setattr(module, "HEAVY", 25)
+    compiler = elementwise()
+    cold = []
+    for f, *shapes in pair:
+        module._RECENT.clear()
+        cold.append(partition(gl.make_graph(f)(*map(np.ones, shapes)), compiler))
+    for order in ((0, 1), (1, 0)):
+        module._RECENT.clear()
+        for k in order:
+            f, *shapes = pair[k]
+            args = [rng(k).normal(size=shape) for shape in shapes]
+            graph = gl.make_graph(f)(*args)
+            found = partition(graph, compiler)
+            assert str(found) == str(cold[k])
+            assert list(map(str, regions(found))) == list(map(str, regions(cold[k])))
+            for found, expected in zip(
+                Plan(graph, NUMPY, compiler).run(args), Plan(graph, NUMPY).run(args), strict=True
+            ):
+                assert np.array_equal(found, expected)

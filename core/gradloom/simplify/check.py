@@ -110,7 +110,9 @@ class CheckingBuilder(Builder):
                 continue
             if not agree(old_values[node], values[result], False):
                 what = _text(graph.nodes[node], graph.specs)
-                raise broken(type(replacement).__name__, what, old_values[node], values[result], self.sources[self.origin])
+                raise broken(
+                    type(replacement).__name__, what, old_values[node], values[result], self.sources[self.origin]
+                )
         self.fired.append(type(replacement).__name__)
         return result
 

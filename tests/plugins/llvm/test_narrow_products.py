@@ -13,8 +13,8 @@ from gradloom.backend import backends
 from gradloom.compiler import AbstractCompiler, compilers
 from gradloom.graph import Graph
 from gradloom.op import Op, ops
-from gradloom.partition import REGION
 from gradloom.plan import Plan
+from gradloom.regions import REGION
 from gradloom.testing.compilers import assert_close, strict, threads_of_kernels
 from gradloom.testing.sample import rng
 from gradloom_llvm import kernel as kernel_module
