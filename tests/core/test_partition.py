@@ -410,7 +410,14 @@ def reshaped(*shape: int) -> Callable[..., Any]:
     return lambda x, y: np.sum(np.cos(y) * np.sum(np.sin(np.sin(x).reshape(shape)), axis=1, keepdims=True))
 
 
+def crossed(x: Any) -> Any:
+    """Return a value that reads another along both of its axes at once."""
+    return np.sin(np.cos(x) + x.T)
+
+
 PAIRS = {
+    "views that cross": ((crossed, (6, 6)), (crossed, (1, 1))),
+    "views that cross, of two sizes": ((crossed, (6, 6)), (crossed, (7, 7))),
     "axes of length 1": ((sums_of_rows, (4, 9), (4, 8)), (sums_of_rows, (1, 32), (1, 31))),
     "which are equal": ((chains, (30,), (30,), (40,)), (chains, (40,), (30,), (30,))),
     "one more is equal": ((chains, (30,), (30,), (30,)), (chains, (30,), (30,), (40,))),
