@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint8, c_uint64, c_void_p
@@ -226,8 +227,16 @@ def prepare_all_targets() -> None:
         getattr(_library(), name)()
 
 
+@cache
+def _idle_machines(target: Host, level: int) -> deque[int]:
+    """Return where code generators wait for the next module: to make one takes as long as twenty lines."""
+    return deque()
+
+
 def _machine(target: Host, level: int) -> int:
-    """Return a new code generator."""
+    """Return a code generator that nobody else uses."""
+    with suppress(IndexError):
+        return _idle_machines(target, level).pop()
     # Position-independent code of the small model addresses its own data relative to itself and everything else through
     # tables that the linker fills: objects hold no address and are good in every process.
     llvm = _library()
@@ -273,7 +282,7 @@ def compiled(ir: str, target: Host, level: int, assembly: bool = False) -> bytes
         if module:
             llvm.DisposeModule(module)
         llvm.ContextDispose(context)
-        llvm.DisposeTargetMachine(machine)
+        _idle_machines(target, level).append(machine)
 
 
 def _inline(module: int, machine: int) -> None:
