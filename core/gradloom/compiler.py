@@ -39,6 +39,10 @@ class AbstractCompiler(ABC):
         """Begin, on other threads, with what takes long and is done once; what is traced next will be compiled."""
         return
 
+    def expect(self, graph: Graph) -> None:
+        """Begin, on other threads, with what kernels of a graph are likely to need: it is simplified, then compiled."""
+        return
+
     @abstractmethod
     def forms(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> int:
         """Return in which forms a region may hold a node, an op of inputs of some specs, as bit flags.
@@ -97,3 +101,10 @@ def prepare_compilers(backend: str) -> None:
     for compiler in compilers:
         if compiler.backend == backend:
             compiler.prepare()
+
+
+def expect_graph(backend: str, graph: Graph) -> None:
+    """Let the compilers for a backend begin with what a graph will need."""
+    for compiler in compilers:
+        if compiler.backend == backend:
+            compiler.expect(graph)

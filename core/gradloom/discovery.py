@@ -1,7 +1,6 @@
 """Discovery: finds plugins, loads each behind a guard, and remembers what went wrong.
 
-pluggy and the scan for entry points cost as much as half an ``import numpy``, so both wait
-until a backend or an executor is first looked up.
+The scan for entry points and the plugins wait until a backend or an executor is first looked up.
 """
 
 from __future__ import annotations
@@ -9,8 +8,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final
 
+from pluggy import PluginManager
+
+from gradloom import hookspecs
 from gradloom.backend import Kernel, Specialised, backend_of_type, backends, foreign_kernels
 from gradloom.compiler import compilers
 from gradloom.entrypoints import EntryPoint, entry_points
@@ -19,9 +21,6 @@ from gradloom.executor import executors
 from gradloom.op import Op, ops
 from gradloom.op import register as register_op
 from gradloom.op import unregister as unregister_op
-
-if TYPE_CHECKING:
-    from pluggy import PluginManager
 
 #: The entry-point group, and the project name in pluggy's terms.
 GROUP = "gradloom"
@@ -111,10 +110,6 @@ class PluginLoader:
 
     def _plugin_manager(self) -> PluginManager:
         if self._manager is None:
-            from pluggy import PluginManager
-
-            from gradloom import hookspecs
-
             self._manager = PluginManager(GROUP)
             self._manager.add_hookspecs(hookspecs)
         return self._manager

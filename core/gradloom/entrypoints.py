@@ -101,6 +101,6 @@ def _read(path: str) -> str:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except OSError:
         return ""
-    with suppress(OSError, UnicodeDecodeError), open(descriptor, encoding="utf-8") as opened:
-        return opened.read()
+    with suppress(OSError, UnicodeDecodeError), open(descriptor, "rb", buffering=0) as opened:
+        return opened.read().decode()
     return ""

@@ -16,7 +16,7 @@ import numpy as np
 
 from gradloom.backend import backend_of_type, backends
 from gradloom.collector import resting_collector
-from gradloom.compiler import compiler_for
+from gradloom.compiler import compiler_for, expect_graph
 from gradloom.context import current_backend, execute
 from gradloom.errors import BackendError
 from gradloom.follow import Latest, Recording
@@ -64,6 +64,7 @@ class Program:
             with phase("compiling"), resting_collector():
                 graph = expand_calls(self.graph, Handle)
                 if self.eager or _elements(graph) >= COMPILE_ELEMENTS:
+                    expect_graph(backend, graph)
                     new = Plan(simplify(graph), backends.get(backend), compiler_for(backend))
                 else:
                     new = Plan(graph, backends.get(backend))

@@ -53,6 +53,24 @@ class LLVMCompiler(AbstractCompiler):
 
             LINKER.begin()
 
+    def expect(self, graph: Graph) -> None:
+        """Begin with the code that products share, or with the tape's machine where all values are small."""
+        from gradloom_llvm import native
+
+        if native.unfit() is not None:
+            return
+        from gradloom_llvm.scalars import begin_machine, fits_tape
+
+        specs = graph.specs
+        if all([type(spec) is tuple or fits_tape(spec) for spec in specs]):
+            begin_machine({op.name for op, inputs, _ in graph.nodes if inputs})
+            return
+        for i, (op, inputs, attrs) in enumerate(graph.nodes):
+            if op.name in PRODUCTS:
+                operands = tuple([specs[j] for j in inputs])
+                if not self.forms(op, operands, attrs, specs[i]):
+                    self.begin_kernel(op, operands)
+
     def forms(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> int:
         """Return the forms in which a node can be compiled."""
         from gradloom_llvm.support import LOOPS, forms, is_stack

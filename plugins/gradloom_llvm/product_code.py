@@ -22,6 +22,7 @@ import numpy as np
 
 from gradloom_llvm.engine import Library, begin
 from gradloom_llvm.entry import builtin, prelude
+from gradloom_llvm.jobs import Job
 from gradloom_llvm.product_entries import PRODUCT_ARGUMENTS, entries
 from gradloom_llvm.product_tiles import Tiles, Writer, pack_columns, pack_panel, pack_rows, tile
 
@@ -37,7 +38,7 @@ def multiply(dtype: np.dtype[Any], tiles: Tiles) -> Callable[..., bool]:
     The three have the same number of axes, and the leading ones broadcast. ``workspace`` is a one-dimensional
     array of uint8. TypeError says that an argument does not fit.
     """
-    return builtin(_library(dtype, tiles)(), "multiply")
+    return builtin(_library(dtype, tiles).result()(), "multiply")
 
 
 @cache
@@ -46,17 +47,19 @@ def multiply_together(dtype: np.dtype[Any], tiles: Tiles) -> Callable[..., bool]
 
     ``workers`` is an array of int64: how many threads, and the bytes of workspace that each has.
     """
-    return builtin(_library(dtype, tiles)(), "multiply_together")
+    return builtin(_library(dtype, tiles).result()(), "multiply_together")
 
 
 def begin_multiply(dtype: np.dtype[Any], tiles: Tiles) -> None:
     """Begin to compile both builtins."""
-    _library(dtype, tiles)
+    _library(dtype, tiles).begin()
 
 
 @cache
-def _library(dtype: np.dtype[Any], tiles: Tiles) -> Callable[[], Library]:
-    return begin(prelude() + entry_source(tiles, dtype.num), quick=True, using=tile_source(tiles))
+def _library(dtype: np.dtype[Any], tiles: Tiles) -> Job[Callable[[], Library]]:
+    """Return what begins to compile, when LLVM has started, and returns what waits for the code."""
+    ir, using = prelude() + entry_source(tiles, dtype.num), tile_source(tiles)
+    return Job(lambda: begin(ir, quick=True, using=using))
 
 
 @cache

@@ -6,7 +6,7 @@ NumPy's own kernels move the positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, final
 
 import numpy as np
@@ -15,7 +15,8 @@ from gradloom.backend import backends
 from gradloom.graph import INPUT, LITERAL, Graph, literal_key
 from gradloom.op import Op, ops
 from gradloom.spec import Spec
-from gradloom_llvm.tape import FUNCTIONS, OPCODES
+from gradloom_llvm.jobs import Job
+from gradloom_llvm.tape import FUNCTIONS, INSTRUCTIONS, OPCODES, machine
 
 #: Values of at most this many elements are taken apart.
 SMALL = 32
@@ -42,9 +43,23 @@ _DTYPES = frozenset([np.dtype(np.float64), np.dtype(np.bool_)])
 Positions = np.ndarray[Any, np.dtype[np.int32]]
 
 
+def fits_tape(spec: Spec) -> bool:
+    """Return whether a value can be taken apart."""
+    return 0 < spec.size <= SMALL and spec.dtype in _DTYPES
+
+
+def begin_machine(names: Collection[str]) -> None:
+    """Begin, when LLVM has started, with the machine that programs of some ops are likely to need."""
+    instructions = {_FOLDS.get(name) or _SAME.get(name) or name for name in names}
+    if "annihilating_matmul" in names:
+        instructions.add("annihilating_by_first")
+    opcodes = [opcode for opcode, (name, _, _) in enumerate(INSTRUCTIONS) if name in instructions]
+    Job(lambda: machine(opcodes)).begin()
+
+
 def takes_apart(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> bool:
     """Return whether an op of small values can be taken apart into instructions."""
-    if not all([0 < s.size <= SMALL and s.dtype in _DTYPES for s in (*specs, out)]):
+    if not all([fits_tape(s) for s in (*specs, out)]):
         return False
     name = op.name
     kinds = "".join(["b" if s.dtype.kind == "b" else "f" for s in specs])
