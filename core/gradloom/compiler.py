@@ -51,7 +51,7 @@ class AbstractCompiler(ABC):
         compiler's affair, but that form 1 is the general one; 0 means that it does not take the node.
         """
 
-    def kernel(self, op: Op, specs: tuple[Spec, ...], plain: Kernel) -> Kernel:
+    def kernel(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], plain: Kernel) -> Kernel:
         """Return the kernel of a node outside of regions, an op of inputs of some specs.
 
         It is the backend's own, ``plain``, or one that takes the same arguments and is faster.

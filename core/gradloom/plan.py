@@ -284,7 +284,7 @@ class _Lowering:
             else:
                 found = self.backend.kernel(op, attrs)
                 if self.compiler is not None:
-                    own = self._node_kernel(self.compiler, op, specs, found[0])
+                    own = self._node_kernel(self.compiler, (op, specs, attrs), found[0])
                     if own is not found[0]:
                         self._own.add(key)
                         found = own, found[1]
@@ -303,12 +303,12 @@ class _Lowering:
             return lambda *arrays: run(arrays)[0]
         return lambda *arrays: tuple(run(arrays))
 
-    def _node_kernel(self, compiler: AbstractCompiler, op: Op, specs: tuple[Spec, ...], plain: Kernel) -> Kernel:
+    def _node_kernel(self, compiler: AbstractCompiler, node: tuple[Op, Any, Any], plain: Kernel) -> Kernel:
         """Return a compiler's kernel of a single node; if that fails, the backend's, with a warning."""
         try:
-            return compiler.kernel(op, specs, plain)
+            return compiler.kernel(*node, plain)
         except Exception as error:
-            self._warn_of_failure(compiler, op.name, error)
+            self._warn_of_failure(compiler, node[0].name, error)
             return plain
 
     def is_own(self, i: int) -> bool:

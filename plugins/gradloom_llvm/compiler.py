@@ -12,7 +12,7 @@ from gradloom.graph import Graph
 from gradloom.op import Op
 from gradloom.plan import Plan
 from gradloom.spec import Spec
-from gradloom_llvm.statements import PRODUCTS
+from gradloom_llvm.statements import INDEXING, PRODUCTS
 
 
 @final
@@ -78,13 +78,17 @@ class LLVMCompiler(AbstractCompiler):
         found = forms(op, specs, attrs, out)
         return found if self._stacks or not is_stack(op, out) else found & ~LOOPS
 
-    def kernel(self, op: Op, specs: tuple[Spec, ...], plain: AnyKernel) -> AnyKernel:
-        """Return the kernel of a node outside of regions: native code for products of matrices."""
-        if op.name not in PRODUCTS:
-            return plain
-        from gradloom_llvm.products import product_kernel
+    def kernel(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], plain: AnyKernel) -> AnyKernel:
+        """Return the kernel of a node outside of regions: native code for products of matrices, and for indices."""
+        if op.name in PRODUCTS:
+            from gradloom_llvm.products import product_kernel
 
-        return product_kernel(op.name, specs, plain)
+            return product_kernel(op.name, specs, plain)
+        if op.name in INDEXING:
+            from gradloom_llvm.indexing import indexing_kernel
+
+            return indexing_kernel(op.name, specs, attrs, plain)
+        return plain
 
     def begin_kernel(self, op: Op, specs: tuple[Spec, ...]) -> None:
         """Begin to compile the code that products of matrices share."""

@@ -14,6 +14,8 @@ Labels = tuple[int, ...]
 
 #: The ops that multiply matrices.
 PRODUCTS = frozenset({"matmul", "annihilating_matmul"})
+#: The ops that read at places, or add to them.
+INDEXING = frozenset({"gather", "index_add"})
 
 
 class Statement(NamedTuple):

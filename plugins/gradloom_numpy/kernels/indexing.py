@@ -128,7 +128,7 @@ def _in_order(x: Any) -> Any:
 
 
 def _writeable(x: Any, donate: bool) -> Any:
-    return x if donate and type(x) is np.ndarray and x.flags.writeable else np.array(x, order="C")
+    return x if donate and type(x) is np.ndarray and x.flags.writeable else _in_order(x)
 
 
 KERNELS: dict[str, Kernel | Specialised] = {

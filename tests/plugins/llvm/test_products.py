@@ -282,7 +282,7 @@ def test_plans_multiply_natively() -> None:
     llvm = compilers.get("llvm")
     a, b = np.ones((8, 4)), np.ones((4, 6))
     specs = Spec(a.shape, float), Spec(b.shape, float)
-    found = llvm.kernel(ops["matmul"], specs, never)
+    found = llvm.kernel(ops["matmul"], specs, (), never)
     assert found is not never
     np.testing.assert_array_equal(found(a, b), a @ b)
-    assert llvm.kernel(ops["add"], specs, never) is never
+    assert llvm.kernel(ops["add"], specs, (), never) is never
