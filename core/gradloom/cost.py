@@ -105,7 +105,11 @@ def _graph_flops(graph: Graph) -> float:
     for (op, inputs, attrs), out in zip(graph.nodes, specs, strict=True):
         if _is_free(op):
             continue
-        if attrs and isinstance(attrs[0], Graph):
+        if (
+            op.elementwise and op.axes is None and type(out) is not tuple and out.size
+        ):  # as in `_flops`, without its arguments
+            total += 40.0 * out.size if op.name in _TRANSCENDENTAL else out.size
+        elif attrs and isinstance(attrs[0], Graph):
             total += _graph_flops(attrs[0])
         else:
             total += _flops(op, tuple([specs[j] for j in inputs]), attrs, out if type(out) is tuple else (out,))

@@ -99,9 +99,6 @@ def _numbered(axes: Axes | None) -> Axes | None:
     """Return axes with numbers for labels, which may be made of sizes."""
     if axes is None:
         return None
-    numbers: dict[Any, int] = {}
-    inputs, output = [
-        [tuple([None if a is None else numbers.setdefault(a, len(numbers)) for a in own]) for own in labels]
-        for labels in (axes.inputs, (axes.output,))
-    ]
-    return Axes(tuple(inputs), output[0], axes.combine)
+    numbers: dict[Any, int | None] = {None: None}
+    *inputs, output = [tuple([numbers.setdefault(a, len(numbers)) for a in own]) for own in (*axes.inputs, axes.output)]
+    return Axes(tuple(inputs), output, axes.combine)

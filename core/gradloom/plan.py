@@ -210,6 +210,7 @@ class _Lowering:
         self._kernels: dict[Any, tuple[Kernel, dict[str, Any]]] = {}
         self._kernel_of: dict[int, tuple[Kernel, dict[str, Any]]] = {}
         self._live = live_nodes(graph.nodes, graph.outputs)
+        self._keys = {i: self._key(i) for i, live in enumerate(self._live) if live}
         self._begun = {} if plan.compiler is None else self._begin_kernels(plan.compiler)
         self._owned = _owned_nodes(graph)
         self._order = self._fold_constants()
@@ -220,7 +221,7 @@ class _Lowering:
     def _begin_kernels(self, compiler: AbstractCompiler) -> dict[Any, Callable[[], Kernel]]:
         """Begin to compile, so that kernels compile while others are waited for; return what waits for regions'."""
         nodes = self.graph.nodes
-        keys = dict.fromkeys([self._key(i) for i, (_, inputs, _) in enumerate(nodes) if inputs and self._live[i]])
+        keys = dict.fromkeys([key for i, key in self._keys.items() if nodes[i][1]])
         begun: dict[Any, Callable[[], Kernel]] = {}
         # What fails here fails again where the kernel is asked for.
         for op, specs in {(key[0], key[3]) for key in keys if key[0] is not REGION}:
@@ -268,7 +269,7 @@ class _Lowering:
         return op, attrs, self.places[i], () if alike else tuple([self.graph.specs[j] for j in inputs])
 
     def _kernel(self, i: int) -> tuple[Kernel, dict[str, Any]]:
-        key = op, attrs, place, specs = self._key(i)
+        key = op, attrs, place, specs = self._keys[i]
         found = self._kernels.get(key)
         if found is None:
             device = self.devices.get(place)
@@ -313,7 +314,7 @@ class _Lowering:
 
     def is_own(self, i: int) -> bool:
         """Return whether the kernel of a node outside of regions is the compiler's own."""
-        return bool(self._own) and self._key(i) in self._own
+        return bool(self._own) and self._keys[i] in self._own
 
     def _warn_of_failure(self, compiler: AbstractCompiler, what: str, error: Exception) -> None:
         self.uncompiled.append(what)

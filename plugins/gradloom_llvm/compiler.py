@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, final
 
 from gradloom.backend import Kernel as AnyKernel
@@ -13,6 +14,14 @@ from gradloom.op import Op
 from gradloom.plan import Plan
 from gradloom.spec import Spec
 from gradloom_llvm.statements import INDEXING, PRODUCTS
+
+
+@cache
+def _support() -> Any:
+    """Return the module of that name, which is imported when first needed; it is asked about each node."""
+    from gradloom_llvm import support
+
+    return support
 
 
 @final
@@ -73,10 +82,9 @@ class LLVMCompiler(AbstractCompiler):
 
     def forms(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> int:
         """Return the forms in which a node can be compiled."""
-        from gradloom_llvm.support import LOOPS, forms, is_stack
-
-        found = forms(op, specs, attrs, out)
-        return found if self._stacks or not is_stack(op, out) else found & ~LOOPS
+        support = _support()
+        found: int = support.forms(op, specs, attrs, out)
+        return found if self._stacks or not support.is_stack(op, out) else found & ~support.LOOPS
 
     def kernel(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], plain: AnyKernel) -> AnyKernel:
         """Return the kernel of a node outside of regions: native code for products of matrices, and for indices."""

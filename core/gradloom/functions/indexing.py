@@ -186,10 +186,14 @@ def value_of(array: Any, action: str) -> Any:
 @implements(operator.getitem)
 def np_getitem(x: Tensor, index: Any) -> Tensor:
     """Return ``x[index]``."""
-    if type(index) is int and x.spec.ndim == 1:
+    shape = x.spec.shape
+    if type(index) is int and shape:
         # The commonest index, and the one that loops use.
-        return gather(x, index=(_position(index, x.spec.shape, 0),), unique=True)
-    parsed = parse_index(x.shape, index)
+        entries = (_position(index, shape, 0), *[("slice", 0, n, 1) for n in shape[1:]])
+        if len(shape) == 1:
+            return gather(x, index=entries, unique=True)
+        return x._note_view(x._trace.bind(getitem, (x,), (entries,)), index)
+    parsed = parse_index(shape, index)
     if parsed.basic:
         if all(type(entry) is int for entry in parsed.entries):
             return gather(x, index=parsed.entries, unique=True)

@@ -57,7 +57,7 @@ class Layout(NamedTuple):
 
 def layout(shape: Shape, index: Index, arrays: Sequence[Shape]) -> Layout:
     """Return the layout of an array of some shape under an index with arrays of some shapes."""
-    advanced = any(len(s) > 0 for s in arrays) or any(type(e) is tuple and e[0] == "mask" for e in index)
+    advanced = any([len(s) > 0 for s in arrays])
     joint: list[Shape] = list(arrays)
     others: list[tuple[int, int | None]] = []
     places: list[int] = []
@@ -73,6 +73,7 @@ def layout(shape: Shape, index: Index, arrays: Sequence[Shape]) -> Layout:
             places.append(place)
             if type(entry) is tuple:
                 joint.append((int(entry[1]),))
+                advanced = True
             else:
                 axis += 1
     apart = advanced and places[-1] - places[0] >= len(places)
