@@ -16,6 +16,8 @@ Structure = Any
 LEAF = "*"
 _LEAF_ALONE = frozenset({LEAF})
 _LEAVES = frozenset({np.ndarray, np.float64, float})
+#: What is no leaf in fields that are no parameters.
+_SETTINGS = frozenset({int, bool, str, type(None)})
 #: The kinds of dicts that are containers.
 DICTS = frozenset({dict, OrderedDict})
 
@@ -26,9 +28,31 @@ class Configured(NamedTuple):
     kind: type
     values: tuple[tuple[str, Any], ...]
 
-    def __call__(self, **others: Any) -> Any:
-        """Return an instance with these other fields."""
-        return self.kind(**dict(self.values), **others)
+    def __call__(self, others: dict[str, Any]) -> Any:
+        """Return an instance with these other fields; what ``__post_init__`` derives from them is derived anew."""
+        # Imported here because `import gradloom` would pay for it, and who has a dataclass has paid.
+        from dataclasses import fields
+
+        values = {**dict(self.values), **others}
+        takes = {field.name: field.init for field in fields(self.kind)}
+        made = self.kind(**{name: value for name, value in values.items() if takes[name]})
+        for name, value in values.items():
+            if getattr(made, name, None) is not value:
+                if takes[name] and takes.keys() > values.keys():
+                    raise self._changed(name)
+                object.__setattr__(made, name, value)
+        return made
+
+    def _changed(self, name: str) -> ArgumentError:
+        """Return the error for a field that would be changed twice before others are derived from it."""
+        return ArgumentError(
+            "an instance cannot be made again, since __post_init__ changes a field and derives others",
+            op=self.kind.__name__,
+            argument=name,
+            expected="a __post_init__ that leaves the fields that it is given as they are",
+            got=f"another {name}",
+            remedy="change it before the instance is made, or derive the others in properties",
+        )
 
 
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
@@ -37,6 +61,7 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
     Tuples, lists, dicts, dataclass instances and named tuples are containers, ``None`` is
     an empty one; everything else is a leaf. A field that is declared with
     ``dataclasses.field(metadata={"static": True})`` is no leaf: it belongs to the structure.
+    What ``__post_init__`` sets in fields with ``init=False`` is derived anew from the other fields.
 
     Parameters
     ----------
@@ -77,7 +102,6 @@ def _flatten(tree: Any, leaves: list[Any]) -> Structure:
     if kind in _LEAVES:
         leaves.append(tree)
         return LEAF
-    children: Iterable[Any]
     if kind is tuple or kind is list:
         return kind, None, tuple([_flatten(child, leaves) for child in tree])
     if tree is None:
@@ -87,19 +111,24 @@ def _flatten(tree: Any, leaves: list[Any]) -> Structure:
     if isinstance(tree, tuple) and hasattr(kind, "_fields"):
         return kind, "namedtuple", tuple([_flatten(child, leaves) for child in tree])
     if hasattr(kind, "__dataclass_fields__"):
-        # Imported here because `import gradloom` would pay for it, and who has a dataclass has paid.
         from dataclasses import fields
 
-        given = [field for field in fields(kind) if field.init]
-        names = tuple([field.name for field in given if not field.metadata.get("static")])
-        static = tuple([(field.name, getattr(tree, field.name)) for field in given if field.metadata.get("static")])
-        children = [getattr(tree, name) for name in names]
-        return _configured(kind, static), names, tuple([_flatten(child, leaves) for child in children])
+        names, parts, static = [], [], []
+        for field in fields(kind):
+            if not field.init and hasattr(kind, "__post_init__"):
+                continue  # it is derived from the others
+            value = getattr(tree, field.name, None)
+            if field.metadata.get("static") or (not field.init and type(value) in _SETTINGS):
+                static.append((field.name, value))
+            else:
+                names.append(field.name)
+                parts.append(_flatten(value, leaves))
+        return _configured(kind, tuple(static)), tuple(names), tuple(parts)
     leaves.append(tree)
     return LEAF
 
 
-def _configured(kind: type, static: tuple[tuple[str, Any], ...]) -> Any:
+def _configured(kind: type, static: tuple[tuple[str, Any], ...]) -> Configured:
     """Return what makes a dataclass of the values of its other fields."""
     for name, value in static:
         try:
@@ -113,7 +142,7 @@ def _configured(kind: type, static: tuple[tuple[str, Any], ...]) -> Any:
                 got=type(value).__name__,
                 remedy="use a tuple instead of a list, or leave the metadata out if it is to be traced",
             ) from None
-    return Configured(kind, static) if static else kind
+    return Configured(kind, static)
 
 
 def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
@@ -140,8 +169,8 @@ def _unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:
     if kind in DICTS:
         return kind(zip(static, values, strict=True))
     if static == "namedtuple":
-        return kind(*values)
-    return kind(**dict(zip(static, values, strict=True)))
+        return kind._make(values)
+    return kind(dict(zip(static, values, strict=True)))
 
 
 def in_key_order(tree: Any, structure: Structure) -> Any:
@@ -156,7 +185,7 @@ def in_key_order(tree: Any, structure: Structure) -> Any:
     if not isinstance(tree, (tuple, list)) or len(tree) != len(children):
         return tree
     parts = [in_key_order(part, child) for part, child in zip(tree, children, strict=True)]
-    return kind(*parts) if keys == "namedtuple" else kind(parts)
+    return kind._make(parts) if keys == "namedtuple" else kind(parts)
 
 
 def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:

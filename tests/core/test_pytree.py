@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gradloom as gl
 from gradloom.errors import ArgumentError
 from gradloom.pytree import LEAF, describe, flatten, in_key_order, paths, tree_map, unflatten
 
@@ -168,3 +169,80 @@ def test_deep_nesting() -> None:
     leaves, structure = flatten(tree)
     assert leaves == [1.0]
     assert unflatten(structure, leaves) == tree
+
+
+@dataclasses.dataclass
+class Scaled:
+    w: Any
+    scale: Any = dataclasses.field(init=False, default=1.0)
+    count: int = dataclasses.field(init=False, default=2)
+
+
+@dataclasses.dataclass
+class Doubled:
+    name: ClassVar[str] = "doubled"
+    w: Any
+    factor: dataclasses.InitVar[float] = 2.0
+
+    def __post_init__(self, factor: float) -> None:
+        self.w = factor * self.w
+        self.size = self.w.size
+
+
+@dataclasses.dataclass
+class Squared:
+    w: Any
+    factor: float = dataclasses.field(default=1.0, metadata={"static": True})
+    squared: Any = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.factor != 1.0:
+            self.w = self.factor * self.w
+        self.squared = self.w**2
+
+
+class Shifted(collections.namedtuple("Shifted", "a b")):
+    """The same as a tuple."""
+
+    def __new__(cls, a: Any, b: Any = 1.0) -> Any:
+        return super().__new__(cls, a + 1.0, b)
+
+
+def scaled() -> Scaled:
+    made = Scaled(np.array([1.0, 2.0]))
+    made.scale, made.count = 3.0, 5
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "f"),
+    [
+        (scaled(), lambda p: np.sum(p.w**2 * p.scale) * p.count),
+        (Doubled(np.array([1.0, 2.0])), lambda p: np.sum(p.w**2) * p.size),
+        (Squared(np.array([1.0, 2.0])), lambda p: np.sum(p.w * p.squared) * p.factor),
+        (Shifted(np.array([1.0, 2.0])), lambda p: np.sum(p.a**2 * p.b)),
+    ],
+    ids=["init=False", "changed", "derived", "__new__"],
+)
+@pytest.mark.parametrize("transform", [gl.value_and_grad, lambda f: gl.jit(gl.value_and_grad(f))], ids=["plain", "jit"])
+def test_containers_hold_what_they_held(transform: Any, made: Any, f: Any) -> None:
+    """Also where making an instance changes its arguments, or does not take all fields."""
+    value, gradient = transform(f)(made)
+    assert value == f(made)
+    leaves, structure = flatten(made)
+    for k, leaf in enumerate(leaves):
+        for i in np.ndindex(np.shape(leaf)):
+            moved = []
+            for step in (1e-6, -1e-6):
+                new = [np.array(a, float) for a in leaves]
+                new[k][i] += step
+                moved.append(f(unflatten(structure, new)))
+            np.testing.assert_allclose(flatten(gradient)[0][k][i], (moved[0] - moved[1]) / 2e-6, rtol=1e-6)
+    assert all(np.array_equal(a, b) for a, b in zip(flatten(unflatten(structure, leaves))[0], leaves, strict=True))
+
+
+def test_a_change_before_others_are_derived_is_refused() -> None:
+    """They would be derived from what is changed twice."""
+    with pytest.raises(ArgumentError, match="__post_init__ changes a field and derives others") as caught:
+        gl.grad(lambda p: np.sum(p.w * p.squared))(Squared(np.array([1.0, 2.0]), 3.0))
+    assert caught.value.argument == "w"
