@@ -74,11 +74,13 @@ class LLVMCompiler(AbstractCompiler):
         if all([type(spec) is tuple or fits_tape(spec) for spec in specs]):
             begin_machine({op.name for op, inputs, _ in graph.nodes if inputs})
             return
-        for i, (op, inputs, attrs) in enumerate(graph.nodes):
-            if op.name in PRODUCTS:
-                operands = tuple([specs[j] for j in inputs])
-                if not self.forms(op, operands, attrs, specs[i]):
-                    self.begin_kernel(op, operands)
+        products = [(i, node) for i, node in enumerate(graph.nodes) if node[0].name in PRODUCTS]
+        # The steps of an unrolled loop have the same ones.
+        for op, operands, attrs, out in dict.fromkeys(
+            [(op, tuple([specs[j] for j in inputs]), attrs, specs[i]) for i, (op, inputs, attrs) in products]
+        ):
+            if not self.forms(op, operands, attrs, out):
+                self.begin_kernel(op, operands)
 
     def forms(self, op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Spec) -> int:
         """Return the forms in which a node can be compiled."""
