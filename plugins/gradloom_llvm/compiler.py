@@ -23,6 +23,9 @@ def _support() -> Any:
 
     return support
 
+#: Bytes of a value from which on several threads are likely to share the kernel that reads or writes it.
+LARGE = 2**20
+
 
 @final
 class LLVMCompiler(AbstractCompiler):
@@ -63,7 +66,7 @@ class LLVMCompiler(AbstractCompiler):
             LINKER.begin()
 
     def expect(self, graph: Graph) -> None:
-        """Begin with the code that products share, or with the tape's machine where all values are small."""
+        """Begin with the tape's machine where all values are small, else with what products and threads share."""
         from gradloom_llvm import native
 
         if native.unfit() is not None:
@@ -74,6 +77,10 @@ class LLVMCompiler(AbstractCompiler):
         if all([type(spec) is tuple or fits_tape(spec) for spec in specs]):
             begin_machine({op.name for op, inputs, _ in graph.nodes if inputs})
             return
+        if any([type(spec) is not tuple and spec.nbytes >= LARGE for spec in specs]):
+            from gradloom_llvm.team import CODE
+
+            CODE.begin()
         products = [(i, node) for i, node in enumerate(graph.nodes) if node[0].name in PRODUCTS]
         # The steps of an unrolled loop have the same ones.
         for op, operands, attrs, out in dict.fromkeys(
