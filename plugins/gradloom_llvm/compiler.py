@@ -23,6 +23,7 @@ def _support() -> Any:
 
     return support
 
+
 #: Bytes of a value from which on several threads are likely to share the kernel that reads or writes it.
 LARGE = 2**20
 
