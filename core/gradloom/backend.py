@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +12,7 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.errors import MissingKernelError, PluginError
+from gradloom.locks import Lock
 from gradloom.op import Op
 from gradloom.registry import Registry
 from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
@@ -45,7 +45,7 @@ class ForeignKernels:
 
     def __init__(self) -> None:
         self._kernels: dict[tuple[str, str], tuple[Kernel | Specialised, str]] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def add(self, backend: str, op: Op, kernel: Kernel | Specialised, owner: str) -> None:
         """Keep a kernel; a second one for the same backend and op is refused, naming both owners."""

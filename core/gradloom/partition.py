@@ -11,7 +11,6 @@ and comes back, since it would come back at a greater depth.
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any, final
@@ -20,6 +19,7 @@ from gradloom.compiler import AbstractCompiler
 from gradloom.graph import INPUT, LITERAL, Graph, live_nodes
 from gradloom.kinds import Kinds
 from gradloom.labels import AxisLabels, crossing_nodes, label_axes
+from gradloom.locks import Lock
 from gradloom.regions import Cut, cut
 
 #: Values of at least this many elements count as heavy: their loops are worth running apart.
@@ -32,7 +32,7 @@ _NO_LABELS: frozenset[Any] = frozenset()
 #: How many cuts are remembered, of graphs of how many nodes at most.
 MAX_RECENT, MAX_NODES = 64, 20_000
 _RECENT: OrderedDict[Any, Cut] = OrderedDict()
-_LOCK = threading.Lock()
+_LOCK = Lock()
 
 
 @final

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
-from functools import cached_property
 from typing import Any, final
 
 from gradloom.backend import AbstractBackend, Kernel, backends
 from gradloom.compiler import AbstractCompiler, compilers
 from gradloom.errors import GradloomError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes
+from gradloom.locks import Lock
 from gradloom.op import Op
 from gradloom.order import economical_order
 from gradloom.partition import partition
@@ -74,13 +73,18 @@ class Plan:
         self.has_run = False
         #: How executors cut the plan into tasks; found once, by `gradloom.decision`.
         self.schedule: Any = None
+        self._steps: list[Step] | None = None
         self._compiled: StraightLine | None = None
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
-    @cached_property
+    @property
     def steps(self) -> list[Step]:
-        """Kernel calls in order."""
-        return list(self._lowering.steps())
+        """Kernel calls in order; made at first use."""
+        if self._steps is None:
+            with self._lock:
+                if self._steps is None:
+                    self._steps = list(self._lowering.steps())
+        return self._steps
 
     def run(self, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run the plan.

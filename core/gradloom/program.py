@@ -6,7 +6,6 @@ its compiled code are found here by what the trace recorded.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from gradloom.context import current_backend, execute
 from gradloom.errors import BackendError
 from gradloom.follow import Latest, Recording
 from gradloom.graph import INPUT, LITERAL, Graph
+from gradloom.locks import Lock
 from gradloom.optimism import optimistic_graph
 from gradloom.plan import Plan
 from gradloom.progress import phase
@@ -256,7 +256,7 @@ class ProgramCache:
 
     def __init__(self, max_nodes: int = 2_000_000) -> None:
         self._families: OrderedDict[Any, _Family] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._max_nodes = max_nodes
         self._nodes = 0
 

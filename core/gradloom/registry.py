@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, final
 
 from gradloom.errors import BackendError, PluginError
+from gradloom.locks import Lock
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, Entry[T]] = {}
         self._built: dict[str, T] = {}
         self._refused: dict[str, str] = {}
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._load: Callable[[], None] | None = None
 
     def add(self, name: str, factory: Callable[[], T], owner: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import threading
 import weakref
 from functools import lru_cache
 from typing import Any, final
 
 import numpy as np
+
+from gradloom.locks import Lock
 
 
 @final
@@ -21,7 +22,7 @@ class _Interned:
     def __init__(self) -> None:
         self._references: dict[Any, weakref.ref[Spec]] = {}
         self._limit = 1024
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def get(self, key: Any) -> Spec | None:
         reference = self._references.get(key)
@@ -68,7 +69,8 @@ class Spec:
 
     Examples
     --------
-    >>> from gradloom.spec import Spec
+    >>> from gradloom.locks import Lock
+    from gradloom.spec import Spec
     >>> Spec((2, 3), "float32")
     float32[2,3]
     >>> Spec((2, 3), "float32") is Spec((2, 3), "float32")

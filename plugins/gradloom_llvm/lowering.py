@@ -6,13 +6,13 @@ Sizes decide which label is that of the rows, in what order the loops run, and w
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 from gradloom.axes import Combine, known_axes
 from gradloom.graph import INPUT, LITERAL, Graph
+from gradloom.locks import Lock
 from gradloom_llvm.scheme import Rows
 from gradloom_llvm.statements import PRODUCTS, Labels, Statement, Value
 
@@ -55,7 +55,7 @@ def lower(region: Graph, labels: Sequence[Labels], steps: Steps | None) -> Lower
 #: How many regions are remembered.
 MAX_RECENT = 512
 _RECENT: OrderedDict[Any, Lowered] = OrderedDict()
-_LOCK = threading.Lock()
+_LOCK = Lock()
 
 
 def _has_no_sizes(op: Any) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any, final
 
@@ -20,7 +19,7 @@ class NumpyBackend(AbstractBackend):
 
     name = "numpy"
 
-    @cached_property
+    @property
     def kernels(self) -> Mapping[str, Kernel | Specialised]:
         """NumPy's functions by op name; imported only when asked for: what is compiled needs none."""
         from gradloom_numpy.kernels import KERNELS
