@@ -11,7 +11,6 @@ and comes back, since it would come back at a greater depth.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any, final
 
@@ -19,7 +18,7 @@ from gradloom.compiler import AbstractCompiler
 from gradloom.graph import INPUT, LITERAL, Graph, live_nodes
 from gradloom.kinds import Kinds
 from gradloom.labels import AxisLabels, crossing_nodes, label_axes
-from gradloom.locks import Lock
+from gradloom.recent import Recent
 from gradloom.regions import Cut, cut
 
 #: Values of at least this many elements count as heavy: their loops are worth running apart.
@@ -29,10 +28,9 @@ _VIEWS = frozenset("broadcast_to reshape transpose positive stop_gradient".split
 _NO_LABELS: frozenset[Any] = frozenset()
 
 
-#: How many cuts are remembered, of graphs of how many nodes at most.
-MAX_RECENT, MAX_NODES = 64, 20_000
-_RECENT: OrderedDict[Any, Cut] = OrderedDict()
-_LOCK = Lock()
+#: Nodes of the graphs whose cuts are remembered, at most.
+MAX_NODES = 20_000
+_CUTS: Recent[Cut] = Recent(most=64)
 
 
 @final
@@ -78,16 +76,12 @@ def partition(graph: Graph, compiler: AbstractCompiler, elsewhere: Collection[in
     of the nodes, so graphs of other sizes share what is found here.
     """
     kinds = Kinds(graph, compiler, elsewhere, HEAVY)
-    with _LOCK:
-        found = _RECENT.get(kinds.key)
-    if found is None:
+
+    def find() -> Cut:
         partition = _Partition(graph, kinds, elsewhere)
-        found = cut(graph, partition.regions(), partition.sources, partition.crossing, kinds.of)
-        if len(graph.nodes) <= MAX_NODES:
-            with _LOCK:
-                _RECENT[kinds.key] = found
-                if len(_RECENT) > MAX_RECENT:
-                    _RECENT.popitem(last=False)
+        return cut(graph, partition.regions(), partition.sources, partition.crossing, kinds.of)
+
+    found = _CUTS.get(kinds.key, find) if len(graph.nodes) <= MAX_NODES else find()
     return found.graph(graph) if found.bodies else graph
 
 

@@ -6,13 +6,13 @@ Sizes decide which label is that of the rows, in what order the loops run, and w
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 from gradloom.axes import Combine, known_axes
 from gradloom.graph import INPUT, LITERAL, Graph
-from gradloom.locks import Lock
+from gradloom.recent import Recent
 from gradloom_llvm.scheme import Rows
 from gradloom_llvm.statements import PRODUCTS, Labels, Statement, Value
 
@@ -41,21 +41,10 @@ def lower(region: Graph, labels: Sequence[Labels], steps: Steps | None) -> Lower
     nodes = [node if node[2] and _has_no_sizes(node[0]) else node[:2] for node in region.nodes]
     own_steps = None if steps is None else tuple(steps.items())
     key = tuple(nodes), tuple([s.dtype for s in region.specs]), tuple(labels), region.inputs, region.outputs, own_steps
-    with _LOCK:
-        found = _RECENT.get(key)
-    if found is None:
-        found = Lowered(region, labels, steps)
-        with _LOCK:
-            _RECENT[key] = found
-            if len(_RECENT) > MAX_RECENT:
-                _RECENT.popitem(last=False)
-    return found
+    return _LOWERED.get(key, lambda: Lowered(region, labels, steps))
 
 
-#: How many regions are remembered.
-MAX_RECENT = 512
-_RECENT: OrderedDict[Any, Lowered] = OrderedDict()
-_LOCK = Lock()
+_LOWERED: Recent[Lowered] = Recent(most=512)
 
 
 def _has_no_sizes(op: Any) -> bool:

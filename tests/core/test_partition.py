@@ -376,10 +376,10 @@ def test_graphs_that_differ_in_sizes_are_cut_as_if_they_were_the_first(monkeypat
     for seed in range(60):
         f = resized_function(seed)
         graphs = [gl.make_graph(f)(np.ones((n, n)), np.ones(n), np.ones((3, n))) for n in (2, 4, 3, 1, 5, 6, 30, 31, 2)]
-        module._RECENT.clear()
+        module._CUTS.clear()
         warm = [partition(graph, compiler) for graph in graphs]
         for graph, one in zip(graphs, warm, strict=True):
-            module._RECENT.clear()
+            module._CUTS.clear()
             cold = partition(graph, compiler)
             assert one == cold
             assert str(one) == str(cold)
@@ -434,10 +434,10 @@ def test_sizes_that_do_not_share_a_cut(pair: Any, monkeypatch: pytest.MonkeyPatc
     compiler = elementwise()
     cold = []
     for f, *shapes in pair:
-        module._RECENT.clear()
+        module._CUTS.clear()
         cold.append(partition(gl.make_graph(f)(*map(np.ones, shapes)), compiler))
     for order in ((0, 1), (1, 0)):
-        module._RECENT.clear()
+        module._CUTS.clear()
         for k in order:
             f, *shapes = pair[k]
             args = [rng(k).normal(size=shape) for shape in shapes]

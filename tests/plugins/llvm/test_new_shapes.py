@@ -78,8 +78,8 @@ def test_plans_of_other_shapes_leave_no_trace(f: Callable[..., Any]) -> None:
     """In whatever order the shapes come."""
 
     def forget() -> None:
-        partition._RECENT.clear()
-        lowering._RECENT.clear()
+        partition._CUTS.clear()
+        lowering._LOWERED.clear()
 
     alone = {}
     for rows in ROWS:
