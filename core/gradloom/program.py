@@ -24,6 +24,7 @@ from gradloom.locks import Lock
 from gradloom.optimism import optimistic_graph
 from gradloom.plan import Plan
 from gradloom.progress import phase
+from gradloom.refusals import out_of_range
 from gradloom.replay import replay
 from gradloom.simplify import simplify
 from gradloom.source import RawSource
@@ -169,19 +170,27 @@ def _mixed(first: str, second: str) -> BackendError:
     )
 
 
+def _number(value: Any, dtype: np.dtype[Any]) -> Any:
+    """Return a Python number as one of NumPy's."""
+    try:
+        return dtype.type(value)
+    except OverflowError as error:
+        raise out_of_range("jit", value, dtype) from error
+
+
 def prepare(plan: Plan, values: Sequence[Any]) -> list[Any]:
     """Return values as arrays of a plan's backend."""
     graph = plan.graph
     backend = plan.backend
     if backend.name == "numpy":
         return [
-            graph.specs[i].dtype.type(v) if type(v) in _PYTHON_NUMBERS else v
+            _number(v, graph.specs[i].dtype) if type(v) in _PYTHON_NUMBERS else v
             for i, v in zip(graph.inputs, values, strict=True)
         ]
     prepared = []
     for i, value in zip(graph.inputs, values, strict=True):
         if type(value) in _PYTHON_NUMBERS:
-            value = graph.specs[i].dtype.type(value)
+            value = _number(value, graph.specs[i].dtype)
         elif not isinstance(value, (np.ndarray, np.generic)) and not backend.recognises(type(value)):
             kind: Any = type(value)
             value = backends.get(backend_of_type(kind) or "numpy").to_host(value)

@@ -41,6 +41,17 @@ def not_an_array(value: Any) -> ArgumentError:
     )
 
 
+def out_of_range(op: str, value: Any, dtype: Any) -> ArgumentError:
+    """Return the error for a Python integer that a dtype cannot hold."""
+    return ArgumentError(
+        "a Python integer is out of range",
+        op=op,
+        expected=str(dtype),
+        got=repr(value),
+        remedy="write it as a float, or mark the argument with static_argnums",
+    )
+
+
 def describe(value: Any) -> str:
     """Return a short description of any value for an error."""
     kind = type(value)

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from gradloom.backend import spec_of
-from gradloom.errors import ArgumentError, TraceEndedError
+from gradloom.errors import TraceEndedError
 from gradloom.graph import INPUT, LITERAL, Graph, RawNode, literal_key
 from gradloom.handle import ENDED, Abstract, Handle, innermost, listed_array
 from gradloom.op import Op
 from gradloom.placement import PLACE, after, moved, placed
 from gradloom.protection import protect, release
 from gradloom.recorder import Recorder
-from gradloom.refusals import abstract_value, not_an_array, trace_ended
+from gradloom.refusals import abstract_value, not_an_array, out_of_range, trace_ended
 from gradloom.source import USER_FILES, RawSource, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
 
@@ -178,8 +178,7 @@ class Trace(Recorder):
             try:
                 dtype.type(value)
             except OverflowError as error:
-                message = "a Python integer is out of range"
-                raise ArgumentError(message, op="literal", expected=str(dtype), got=repr(value)) from error
+                raise out_of_range("literal", value, dtype) from error
         elif type(value) is bool:  # unlike numbers it is not weak, which the node does not show
             self.diverge()
         spec = recent_spec((), dtype)

@@ -157,6 +157,15 @@ def test_static_argnums_out_of_range() -> None:
         gl.jit(lambda x: x, static_argnums=1)(X)
 
 
+def test_integers_beyond_int64() -> None:
+    """The argument is named in an error with a remedy, at the first call and later."""
+    fast = gl.jit(lambda x, n: x * n)
+    for _ in range(3):
+        with pytest.raises(ArgumentError, match=r"(?s)integer is out of range.*int64.*10000000000.*float.*test_jit.py"):
+            fast(np.ones(2), 10**30)
+        np.testing.assert_array_equal(fast(np.ones(2), 7), [7.0, 7.0])
+
+
 def test_static_argument_in_a_nested_transform() -> None:
     """Static inside grad and vmap."""
     fast = gl.jit(lambda x, n: np.sum(x**n), static_argnums=1)
