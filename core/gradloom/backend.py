@@ -12,7 +12,7 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.errors import MissingKernelError, PluginError
-from gradloom.locks import Lock
+from gradloom.locks import new_lock
 from gradloom.op import Op
 from gradloom.registry import Registry
 from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
@@ -45,7 +45,7 @@ class ForeignKernels:
 
     def __init__(self) -> None:
         self._kernels: dict[tuple[str, str], tuple[Kernel | Specialised, str]] = {}
-        self._lock = Lock()
+        self._lock = new_lock()
 
     def add(self, backend: str, op: Op, kernel: Kernel | Specialised, owner: str) -> None:
         """Keep a kernel; a second one for the same backend and op is refused, naming both owners."""

@@ -17,7 +17,7 @@ from gradloom.compiler import compilers
 from gradloom.entrypoints import EntryPoint, entry_points
 from gradloom.errors import GradloomError, PluginError
 from gradloom.executor import executors
-from gradloom.locks import Lock
+from gradloom.locks import new_lock
 from gradloom.op import Op, ops
 from gradloom.op import register as register_op
 from gradloom.op import unregister as unregister_op
@@ -47,7 +47,7 @@ class PluginLoader:
 
     def __init__(self) -> None:
         self._manager: PluginManager | None = None
-        self._lock = Lock()
+        self._lock = new_lock()
         self._loading = False
         self._loaded = False
         self._status: list[PluginStatus] = []

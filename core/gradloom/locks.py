@@ -5,49 +5,37 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import Final, final
+from typing import Any, Final
 
-__all__ = ["Lock"]
+__all__ = ["new_lock"]
+
+_LOCKS: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 
 
-@final
-class Lock:
-    """A lock for short changes of what threads share; the thread that holds it may take it again.
+def new_lock() -> threading.RLock:
+    """Return a lock for short changes of what threads share; the thread that holds it may take it again.
+
+    It is Python's own: between taking or opening it and what comes next in ``with``, no interrupt can arrive.
 
     Examples
     --------
-    >>> from gradloom.locks import Lock
-    >>> lock = Lock()
+    >>> from gradloom.locks import new_lock
+    >>> lock = new_lock()
     >>> with lock, lock:
     ...     pass
     """
-
-    __slots__ = ("__weakref__", "_lock")
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        _LOCKS.add(self)
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
-
-    def after_fork(self) -> None:
-        """Open it, unless the thread that forked holds it."""
-        if self._lock.acquire(blocking=False):
-            self._lock.release()
-        else:
-            self._lock = threading.RLock()
-
-
-_LOCKS: Final[weakref.WeakSet[Lock]] = weakref.WeakSet()
+    lock = threading.RLock()
+    _LOCKS.add(lock)
+    return lock
 
 
 def _after_fork() -> None:
+    """Open those that the thread that forked does not hold."""
     for lock in list(_LOCKS):
-        lock.after_fork()
+        if lock.acquire(blocking=False):
+            lock.release()
+        else:
+            lock._at_fork_reinit()
 
 
 if hasattr(os, "register_at_fork"):

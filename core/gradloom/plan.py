@@ -11,7 +11,7 @@ from gradloom.backend import AbstractBackend, Kernel, backends
 from gradloom.compiler import AbstractCompiler, compilers
 from gradloom.errors import GradloomError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes
-from gradloom.locks import Lock
+from gradloom.locks import new_lock
 from gradloom.op import Op
 from gradloom.order import economical_order
 from gradloom.partition import partition
@@ -75,7 +75,7 @@ class Plan:
         self.schedule: Any = None
         self._steps: list[Step] | None = None
         self._compiled: StraightLine | None = None
-        self._lock = Lock()
+        self._lock = new_lock()
 
     @property
     def steps(self) -> list[Step]:

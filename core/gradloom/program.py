@@ -20,7 +20,7 @@ from gradloom.context import current_backend, execute
 from gradloom.errors import BackendError
 from gradloom.follow import Latest, Recording
 from gradloom.graph import INPUT, LITERAL, Graph
-from gradloom.locks import Lock
+from gradloom.locks import new_lock
 from gradloom.optimism import optimistic_graph
 from gradloom.plan import Plan
 from gradloom.progress import phase
@@ -265,7 +265,7 @@ class ProgramCache:
 
     def __init__(self, max_nodes: int = 2_000_000) -> None:
         self._families: OrderedDict[Any, _Family] = OrderedDict()
-        self._lock = Lock()
+        self._lock = new_lock()
         self._max_nodes = max_nodes
         self._nodes = 0
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar, final
 
-from gradloom.locks import Lock
+from gradloom.locks import new_lock
 
 __all__ = ["Recent"]
 
@@ -35,7 +35,7 @@ class Recent(Generic[T]):
     def __init__(self, most: int) -> None:
         self._most = most
         self._found: OrderedDict[Hashable, T] = OrderedDict()
-        self._lock = Lock()
+        self._lock = new_lock()
 
     def get(self, key: Hashable, find: Callable[[], T]) -> T:
         """Return what was found for a key, or find it; two threads may both find it."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, final
 
 from gradloom.errors import BackendError, PluginError
-from gradloom.locks import Lock
+from gradloom.locks import new_lock
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, Entry[T]] = {}
         self._built: dict[str, T] = {}
         self._refused: dict[str, str] = {}
-        self._lock = Lock()
+        self._lock = new_lock()
         self._load: Callable[[], None] | None = None
 
     def add(self, name: str, factory: Callable[[], T], owner: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
-from gradloom.locks import Lock
+from gradloom.locks import new_lock
 
 
 @final
@@ -22,7 +22,7 @@ class _Interned:
     def __init__(self) -> None:
         self._references: dict[Any, weakref.ref[Spec]] = {}
         self._limit = 1024
-        self._lock = Lock()
+        self._lock = new_lock()
 
     def get(self, key: Any) -> Spec | None:
         reference = self._references.get(key)
@@ -69,8 +69,7 @@ class Spec:
 
     Examples
     --------
-    >>> from gradloom.locks import Lock
-    from gradloom.spec import Spec
+    >>> from gradloom.spec import Spec
     >>> Spec((2, 3), "float32")
     float32[2,3]
     >>> Spec((2, 3), "float32") is Spec((2, 3), "float32")

@@ -1,12 +1,15 @@
-"""Locks: what another thread holds while this one forks is open in the child."""
+"""Locks: what another thread holds while this one forks is open in the child; interrupts leave none closed."""
 
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable
 
-from gradloom.locks import Lock
+import pytest
+
+from gradloom.locks import new_lock
 
 
 def in_a_child(work: Callable[[], object]) -> int:
@@ -21,7 +24,7 @@ def in_a_child(work: Callable[[], object]) -> int:
 
 
 def test_lock_that_another_thread_holds() -> None:
-    lock, held, done = Lock(), threading.Event(), threading.Event()
+    lock, held, done = new_lock(), threading.Event(), threading.Event()
 
     def hold() -> None:
         with lock:
@@ -32,16 +35,40 @@ def test_lock_that_another_thread_holds() -> None:
     holder.start()
     assert held.wait(10)
     try:
-        assert in_a_child(lock.__enter__) == 0
+        assert in_a_child(lock.acquire) == 0
     finally:
         done.set()
         holder.join()
 
 
 def test_lock_that_the_forking_thread_holds() -> None:
-    with (lock := Lock()):
+    with (lock := new_lock()):
         child = os.fork()
         if not child:
-            lock.__exit__()  # its own still: who does not hold a lock cannot open it
+            lock.release()  # its own still: who does not hold a lock cannot open it
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_interrupts() -> None:
+    """Whenever an interrupt arrives, the block is left and the lock is open."""
+
+    def interrupt(*_: object) -> None:
+        raise InterruptedError
+
+    lock, free = new_lock(), []
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(300):
+            with pytest.raises(InterruptedError):  # noqa: PT012
+                signal.setitimer(signal.ITIMER_REAL, 0.0003)
+                while True:
+                    with lock:
+                        pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    other = threading.Thread(target=lambda: free.append(lock.acquire(timeout=10)))
+    other.start()
+    other.join()
+    assert free == [True]
