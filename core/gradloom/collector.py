@@ -28,8 +28,8 @@ class _Rest:
             yield
             return
         self.thread = threading.get_ident()
-        gc.disable()
         try:
+            gc.disable()  # in here, as an interrupt may come right after it
             yield
         finally:
             self.thread = None
