@@ -6,12 +6,12 @@ the last of them is done; a view then, too, since NumPy makes no view writeable 
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterable
 from typing import Any, Final, final
 
 import numpy as np
+
+from gradloom.locks import new_lock
 
 __all__ = ["protect", "release"]
 
@@ -25,15 +25,11 @@ class _Arrays:
     """The arrays of this process that are under protection, by id: as their flags, they are seen by all threads."""
 
     def __init__(self) -> None:
-        self.after_fork()
+        self._lock = new_lock()
         #: How many traces protect an array.
         self._counts: dict[int, int] = {}
         #: By the array that still is protected: views of it that are to be writeable again when it is.
         self._views: dict[int, list[Array]] = {}
-
-    def after_fork(self) -> None:
-        """Forget who was looking at them."""
-        self._lock = threading.RLock()
 
     def protect(self, array: Array) -> bool:
         """Protect an array that can be written, and later be made writeable again; return whether it is such a one."""
@@ -86,8 +82,6 @@ class _Arrays:
 
 
 _arrays: Final = _Arrays()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_arrays.after_fork)
 
 protect: Final = _arrays.protect
 release: Final = _arrays.release
