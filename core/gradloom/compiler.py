@@ -90,21 +90,20 @@ compilers: Registry[AbstractCompiler] = Registry("compiler", AbstractCompiler)  
 
 def compiler_for(backend: str) -> AbstractCompiler | None:
     """Return the first compiler for a backend that can run here, or None."""
-    for compiler in compilers:
-        if compiler.backend == backend and compiler.unavailable() is None:
-            return compiler
-    return None
+    return next((compiler for compiler in _compilers_for(backend) if compiler.unavailable() is None), None)
 
 
 def prepare_compilers(backend: str) -> None:
     """Let the compilers for a backend prepare themselves."""
-    for compiler in compilers:
-        if compiler.backend == backend:
-            compiler.prepare()
+    for compiler in _compilers_for(backend):
+        compiler.prepare()
 
 
 def expect_graph(backend: str, graph: Graph) -> None:
     """Let the compilers for a backend begin with what a graph will need."""
-    for compiler in compilers:
-        if compiler.backend == backend:
-            compiler.expect(graph)
+    for compiler in _compilers_for(backend):
+        compiler.expect(graph)
+
+
+def _compilers_for(backend: str) -> list[AbstractCompiler]:
+    return [compiler for compiler in compilers if compiler.backend == backend]

@@ -105,21 +105,29 @@ def _graph_flops(graph: Graph) -> float:
     for (op, inputs, attrs), out in zip(graph.nodes, specs, strict=True):
         if _is_free(op):
             continue
-        if (
-            op.elementwise and op.axes is None and type(out) is not tuple and out.size
-        ):  # as in `_flops`, without its arguments
-            total += 40.0 * out.size if op.name in _TRANSCENDENTAL else out.size
+        outs = out if type(out) is tuple else (out,)
+        if _is_plain(op, outs):
+            total += _plain_flops(op, outs)
         elif attrs and isinstance(attrs[0], Graph):
             total += _graph_flops(attrs[0])
         else:
-            total += _flops(op, tuple([specs[j] for j in inputs]), attrs, out if type(out) is tuple else (out,))
+            total += _flops(op, tuple([specs[j] for j in inputs]), attrs, outs)
     return total
+
+
+def _is_plain(op: Op, outs: tuple[Spec, ...]) -> bool:
+    """Return whether an op does the same for each element, so that its inputs need not be looked at."""
+    return op.elementwise and op.axes is None and outs[0].size > 0
+
+
+def _plain_flops(op: Op, outs: tuple[Spec, ...]) -> float:
+    return (40.0 if op.name in _TRANSCENDENTAL else 1.0) * outs[0].size
 
 
 def _flops(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], outs: tuple[Spec, ...]) -> float:
     """Count a multiply-add for each combination of labelled axes; a whole axis meets itself."""
-    if op.elementwise and op.axes is None and outs[0].size:
-        return (40.0 if op.name in _TRANSCENDENTAL else 1.0) * outs[0].size
+    if _is_plain(op, outs):
+        return _plain_flops(op, outs)
     size = float(max([s.size for s in (*specs, *outs)]))
     if op.name in _INDEXING:
         return float(outs[0].size if op.name == "gather" else specs[1].size)

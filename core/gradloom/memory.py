@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
-import threading
 import weakref
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
+
+from gradloom.locks import new_lock
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -72,7 +72,7 @@ class _Pool:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         self.loans: list[_Loan] = []
         self.bytes = 0
 
@@ -111,14 +111,8 @@ class _Pool:
         self.loans = [loan for loan in self.loans if not loan.is_free]
         self.bytes = sum([loan.size for loan in self.loans])
 
-    def after_fork(self) -> None:
-        """Another thread may have held the lock."""
-        self._lock = threading.RLock()
-
 
 _pool = _Pool()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.after_fork)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -136,3 +130,10 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """
     nbytes = math.prod(shape) * dtype.itemsize
     return np.empty(shape, dtype) if nbytes < LEAST else _pool.array(shape, dtype, nbytes)
+
+
+def ordered_copy(array: Any, dtype: np.dtype[Any] | None = None) -> np.ndarray[Any, Any]:
+    """Return a C-contiguous copy of an array or scalar, on memory used before where it is large."""
+    out = empty(array.shape, array.dtype if dtype is None else dtype)
+    out[...] = array
+    return out

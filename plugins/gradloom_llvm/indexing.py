@@ -17,11 +17,12 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 
 from gradloom.backend import Kernel
-from gradloom.memory import empty
+from gradloom.memory import empty, ordered_copy
 from gradloom.spec import Spec
 from gradloom_llvm.elementwise import TYPES
 from gradloom_llvm.engine import load
 from gradloom_llvm.entry import CLOSING, builtin, opening, prelude
+from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE
 from gradloom_llvm.jobs import Job
 from gradloom_llvm.text import Text
 
@@ -31,8 +32,6 @@ LARGE: Final = 2048
 RELEASE: Final = 50_000
 #: Bytes that stand side by side behind the axis from which on NumPy reads as quickly; single elements of one row, too.
 BLOCK: Final = 128
-#: Flags of arrays.
-CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
 _DTYPES: Final = (np.dtype(np.float64), np.dtype(np.float32))
 #: A builtin, or None if it does not compile.
 Native: TypeAlias = Callable[..., None] | None
@@ -102,8 +101,7 @@ def _adding(sizes: _Sizes, plain: Kernel, dtype: np.dtype[Any], job: Job[Native]
             return plain(x, v, at, donate=donate)
         out = x
         if not donate or type(x) is not np.ndarray or not x.flags.c_contiguous or not x.flags.writeable:
-            out = empty(x.shape, dtype)
-            out[...] = x
+            out = ordered_copy(x, dtype)
         try:
             native(out.reshape(sizes.table), v.reshape(sizes.part), at.reshape(sizes.places))
         except TypeError:  # an array of another kind, or a place that there is not

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.blas import limit_new_libraries
-from gradloom.memory import empty
+from gradloom.memory import empty, ordered_copy
 
 #: From this order on a matrix is worth the import of SciPy's linear algebra, 0.1 s once a process.
 LARGE = 100
@@ -58,7 +58,7 @@ def _inverse(a: Any, diagonals: Any = None, odd: Any = None) -> Any:
     getri: Any = _routine("lapack", "getri", a.dtype.char, 7)
     # LAPACK reads rows as columns, and so inverts the transpose in place: rows are written as columns too.
     order = a.shape[-1]
-    out = _copy(a)
+    out = ordered_copy(a)
     pivots, work = np.empty(order, np.intc), np.empty(order * _BLOCK, a.dtype)
     n, length, info = ctypes.c_int(order), ctypes.c_int(work.size), ctypes.c_int()
     for k, matrix in enumerate(out.reshape(-1, order, order)):
@@ -83,7 +83,7 @@ def eigh(a: Any, *, lower: bool) -> tuple[Any, Any]:
         values, vectors = np.linalg.eigh(a, "L" if lower else "U")
         return values, vectors
     # Rows are read as columns: of the conjugate the other triangle is the one of the matrix itself.
-    out = _copy(a.conj() if complex_ else a)
+    out = ordered_copy(a.conj() if complex_ else a)
     values = np.empty(a.shape[:-1], out.real.dtype)
     # More than LAPACK needs at least, so that it works on blocks of columns.
     spaces = [empty((2 * order * (order + 40),), a.dtype), np.empty(3 + 5 * order, np.intc)]
@@ -97,7 +97,7 @@ def eigh(a: Any, *, lower: bool) -> tuple[Any, Any]:
         driver(_at(job), _at(triangle), _at(n), matrix.ctypes, _at(n), own.ctypes, *workspace, _at(info))
         if info.value:
             raise np.linalg.LinAlgError("Eigenvalues did not converge")
-    return values, _copy(out.swapaxes(-1, -2))
+    return values, ordered_copy(out.swapaxes(-1, -2))
 
 
 def solve_triangular(a: Any, b: Any, *, lower: bool) -> Any:
@@ -114,7 +114,7 @@ def solve_triangular(a: Any, b: Any, *, lower: bool) -> Any:
     if a.strides[-1] != a.itemsize or a.strides[-2] < order * a.itemsize:
         a = np.ascontiguousarray(a)
     loops = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    out = _copy(np.broadcast_to(b, loops + b.shape[-2:]))
+    out = ordered_copy(np.broadcast_to(b, loops + b.shape[-2:]))
     if not out.size:
         return out
     a = np.broadcast_to(a, loops + a.shape[-2:])
@@ -126,13 +126,6 @@ def solve_triangular(a: Any, b: Any, *, lower: bool) -> Any:
     for index in np.ndindex(loops):
         options = [_at(c) for c in (side, triangle, transposed, unit)]
         trsm(*options, _at(k), _at(n), one, a[index].ctypes, _at(lda), out[index].ctypes, _at(k))
-    return out
-
-
-def _copy(a: Any) -> Any:
-    """Return a C-contiguous copy."""
-    out = empty(a.shape, a.dtype)
-    out[...] = a
     return out
 
 

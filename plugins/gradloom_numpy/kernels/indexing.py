@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.backend import Kernel, Specialised
-from gradloom.memory import empty
+from gradloom.memory import empty, ordered_copy
 
 Index = tuple[Any, ...]
 
@@ -96,7 +96,7 @@ def index_add(*, index: Index, unique: bool) -> Kernel:
             # The same elements of each row; a long index is worth a call a row.
             at = np.ravel(arrays[0])
             if not v.flags.c_contiguous:
-                v = _in_order(v)
+                v = ordered_copy(v)
             for row, values in zip(out.reshape(-1, out.shape[-1]), v.reshape(-1, at.size), strict=True):
                 np.add.at(row, at, values)
         else:
@@ -120,15 +120,8 @@ def index_set(*, index: Index, unique: bool) -> Kernel:
     return kernel
 
 
-def _in_order(x: Any) -> Any:
-    """Return a C-ordered copy."""
-    copied = empty(x.shape, x.dtype)
-    copied[...] = x
-    return copied
-
-
 def _writeable(x: Any, donate: bool) -> Any:
-    return x if donate and type(x) is np.ndarray and x.flags.writeable else _in_order(x)
+    return x if donate and type(x) is np.ndarray and x.flags.writeable else ordered_copy(x)
 
 
 KERNELS: dict[str, Kernel | Specialised] = {
