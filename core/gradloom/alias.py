@@ -23,12 +23,12 @@ _EVERYTHING = (Ellipsis,)
 
 
 class Whole(NamedTuple):
-    """The part that a view in another shape shows: every element.
+    """The part that a view in another shape or of another kind shows: something of every element.
 
-    ``restore`` returns a value of the view in the shape of its base.
+    ``restore(base, value)`` returns the base after a value was written into the view.
     """
 
-    restore: Callable[[Tensor], Tensor]
+    restore: Callable[[Tensor, Tensor], Tensor]
 
 
 @final
@@ -107,6 +107,12 @@ def part_of(view: Tensor, changed: set[int]) -> tuple[Tensor, Any] | None:
         return None
     base, index = view._base[0](), view._base[1]
     return (base, index) if id(base) in changed and index is not None and type(index) is not Whole else None
+
+
+def restores(view: Any, base: Tensor, restore: Callable[[Tensor, Tensor], Tensor]) -> bool:
+    """Return whether a value is a view of a tensor that is written into it by ``restore``."""
+    part = getattr(view, "_base", None)
+    return part is not None and part[0]() is base and type(part[1]) is Whole and part[1].restore is restore
 
 
 def shows(view: Tensor, base: Tensor, index: Any) -> bool:

@@ -25,6 +25,7 @@ _UFUNCS: dict[np.ufunc, Function] = {}
 UFUNCS: Mapping[np.ufunc, Function] = MappingProxyType(_UFUNCS)
 _UFUNC_METHODS: dict[tuple[np.ufunc, str], Function] = {}
 _SPECIAL: dict[str, Op] = {}
+_ATTRIBUTES: dict[str, tuple[Function, Function]] = {}
 _REDUCTIONS: dict[np.ufunc, Function] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
 _REDUCTIONS |= {np.logical_or: np.any, np.logical_and: np.all, np.fmax: np.nanmax, np.fmin: np.nanmin}
 _ACCUMULATIONS: dict[np.ufunc, Function] = {np.add: np.cumsum, np.multiply: np.cumprod}
@@ -34,9 +35,7 @@ _SAME_NAMES = (
     "max mean min nonzero prod ptp ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
 ).split()
 #: Array properties that are a NumPy function of the array.
-PROPERTIES: Mapping[str, Function] = MappingProxyType(
-    {"T": np.transpose, "mT": np.matrix_transpose, "real": np.real, "imag": np.imag, "flat": np.ravel}
-)
+PROPERTIES: Mapping[str, Function] = MappingProxyType({"T": np.transpose, "mT": np.matrix_transpose})
 
 
 def _add(table: dict[Any, Any], key: Any, value: Any, name: str, by: str) -> None:
@@ -94,6 +93,20 @@ def implements_method(method: str, *ufuncs: np.ufunc) -> Callable[[Function], Fu
             name = f"{name_of(ufunc)}.{method}"
             _add(_UFUNC_METHODS, (ufunc, method), implementation, name, "implements_method")
         return implementation
+
+    return register
+
+
+def implements_attribute(name: str, read: Function) -> Callable[[Function], Function]:
+    """Register an attribute that can be assigned to.
+
+    ``read(x)`` returns it. What is registered takes an array and a value, and returns what the array is after the
+    assignment: itself if it is that already.
+    """
+
+    def register(assign: Function) -> Function:
+        _add(_ATTRIBUTES, name, (read, assign), f"the attribute {name}", "implements_attribute")
+        return assign
 
     return register
 
@@ -260,7 +273,11 @@ def method(tensor: Any, name: str) -> Any:
 
 
 #: What to write instead of some attributes of arrays; those of others, a value has.
-_INSTEAD = {"view": "use x.astype(dtype), or x[...]", "resize": "use np.tile and np.reshape", "put": "assign x[i] = v"}
+_INSTEAD = {
+    "view": "use x.astype(dtype), or x[...]",
+    "resize": "use np.resize, which fills up with elements instead of zeros",
+    "put": "assign x[i] = v",
+}
 _INSTEAD |= dict.fromkeys(("device", "to_device"), "use with gl.device(...)")
 
 
@@ -337,3 +354,17 @@ def getitem(x: Any, index: Any) -> Any:
 def setitem(x: Any, index: Any, value: Any) -> Any:
     """Return what ``x`` is after ``x[index] = value``."""
     return _FUNCTIONS[operator.setitem](x, index, value)
+
+
+def attribute(name: str) -> property:
+    """Return the property of tensors for an attribute that can be assigned to."""
+
+    def read(tensor: Any) -> Any:
+        return _ATTRIBUTES[name][0](tensor)
+
+    def assign(tensor: Any, value: Any) -> None:
+        changed = _ATTRIBUTES[name][1](tensor, value)
+        if changed is not tensor:
+            tensor._rebind(changed, None, f"an assignment to .{name}", value)
+
+    return property(read, assign)

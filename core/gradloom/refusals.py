@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradloom.errors import AliasError, ArgumentError, ConcreteValueError, TraceEndedError
+from gradloom.errors import AliasError, ArgumentError, ConcreteValueError, MissingAttributeError, TraceEndedError
 
 #: What NumPy and Python do with a value when it is put into an array, or into a function of math.
 CONVERSIONS = frozenset({"float()", "complex()", "conversion to a NumPy array"})
@@ -81,4 +81,15 @@ def alias_error(action: str, *, on_view: bool = False) -> AliasError:
     return AliasError(
         f"{action} changes an array that a view shares",
         remedy="drop the view before the assignment, or copy it (view = x[...].copy())",
+    )
+
+
+def not_assignable(attribute: str, value: Any, remedy: str) -> MissingAttributeError:
+    """Return the error for an assignment to an attribute that a tensor keeps."""
+    return MissingAttributeError(
+        f"the {attribute} of a tensor cannot be assigned",
+        op=attribute,
+        expected=f"no assignment: {value} for good",
+        got=f"x.{attribute} = ...",
+        remedy=remedy,
     )

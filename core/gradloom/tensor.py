@@ -11,7 +11,7 @@ import numpy as np
 from gradloom import alias, dispatch
 from gradloom.errors import ArgumentError, LostGradientError
 from gradloom.op import _OPS, Op
-from gradloom.refusals import TRACED_INSTEAD, alias_error
+from gradloom.refusals import TRACED_INSTEAD, alias_error, not_assignable
 from gradloom.source import called_function
 from gradloom.trace import Handle, innermost
 
@@ -111,10 +111,18 @@ class Tensor(Handle):
         """Length of every axis."""
         return self.spec.shape
 
+    @shape.setter
+    def shape(self, shape: Any) -> NoReturn:
+        raise not_assignable("shape", self.spec.shape, "write x = x.reshape(shape)")
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype."""
         return self.spec.dtype
+
+    @dtype.setter
+    def dtype(self, dtype: Any) -> NoReturn:
+        raise not_assignable("dtype", self.spec.dtype, "write x = x.astype(dtype)")
 
     @property
     def ndim(self) -> int:
@@ -249,7 +257,7 @@ class Tensor(Handle):
                 value = result
                 for base, part in bases:
                     whole = type(part) is alias.Whole
-                    value = part.restore(value) if whole else dispatch.setitem(base, part, value)
+                    value = part.restore(base, value) if whole else dispatch.setitem(base, part, value)
                     base._become(value)
         self._become(result)
         if shown is not None:
@@ -267,6 +275,10 @@ class Tensor(Handle):
         if view.spec.shape and self.spec.shape and view is not self:
             alias.note_view(self, view, index)
         return view
+
+    real = dispatch.attribute("real")
+    imag = dispatch.attribute("imag")
+    flat = dispatch.attribute("flat")
 
     # -- values on demand -----------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from gradloom.functions import (
     calculus,
+    complex,
     contraction,
     creation,
     diagonal,
@@ -28,6 +29,7 @@ from gradloom.functions import (
 
 __all__ = [
     "calculus",
+    "complex",
     "contraction",
     "creation",
     "diagonal",

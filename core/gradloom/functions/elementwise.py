@@ -13,7 +13,7 @@ from gradloom.errors import ArgumentError
 from gradloom.ops import arithmetic as ops
 from gradloom.ops._elementwise import resolve_dtypes
 from gradloom.ops.cast import astype
-from gradloom.ops.complex import imag, real
+from gradloom.ops.complex import complex, imag, real
 from gradloom.ops.selection import where
 from gradloom.ops.special import i0
 from gradloom.spec import PYTHON_SCALARS, Spec
@@ -84,15 +84,6 @@ def np_frexp(x: Any) -> tuple[Tensor, Tensor]:
 def np_fabs(x: Any) -> Tensor:
     """Return the absolute value of floats."""
     return ops.absolute(*cast_inputs(np.fabs, x))
-
-
-@implements(np.sign)
-def np_sign(x: Any) -> Tensor:
-    """Return the sign; of a complex number, its direction."""
-    if x.dtype.kind != "c":
-        return ops.sign(x)
-    size = ops.absolute(x)
-    return where(size == 0, 0.0, x / size)
 
 
 @implements(np.deg2rad, np.radians)
@@ -248,58 +239,13 @@ def np_nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None,
     if x.dtype.kind not in "fc":
         return x.copy()
     if x.dtype.kind == "c":
-        return np_nan_to_num(real(x), nan=nan, posinf=posinf, neginf=neginf) + 1j * np_nan_to_num(
-            imag(x), nan=nan, posinf=posinf, neginf=neginf
-        )
+        return complex(*[np_nan_to_num(part, nan=nan, posinf=posinf, neginf=neginf) for part in (real(x), imag(x))])
     limits = np.finfo(x.dtype)
     high = float(limits.max) if posinf is None else posinf
     low = float(limits.min) if neginf is None else neginf
     result = where(np.isnan(x), nan, x)
     result = where(x == math.inf, high, result)
     return where(x == -math.inf, low, result)
-
-
-# -- parts of complex numbers ----------------------------------------------------------------------
-
-
-@implements(np.real)
-def np_real(val: Any) -> Tensor:
-    """Return the real part."""
-    return val._note_view(real(val), None) if val.dtype.kind == "c" else val
-
-
-@implements(np.imag)
-def np_imag(val: Any) -> Tensor:
-    """Return the imaginary part."""
-    return val._note_view(imag(val), None) if val.dtype.kind == "c" else imag(val)
-
-
-@implements(np.angle)
-def np_angle(z: Any, deg: bool = False) -> Tensor:
-    """Return the angle of complex numbers."""
-    angle = np.arctan2(imag(z), real(z)) if z.dtype.kind == "c" else np.arctan2(0.0, z)
-    return angle * (180.0 / math.pi) if deg else angle
-
-
-@implements(np.real_if_close)
-def np_real_if_close(a: Any, tol: float = 100) -> Tensor:
-    """Return the real part where the imaginary part is negligible; looks at the values."""
-    if a.dtype.kind != "c":
-        return a
-    limit = tol * float(np.finfo(a.dtype).eps) if tol > 1 else tol
-    return np_real(a) if bool(np.all(ops.absolute(imag(a)) < limit)) else a
-
-
-@implements(np.isreal)
-def np_isreal(x: Any) -> Tensor:
-    """Return where the imaginary part is zero."""
-    return imag(x) == 0
-
-
-@implements(np.iscomplex)
-def np_iscomplex(x: Any) -> Tensor:
-    """Return where the imaginary part is not zero."""
-    return imag(x) != 0
 
 
 # -- special values and functions -------------------------------------------------------------------

@@ -300,5 +300,6 @@ def _fitted(v: Tensor, shape: tuple[int, ...]) -> Tensor:
             argument="value",
             expected=f"a shape that broadcasts to {shape}",
             got=v.shape,
+            remedy="give a missing axis with v[:, None], or transpose the values",
         )
     return v if v.shape == shape else broadcast_to(v, shape=shape)

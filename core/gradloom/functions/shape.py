@@ -6,17 +6,19 @@ would show in both are written through, or raise.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from gradloom.alias import Whole
-from gradloom.dispatch import implements, refuse
-from gradloom.errors import ArgumentError, AxisError, ShapeError, UnsupportedFunctionError
+from gradloom.dispatch import implements, implements_attribute, refuse
+from gradloom.errors import ArgumentError, AxisError, ShapeError
 from gradloom.functions._arguments import as_array, axis_index, axis_tuple, reshaped
+from gradloom.functions.indexing import np_setitem
 from gradloom.ops.shape import broadcast_to, flip, reshape, transpose
 
 Tensor = Any
@@ -25,7 +27,7 @@ Shape = tuple[int, ...]
 
 def view(x: Tensor, out: Tensor, restore: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """Note that ``out`` shows ``x`` in another shape; ``restore`` gives it the shape of ``x`` again."""
-    return x._note_view(out, None if restore is None else Whole(restore))
+    return x._note_view(out, None if restore is None else Whole(lambda base, value: restore(value)))
 
 
 def _transposed(x: Tensor, axes: tuple[int, ...]) -> Tensor:
@@ -139,16 +141,21 @@ def _each(arrays: Any, function: Any) -> Any:
 
 
 @implements(np.resize)
-def np_resize(a: Tensor, new_shape: Any) -> NoReturn:
-    """Refuse; the result would repeat elements by memory order."""
-    raise UnsupportedFunctionError(
-        "resize is not supported on tensors",
-        op="numpy.resize",
-        argument="new_shape",
-        expected=f"a shape of {a.size} elements, for np.reshape",
-        got=new_shape,
-        remedy="use np.tile and np.reshape",
-    )
+def np_resize(a: Tensor, new_shape: Any) -> Tensor:
+    """Give another number of elements: too few of them come again, in C order."""
+    shape = tuple([operator.index(n) for n in new_shape]) if np.iterable(new_shape) else (operator.index(new_shape),)
+    if any(n < 0 for n in shape):
+        raise ShapeError(
+            "lengths of axes cannot be negative",
+            op="numpy.resize",
+            argument="new_shape",
+            expected="lengths of at least 0",
+            got=new_shape,
+            remedy="use np.reshape, which fills in a -1",
+        )
+    if not a.size:
+        return np.zeros_like(a, shape=shape)
+    return reshape(np.take(np.ravel(a), np.arange(math.prod(shape)) % a.size), shape=shape)
 
 
 # -- broadcast -----------------------------------------------------------------------------
@@ -324,3 +331,19 @@ def np_rot90(m: Tensor, k: Any = 1, axes: Any = (0, 1)) -> Tensor:
     turned = np.flip(m, second) if turns == 1 else m
     turned = np.swapaxes(turned, first, second)
     return turned if turns == 1 else view(m, np.flip(turned, second))
+
+
+# -- x.flat ----------------------------------------------------------------------------------
+
+
+def _flat(x: Tensor) -> Tensor:
+    """Return the elements in C order; unlike a reshaped array this is no copy, whatever the layout."""
+    return view(x, reshape(x, shape=(x.size,)), partial(reshape, shape=x.shape))
+
+
+@implements_attribute("flat", _flat)
+def assign_flat(x: Tensor, value: Any) -> Tensor:
+    """Return what ``x`` is after ``x.flat = value``: values that are too few come again."""
+    if not np.size(value):
+        return x
+    return np_setitem(x, ..., np.resize(value, x.shape) if np.ndim(value) else value)

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.autodiff import unbroadcast
 from gradloom.dispatch import implements_ufunc
 from gradloom.op import define
+from gradloom.ops._elementwise import broadcast_shape, resolve_dtypes
 from gradloom.ops.cast import astype
 from gradloom.spec import Spec, real_dtype
 
@@ -34,6 +36,10 @@ def imag_transpose(cotangent: Tensor, x: Tensor) -> Tensor:
 imag = define("imag", spec=part_spec, transpose=(imag_transpose,), elementwise=True, view=True)
 
 
+def conjugate_promote(x: Spec) -> tuple[Any, ...]:
+    return resolve_dtypes(np.conjugate, "conjugate", (x,))[:1]
+
+
 def conjugate_spec(x: Spec) -> Spec:
     return x
 
@@ -43,5 +49,41 @@ def conjugate_transpose(cotangent: Tensor, x: Tensor) -> Tensor:
 
 
 conjugate = implements_ufunc(
-    define("conjugate", spec=conjugate_spec, transpose=(conjugate_transpose,), elementwise=True), np.conjugate
+    define(
+        "conjugate",
+        spec=conjugate_spec,
+        promote=conjugate_promote,
+        transpose=(conjugate_transpose,),
+        elementwise=True,
+    ),
+    np.conjugate,
+)
+
+
+def complex_promote(real: Spec, imag: Spec) -> tuple[Any, ...]:
+    return resolve_dtypes(np.hypot, "complex", (real, imag))[:2]
+
+
+def complex_spec(real: Spec, imag: Spec) -> Spec:
+    dtype = np.result_type(real.dtype, np.complex64)
+    return Spec(broadcast_shape("complex", real.shape, imag.shape), dtype)
+
+
+def complex_transpose_real(cotangent: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return unbroadcast(real(cotangent), x.spec)
+
+
+# Re(c i y) = -Im(c) y.
+def complex_transpose_imag(cotangent: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return unbroadcast(-imag(cotangent), y.spec)
+
+
+#: The number of two parts; unlike in ``x + 1j * y``, an infinite or undefined one leaves the other alone.
+complex = define(
+    "complex",
+    spec=complex_spec,
+    promote=complex_promote,
+    transpose=(complex_transpose_real, complex_transpose_imag),
+    linear="jointly",
+    elementwise=True,
 )
