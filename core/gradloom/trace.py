@@ -191,8 +191,8 @@ class Trace(Recorder):
 
     def protect(self, value: Any) -> None:
         """Write-protect an array while the trace lasts."""
-        if type(value) is np.ndarray and protect(value):
-            self._protected.append(value)
+        if type(value) is np.ndarray:
+            protect(value, self._protected)
 
     def add_argument(self, spec: Spec, value: Any) -> Handle:
         """Add an input for an argument of the traced function, and protect it."""
@@ -320,7 +320,6 @@ class Trace(Recorder):
         self.evaluate = None
         self.values.clear()
         release(self._protected)
-        self._protected.clear()
 
     # -- values on demand --------------------------------------------------------------
 
