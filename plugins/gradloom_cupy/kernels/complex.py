@@ -14,7 +14,7 @@ from gradloom.backend import Kernel, Specialised
 def complex_of_parts(real: Any, imag: Any) -> Any:
     """Return complex numbers, each part as it is."""
     out = cupy.empty(np.broadcast_shapes(real.shape, imag.shape), np.result_type(real.dtype, np.complex64))
-    out.real, out.imag = real, imag
+    out.real[...], out.imag[...] = real, imag
     return out
 
 
