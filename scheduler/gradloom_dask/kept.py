@@ -22,6 +22,10 @@ KEPT_RUNS = 4
 #: Inputs of more bytes are sent to a worker on their own, and stay there for the next runs; so do outputs that may
 #: be inputs of the next run.
 LARGE = 65_536
+#: How many runs follow each other, and how many bytes they are sent, before the last values stand on their own again:
+#: the scheduler remembers what a value on a worker was made of.
+CHAIN_RUNS = 64
+CHAIN_BYTES = 2**28
 #: Seconds for which data waits for a worker that takes it.
 SEND_SECONDS = 120.0
 
@@ -36,11 +40,14 @@ class Held(NamedTuple):
         Which of several outputs of a run under the future's key it is.
     worker : str or None
         Where it was made, if it was: then it is lost with that worker.
+    chain : float
+        What part of the longest chain of runs the scheduler remembers with it.
     """
 
     future: Any
     output: int | None = None
     worker: str | None = None
+    chain: float = 0.0
 
 
 class Sent(NamedTuple):

@@ -24,7 +24,7 @@ from gradloom.executor import AbstractWorkers
 from gradloom.plan import Plan
 from gradloom.spec import Spec
 from gradloom_dask.cluster import TRIES
-from gradloom_dask.kept import LARGE, Fingerprint, Held
+from gradloom_dask.kept import CHAIN_BYTES, CHAIN_RUNS, LARGE, Fingerprint, Held
 from gradloom_dask.lineage import (
     Data,
     Output,
@@ -40,14 +40,10 @@ from gradloom_dask.lineage import (
 from gradloom_dask.packing import pack, unpack, writable
 from gradloom_dask.running import Connection, not_kept
 from gradloom_dask.shipped import Shipped
-from gradloom_dask.worker import OutputMissingError, PlanMissingError, Result
-
-#: How many runs follow each other, and how many bytes they are sent, before the last values are fetched.
-CHAIN_RUNS = 64
-CHAIN_BYTES = 2**28
+from gradloom_dask.worker import PlanMissingError, Result
 
 #: What says that values are lost.
-_LOST = (CancelledError, FuturesCancelledError, OutputMissingError, PlanMissingError)
+_LOST = (CancelledError, FuturesCancelledError, PlanMissingError)
 
 
 @final
@@ -113,7 +109,7 @@ class RemoteWorkers(AbstractWorkers):
         staying = run.shipped.staying
         for _ in range(TRIES):
             try:
-                found = self._connection.submit(run.shipped, run.plan, inputs, list(staying), keep=False)
+                found = self._connection.submit(run.shipped, run.plan, inputs, list(staying))
             except CancelledError as error:  # a worker died that was being sent to
                 self._connection.send_again(error)
                 continue

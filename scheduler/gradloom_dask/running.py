@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, final
 
 import dask
+import numpy as np
 from distributed import Client
 from distributed.client import FuturesCancelledError
 from distributed.scheduler import KilledWorker
@@ -27,18 +28,15 @@ from gradloom.source import RawSource
 from gradloom.tasks import Task
 from gradloom_dask.cluster import TRIES
 from gradloom_dask.dask_graph import Call, named_graph
-from gradloom_dask.kept import Fingerprint, Held, KeptInputs, sending
+from gradloom_dask.kept import CHAIN_BYTES, CHAIN_RUNS, LARGE, Fingerprint, Held, KeptInputs, sending
 from gradloom_dask.observing import TaskStream
 from gradloom_dask.packing import fingerprint, pack, unpack, writable
 from gradloom_dask.place import Watch, demands
 from gradloom_dask.shipped import Shipped
 from gradloom_dask.worker import (
-    Kept,
-    OutputMissingError,
     PlanMissingError,
     PlanPlugin,
     Result,
-    claim,
     first_failure,
     pick,
     run_task,
@@ -68,6 +66,8 @@ class Submitted(NamedTuple):
     prints : dict
         Fingerprints of its large inputs, by id.
     watch : Watch
+    chain : float
+        What part of the longest chain of runs stands behind its outputs.
     """
 
     prefix: str
@@ -75,6 +75,7 @@ class Submitted(NamedTuple):
     held: list[Held]
     prints: dict[int, Fingerprint]
     watch: Watch
+    chain: float
 
 
 @final
@@ -168,8 +169,6 @@ class Connection:
                 return self._attempt(shipped, plan, inputs, sources)
             except PlanMissingError:
                 shipped.registered = False
-            except OutputMissingError:  # its worker has died
-                self._inputs.clear()
             except (CancelledError, FuturesCancelledError) as error:
                 self.send_again(error)
                 if attempt == tries - 1:
@@ -181,29 +180,44 @@ class Connection:
     ) -> list[Any]:
         client = self.client
         run = self.submit(shipped, plan, inputs, shipped.results)
-        keys = list(run.futures)
         try:
             gathered, observer = client.gather(list(run.futures.values()), asynchronous=True), OBSERVER.get()
             if observer is not None:
                 gathered = TaskStream(client, run.prefix, shipped.tasks, observer).during(gathered)
-            results: list[Result] = self.wait(gathered, run.held, run.watch)
+            results: dict[str, Result] = dict(zip(run.futures, self.wait(gathered, run.held, run.watch), strict=True))
+            failure = first_failure(results)
+            if failure is not None:
+                raise _with_source(failure[1], failure[0], plan, sources)
+            known = {**plan.constants, **dict(zip(plan.graph.inputs, inputs, strict=True))}
+            for result in results.values():
+                known.update({i: writable(unpack(value)) for i, value in result.values.items()})
+            self._keep(run, plan, results, known)
         except KilledWorker as error:
             raise self.killed(error, shipped, plan) from error
         finally:
             del run
-        failure = first_failure(dict(zip(keys, results, strict=True)))
-        if failure is not None:
-            raise _with_source(failure[1], failure[0], plan, sources)
-        known = {**plan.constants, **dict(zip(plan.graph.inputs, inputs, strict=True))}
-        for result in results:
-            known.update({i: writable(unpack(value)) for i, value in result.values.items()})
-        kept = list(dict.fromkeys([result.kept for result in results if result.kept is not None]))
-        self._claim(client, shipped.name, kept, known)
         return [known[i] for i in plan.outputs]
 
-    def submit(
-        self, shipped: Shipped, plan: Plan, inputs: Sequence[Any], results: Sequence[str], keep: bool = True
-    ) -> Submitted:
+    def _keep(self, run: Submitted, plan: Plan, results: Mapping[str, Result], known: dict[int, Any]) -> None:
+        """Let outputs that may be inputs of the next run stay where they were made.
+
+        They are sent again where the scheduler would remember too many runs with them.
+        """
+        if run.chain >= 1.0:
+            return
+        specs = [plan.graph.specs[i] for i in plan.graph.inputs]
+        taken = {(spec.shape, spec.dtype) for spec in specs if spec.nbytes > LARGE}
+        inprocess = self.client.scheduler.address.startswith("inproc")
+        for key, result in results.items():
+            for i in result.values:
+                value = known[i]
+                if i not in plan.outputs or type(value) is not np.ndarray or (value.shape, value.dtype) not in taken:
+                    continue
+                if inprocess:  # the worker has this very array, and the caller may write to it
+                    known[i] = value.copy(order="K")
+                self._inputs.add(fingerprint(pack(value)), Held(run.futures[key], i, result.worker, run.chain))
+
+    def submit(self, shipped: Shipped, plan: Plan, inputs: Sequence[Any], results: Sequence[str]) -> Submitted:
         """Hand a run to the scheduler, without waiting for it.
 
         Parameters
@@ -214,8 +228,6 @@ class Connection:
             Arrays, or `Held` where they are on the workers.
         results : sequence of str
             Suffixes of the keys that are asked for.
-        keep : bool, default True
-            Whether workers keep outputs that may be inputs of the next run, until they are claimed.
         """
         with self._lock:
             if not shipped.registered:
@@ -229,7 +241,7 @@ class Connection:
         calls = {}
         for t, own in enumerate(shipped.inputs):
             others = [f"{prefix}-{suffix}" for suffix in shipped.others[t]]
-            args = shipped.name, t, shipped.blas, {i: sent.names.get(i) for i in own}, keep
+            args = shipped.name, t, shipped.blas, {i: sent.names.get(i) for i in own}
             calls[f"{prefix}-{t}"] = Call(run_task, args, [sent.values[i] for i in own], others)
         wanted = {*results, *[other for others in shipped.others for other in others]}
         for n, (t, ids) in enumerate(shipped.picks):
@@ -238,7 +250,10 @@ class Connection:
         keys = [f"{prefix}-{suffix}" for suffix in results]
         with self._placed(client, prefix, shipped, plan):
             futures = client.get(named_graph(prefix, calls), keys, resources=demands(prefix, shipped.tasks), sync=False)
-        return Submitted(prefix, dict(zip(keys, futures, strict=True)), sent.held, sent.prints, watch)
+        chain = max([held.chain for held in sent.held], default=0.0)
+        small = sum([size for i in plan.graph.inputs if (size := plan.graph.specs[i].nbytes) <= LARGE])
+        chain += max(1.0 / CHAIN_RUNS, small / CHAIN_BYTES)
+        return Submitted(prefix, dict(zip(keys, futures, strict=True)), sent.held, sent.prints, watch, chain)
 
     def _placed(self, client: Client, prefix: str, shipped: Shipped, plan: Plan) -> AbstractContextManager[Any]:
         """Return a context in which the tasks of a plan go to the workers of its own list schedule.
@@ -256,18 +271,6 @@ class Connection:
         if not places:
             return nullcontext()
         return _running_at({f"{prefix}-{suffix}": worker for suffix, worker in places.items()})
-
-    def _claim(self, client: Client, plan: str, kept: Sequence[Kept], values: Mapping[int, Any]) -> None:
-        """Let outputs that workers have kept stay there, as inputs of the next runs."""
-        calls = {f"{one.task}-kept": Call(claim, (plan, one.task)) for one in kept}
-        if not calls:
-            return
-        keys = list(calls)
-        with _running_at(dict(zip(keys, [one.worker for one in kept], strict=True))):
-            futures = client.get(named_graph(keys[0], calls), keys, sync=False)
-        for one, future in zip(kept, futures, strict=True):
-            for i in one.ids:
-                self._inputs.add(fingerprint(pack(values[i])), Held(future, i, one.worker))
 
     def wait(self, coroutine: Coroutine[Any, Any, Any], held: Sequence[Held] = (), watch: Watch | None = None) -> Any:
         """Wait for what a client does, while there are a scheduler and workers, and those that have what it needs."""

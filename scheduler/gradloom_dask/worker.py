@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, final
 
-import numpy as np
 from distributed import SchedulerPlugin, WorkerPlugin, get_worker
 
 import gradloom
@@ -18,7 +17,6 @@ from gradloom.plan import Plan
 from gradloom.schedule import Failures, Schedule
 from gradloom.sharing import kernel_threads
 from gradloom.tasks import Task
-from gradloom_dask.kept import LARGE
 from gradloom_dask.packing import pack, unpack
 
 #: Seconds for which messages are gathered before they are sent; distributed's own are 2 to 10 ms.
@@ -26,25 +24,15 @@ BATCH_SECONDS = 0.001
 #: How many of the batches that it has sent a stream keeps, for whoever looks for faults; distributed's own are 1,000,
 #: of up to 1 MB each: a training loop that sends data with its steps would fill memory.
 LOGGED = 16
-#: Of how many tasks of a plan the outputs wait to be claimed, at most.
-WAITING = 16
-
-
-class Kept(NamedTuple):
-    """Where outputs are kept until they are claimed: worker and task; and which outputs."""
-
-    worker: str
-    task: str
-    ids: tuple[int, ...]
 
 
 class Result(NamedTuple):
-    """What a task gives: values by id, the first step that failed in it or before it, and which outputs are kept."""
+    """What a task gives: values by id, the first step that failed in it or before it, and the worker it ran on."""
 
     values: dict[int, Any]
     step: int | None = None
     error: Exception | None = None
-    kept: Kept | None = None
+    worker: str | None = None
 
 
 @final
@@ -70,7 +58,6 @@ class PlanPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no type
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._loaded: tuple[Plan, Schedule] | None = None
-        self._kept: OrderedDict[str, dict[int, Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def load(self) -> tuple[Plan, Schedule]:
@@ -108,54 +95,9 @@ class PlanPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no type
                 self._loaded = plan, Schedule(plan, tasks)
             return self._loaded
 
-    def keep(self, task: str, worker: str, values: Mapping[int, Any]) -> Kept | None:
-        """Keep the large values among a task's that are outputs with the spec of an input.
-
-        A training step takes them again. They are copied where the client gets the arrays themselves, and may
-        write to them.
-        """
-        plan, _ = self.load()
-        specs = [plan.graph.specs[i] for i in plan.graph.inputs]
-        taken = {(spec.shape, spec.dtype) for spec in specs if spec.nbytes > LARGE}
-        found = {i: v for i, v in values.items() if i in plan.outputs and type(v) is np.ndarray}
-        copied = worker.startswith("inproc")
-        kept = {i: v.copy(order="K") if copied else v for i, v in found.items() if (v.shape, v.dtype) in taken}
-        if not kept:
-            return None
-        with self._lock:
-            self._kept[task] = kept
-            while len(self._kept) > WAITING:
-                self._kept.popitem(last=False)
-        return Kept(worker, task, tuple(kept))
-
-    def claim(self, task: str) -> dict[int, Any]:
-        """Return the outputs of a task that were kept, by id, and keep them no longer."""
-        with self._lock:
-            return self._kept.pop(task, {})
-
 
 class PlanMissingError(Exception):
     """A worker has not got the plan of a task."""
-
-
-class OutputMissingError(Exception):
-    """A worker has not got an output that was kept."""
-
-
-def claim(name: str, task: str, values: Sequence[Any], others: Sequence[Any]) -> Result:
-    """Return outputs that a task on this worker has kept; none if its plan has gone meanwhile.
-
-    This is a task that depends on no other, so that no chain of runs holds on to all that went before.
-
-    Parameters
-    ----------
-    name : str
-        Name of the plugin that holds the plan.
-    task : str
-        Key of the task.
-    """
-    plugin = get_worker().plugins.get(name)
-    return Result({} if plugin is None else plugin.claim(task))
 
 
 def run_task(
@@ -163,7 +105,6 @@ def run_task(
     t: int,
     blas: int | None,
     inputs: Mapping[int, int | None],
-    keep: bool,
     values: Sequence[Any],
     others: Sequence[Result],
 ) -> Result:
@@ -179,8 +120,6 @@ def run_task(
         How many threads BLAS takes a call; None if it does not matter.
     inputs : mapping
         Ids of the values; with each the id it had where it comes as one of several outputs of an earlier run.
-    keep : bool
-        Whether to keep outputs that may be inputs of the next run.
     values : sequence of arrays and Result
     others : sequence of Result
         What the tasks gave that this one depends on.
@@ -197,14 +136,10 @@ def run_task(
         if i is not None:
             if value.error is not None:  # that of an earlier run, whose output this is
                 return Result({}, 0, value.error)
-            if i not in value.values:
-                raise OutputMissingError(name)
             value = value.values[i]
         given.append(value)
     result = run_loaded(plan, schedule, t, blas, tuple(inputs), given, others, threads)
-    if not keep:
-        return result
-    return result._replace(kept=plugin.keep(worker.get_current_task(), worker.address, result.values))
+    return result._replace(worker=worker.address)
 
 
 def run_loaded(
@@ -240,7 +175,8 @@ def run_loaded(
 def pick(ids: tuple[int, ...], values: Sequence[Any], others: Sequence[Result]) -> Result:
     """Return some of the values of a task, for those who need no others."""
     (result,) = others
-    return result._replace(values={i: result.values[i] for i in ids if i in result.values})
+    chosen = {i: result.values[i] for i in ids if i in result.values}
+    return result._replace(values=chosen, worker=get_worker().address)
 
 
 def taken(i: int | None, values: Sequence[Any], others: Sequence[Any]) -> Any:
