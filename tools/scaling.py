@@ -11,7 +11,6 @@ load do not count.
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -35,6 +34,7 @@ from gradloom.explain import at_once, on_one_core
 from gradloom.observer import Span, run_observed
 from gradloom.plan import Plan
 from gradloom.schedule import Schedule
+from gradloom.sharing import cores
 from gradloom.simplify import simplify
 from gradloom.simulate import Cut, Link, choose_cuts
 from gradloom.tasks import Task, step_costs
@@ -47,8 +47,8 @@ RATES = Rates(1e-6, 1e10, 3e10, 1e10)
 LINKS = {"shared memory": Link(), "network, 10 Gbit/s and 1 ms": Link(1.25e9, 1e-3)}
 #: Seconds below which waiting is not worth the call.
 SLEEP = 200e-6
-#: How often each runs before it is measured: processes that others have kept from running begin slowly.
-WARM_UP = 3
+#: How often each runs when it is its turn.
+REPEATS = 2
 #: How many units and rows arrays have where kernels only wait, for so many otherwise; and how much longer they wait
 #: than the kernels of a server take, so that the little that they do does not count.
 FEW = {400: 4, 128: 3, 2000: 5}
@@ -201,12 +201,12 @@ def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, A
     """Print the rows of a workload: on clusters, by number of workers and another of one, or else in threads.
 
     All that a prediction rests on is measured in turns with what it predicts, as the speed of a machine changes: what
-    each op takes on one core, how much two cores slow each other down, and on clusters what messages take.
+    each op takes on one core, how much two cores slow each other down, and on clusters what messages take. Of each it
+    is the least, in which what else runs on the machine counts least.
     """
     plan = Plan(simplify(gl.make_graph(f)(*args)), backends.get("numpy"), compiler_for("numpy"))
     values = list(leaves(args))
     costs = step_costs(plan)
-    seen: dict[str, list[float]] = {}
 
     def alone() -> None:
         if where is None:
@@ -221,7 +221,7 @@ def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, A
         there = where.client.scatter([values])[0]
     estimates = {op: sum([cost.seconds(Rates()) for cost in costs if cost.op == op]) for op in {c.op for c in costs}}
     by_op: dict[str, float] = {}
-    for _ in range(WARM_UP):
+    for _ in range(REPEATS):
         alone()
     cuts = choose_cuts(plan, seconds_of(costs, estimates, by_op), [1, 2], LINK if clusters else Link())
     actions: dict[str, Function] = {}
@@ -235,25 +235,29 @@ def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, A
         actions["twice"] = lambda: at_once(actions["1"], lambda: other.run(plan, values))
     else:
         actions["twice"] = lambda: at_once(actions["1"], actions["1"])
-    for n, cluster in clusters.items():
-        actions |= {f"{n} {key}": run for key, run in messages(cluster).items()}
+    if clusters:
+        actions |= messages(clusters[1])
+    least: dict[str, float] = {}
+
+    def note(key: str, seconds: float) -> None:
+        least[key] = min(seconds, least.get(key, seconds))
+
     for _ in range(runs):
-        for _ in range(WARM_UP):
+        for _ in range(REPEATS):
             alone()
-        seen.setdefault("alone", []).append(seconds_taken(alone))
-        for op, seconds in by_op.items():
-            seen.setdefault(f"op {op}", []).append(seconds)
+            for op, seconds in by_op.items():
+                note(f"op {op}", seconds)
         for key, action in actions.items():
-            for _ in range(WARM_UP):
-                action()
-            seen.setdefault(key, []).append(seconds_taken(action))
-    middle = {key: statistics.median(found) for key, found in seen.items()}
-    seconds = seconds_of(costs, estimates, {op: middle[f"op {op}"] for op in estimates})
-    slowdown = max(1.0, middle["twice"] / middle["1"])
+            for _ in range(REPEATS):
+                worked = time.process_time()
+                note(key, seconds_taken(action))
+                note(f"{key}, caller", time.process_time() - worked)
+    steps = seconds_of(costs, estimates, {op: least[f"op {op}"] for op in estimates})
+    slowdown = max(1.0, least["twice"] / least["1"])
     for n, cut in cuts.items():
-        link = local_link({key: middle[f"{n} {key}"] for key in MESSAGES}, n) if clusters else Link()
-        guess = cut.with_seconds(seconds).run(n, link._replace(slowdown=slowdown)).seconds
-        report(name, n, cut, guess, middle[f"{n}"], f"{2.0 / slowdown:.2f}")
+        link = local_link(least, n) if clusters else Link()
+        guess = cut.with_seconds(steps).run(n, link._replace(slowdown=slowdown)).seconds
+        report(name, n, cut, guess, least[f"{n}"], f"{2.0 / slowdown:.2f}")
 
 
 def op_seconds(plan: Plan, values: list[Any]) -> dict[str, float]:
@@ -288,7 +292,7 @@ def seconds_of(costs: list[Cost], estimates: dict[str, float], by_op: dict[str, 
 
 #: Plans that tell what lies between workers: so many tasks that do next to nothing, and outputs of so many elements.
 TASKS, ELEMENTS = 16, 1_000_000
-MESSAGES = ("one task", "tasks", "chain", "output", "hash")
+MESSAGES = ("one task", "tasks", "chain", "fan-in", "output", "hash")
 
 
 def messages(cluster: Any) -> dict[str, Function]:
@@ -307,16 +311,18 @@ def messages(cluster: Any) -> dict[str, Function]:
         cluster._connection.ship(plan, tasks, None)
         return partial(cluster._connection.run, cluster._connection.shipped(plan), plan, args, (), 1)
 
+    def many(x: Any) -> list[Any]:
+        return [np.sin(x) for _ in range(TASKS)]
+
     single = [Task((0,), (), 0.0)]
+    apart = [Task((k,), (), 0.0) for k in range(TASKS)]
+    joined = Task((TASKS,), tuple(range(TASKS)), 0.0)
     large = np.ones(4 * ELEMENTS)  # more than the cache holds
     runs = (
         run(plan_of(np.sin, x), single, x),
-        run(
-            plan_of(lambda x: tuple([np.sin(x) for _ in range(TASKS)]), x),
-            [Task((k,), (), 0.0) for k in range(TASKS)],
-            x,
-        ),
+        run(plan_of(lambda x: tuple(many(x)), x), apart, x),
         run(plan_of(chained, x), [Task((k,), (k - 1,) if k else (), 0.0) for k in range(TASKS)], x),
+        run(plan_of(lambda x: np.concatenate(many(x)), x), [*apart, joined], x),
         run(plan_of(lambda s: np.broadcast_to(s, (ELEMENTS,)) + 1.0, x[0]), [Task((0, 1), (), 0.0)], x[0]),
         lambda: fingerprint(large),
     )
@@ -324,15 +330,29 @@ def messages(cluster: Any) -> dict[str, Function]:
 
 
 def local_link(seconds: dict[str, float], workers: int) -> Link:
-    """Return what lies between client and so many workers on this machine."""
-    task = (seconds["tasks"] - seconds["one task"]) / (TASKS / workers - 1)
-    latency = max((seconds["chain"] - seconds["one task"]) / (TASKS - 1) - task, 1e-4)
+    """Return what lies between client and so many workers on this machine.
+
+    Parameters
+    ----------
+    seconds : dict
+        What `messages` take on one worker, which has a core of its own; and what the calling process works on them.
+    workers : int
+    """
+    # Of 16 tasks more than of one: a chain has a latency and a task for each, a fan-in a latency and tasks one after
+    # the other on the worker, tasks apart have as many values one after the other at the client.
+    chain, fan_in, tasks = [seconds[key] - seconds["one task"] for key in ("chain", "fan-in", "tasks")]
+    task = max((fan_in - chain / (TASKS - 1)) / (TASKS - 1), 1e-4)
+    latency = max(chain / (TASKS - 1) - task, 1e-4)
+    value = max(tasks / (TASKS - 1) - task, 0.0)
+    # Where workers take all cores, they lose what client and scheduler work on a task.
+    caller = (seconds["tasks, caller"] - seconds["one task, caller"]) / (TASKS - 1) if workers >= cores() else 0.0
     return Link(
         bandwidth=8 * ELEMENTS / max(seconds["output"] - seconds["one task"], 1e-6),
         latency=latency,
-        task_seconds=task,
+        task_seconds=task + caller,
+        value_seconds=value,
         hashing=32 * ELEMENTS / seconds["hash"],
-        run_seconds=max(seconds["one task"] - task - 2.0 * latency, 0.0),
+        run_seconds=max(seconds["one task"] - task - value - 2.0 * latency, 0.0),
     )
 
 
@@ -414,7 +434,7 @@ def main() -> None:
     parser.add_argument(
         "--validate", choices=("threads", "processes", "waiting"), help="compare with real runs instead"
     )
-    parser.add_argument("--runs", type=int, default=5, help="of each, when validating")
+    parser.add_argument("--runs", type=int, default=10, help="of each, when validating")
     parser.add_argument("--only", default="", help="workloads whose names begin so, when validating")
     parser.add_argument("--plot", type=Path, default=Path(__file__).parents[1] / "docs" / "scaling.svg")
     options = parser.parse_args()

@@ -14,6 +14,9 @@ from gradloom.plan import Plan
 from gradloom.schedule import Schedule
 from gradloom.tasks import GAIN, TASK_SECONDS, Task, cuts
 
+#: The values of a task travel together, but for such as save so many bytes by travelling without the others.
+WORTH_PARTING = 2**20
+
 
 @final
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Traffic:
     between : sequence of mapping
         For each task, by other task, what it takes from that.
     results : sequence of int
-        For each task, what of its values is an output of the plan.
+        For each task, what goes from it to the caller.
     inputs : int
         What the caller gives.
     """
@@ -47,6 +50,8 @@ class Link(NamedTuple):
         Seconds until a message, or the first byte of a value, arrives.
     task_seconds : float
         What a worker spends on a task besides running it.
+    value_seconds : float
+        What the values of a task take where they arrive, besides their bytes.
     hashing : float
         Bytes a second at which the caller hashes inputs and outputs, to know what the workers have.
     run_seconds : float
@@ -58,6 +63,7 @@ class Link(NamedTuple):
     bandwidth: float = float("inf")
     latency: float = 0.0
     task_seconds: float = TASK_SECONDS
+    value_seconds: float = 0.0
     hashing: float = float("inf")
     run_seconds: float = 0.0
     slowdown: float = 1.0
@@ -78,15 +84,23 @@ def traffic(plan: Plan, tasks: Sequence[Task]) -> Traffic:
     schedule = Schedule(plan, tasks)
     maker = {i: t for t, own in enumerate(schedule.exports) for i in own}
     nbytes = value_bytes(plan)
+    whole = [sum([nbytes[i] for i in own]) for own in schedule.exports]
+
+    def moved(t: int, wanted: int) -> int:
+        return wanted if whole[t] - wanted >= WORTH_PARTING else whole[t]
+
     between: list[dict[int, int]] = []
     for own in schedule.imports:
         taken: dict[int, int] = {}
         for i in own:
             if i in maker:
                 taken[maker[i]] = taken.get(maker[i], 0) + nbytes[i]
-        between.append(taken)
+        between.append({t: moved(t, wanted) for t, wanted in taken.items()})
     outputs = set(plan.outputs)
-    results = [sum([nbytes[i] for i in own if i in outputs]) for own in schedule.exports]
+    results = []
+    for t, own in enumerate(schedule.exports):
+        given = [nbytes[i] for i in own if i in outputs]
+        results.append(moved(t, sum(given)) if given else 0)
     return Traffic(between, results, sum([plan.graph.specs[i].nbytes for i in plan.graph.inputs]))
 
 
@@ -228,7 +242,9 @@ class _Run:
                     heapq.heappush(ready, (last + self.link.latency, other))
         end = max(self.ends, default=0.0)
         if self.tasks:
-            end += self.link.latency + sum(self.moved.results) * (1.0 / self.link.bandwidth + 1.0 / self.link.hashing)
+            given = [nbytes for nbytes in self.moved.results if nbytes]
+            end += self.link.latency + len(given) * self.link.value_seconds
+            end += sum(given) * (1.0 / self.link.bandwidth + 1.0 / self.link.hashing)
         run = Simulation(end, self.spans, self.place)
         return run if self.link.slowdown == 1.0 else slowed_down(run, self.link.slowdown)
 
@@ -264,7 +280,7 @@ class _Run:
             if other in worker.has:
                 start = max(start, worker.has[other])
                 continue
-            arrival += size / self.link.bandwidth
+            arrival += self._transfer(size)
             start = max(start, arrival + self.link.latency)
             nbytes += size
         return start, nbytes
@@ -273,5 +289,8 @@ class _Run:
         """Let a worker take values from others."""
         worker.link_free = max(now, worker.link_free)
         for other in missing:
-            worker.link_free += self.moved.between[t][other] / self.link.bandwidth
+            worker.link_free += self._transfer(self.moved.between[t][other])
             worker.has[other] = worker.link_free + self.link.latency
+
+    def _transfer(self, nbytes: int) -> float:
+        return self.link.value_seconds + nbytes / self.link.bandwidth

@@ -10,14 +10,11 @@ from dask.utils import format_bytes
 from gradloom.errors import SchedulerError
 from gradloom.plan import Plan
 from gradloom.schedule import Schedule
-from gradloom.simulate import simulate, traffic, value_bytes
+from gradloom.simulate import WORTH_PARTING, simulate, traffic, value_bytes
 from gradloom.source import Source
 from gradloom.tasks import Task, view_steps
 from gradloom_dask.cluster import LINK
 from gradloom_dask.kept import LARGE
-
-#: Bytes that must be saved before some values of a task travel without the others.
-WORTH_PICKING = 2**20
 
 
 @final
@@ -50,7 +47,7 @@ class Shipped:
         #: Parts of what a task exports that travel alone: (task, ids).
         self.picks: list[tuple[int, tuple[int, ...]]] = []
 
-        def part(t: int, ids: tuple[int, ...], worth: int = WORTH_PICKING) -> str:
+        def part(t: int, ids: tuple[int, ...], worth: int = WORTH_PARTING) -> str:
             if sum([nbytes[i] for i in schedule.exports[t] if i not in ids]) < worth:
                 return f"{t}"
             if (t, ids) not in self.picks:

@@ -82,6 +82,15 @@ def test_bandwidth() -> None:
     assert_possible(fan_in, 3, found.spans)
 
 
+def test_what_a_value_takes_besides_its_bytes() -> None:
+    """Whoever takes values takes one after the other: the last task two from elsewhere, the caller two."""
+    link = FREE._replace(value_seconds=0.5)
+    fan_in = [task(0, 1.0), task(1, 1.0), task(2, 1.0), task(3, 1.0, 0, 1, 2)]
+    moved = Traffic([{}, {}, {}, {0: 8, 1: 8, 2: 8}], [100, 0, 0, 8])
+    assert simulate(fan_in, 3, moved, link).seconds == 1.0 + 2 * 0.5 + 1.0 + 2 * 0.5
+    assert simulate(fan_in, 1, moved, link).seconds == 4.0 + 2 * 0.5
+
+
 def test_a_value_travels_once_to_a_worker() -> None:
     """Two tasks on the second worker take the same value; moving it takes longer than a task."""
     tasks = [task(0, 1.0), *[task(n, 10.0, 0) for n in range(1, 5)]]
@@ -128,6 +137,19 @@ def test_traffic_of_a_plan() -> None:
     assert moved.between == [{}, {0: 8}]
     assert moved.results == [0, 808]
     assert moved.inputs == 800
+
+
+@pytest.mark.parametrize(("n", "whole"), [(1_000, True), (200_000, False)])
+def test_values_of_a_task_travel_together(n: int, whole: bool) -> None:
+    """A task makes a number for another and an array for the caller: where that is small, both travel each time."""
+    plan = numpy_plan(gl.make_graph(lambda x: (np.sin(x), np.sqrt(np.sum(x))))(np.ones(n)))
+    names = [plan.graph.nodes[step.out][0].name for step in plan.steps]
+    last = names.index("sqrt")
+    first = tuple([k for k in range(len(names)) if k != last])
+    moved = traffic(plan, [Task(first, (), 1.0), Task((last,), (0,), 1.0)])
+    both = 8 * n + 8
+    assert moved.between == [{}, {0: both if whole else 8}]
+    assert moved.results == [both, 8]
 
 
 @pytest.mark.parametrize("seed", range(10))
