@@ -11,8 +11,9 @@ from gradloom.backend import backend_of_type, backends, spec_of
 from gradloom.errors import ArgumentError, DTypeError, GradloomError, OutputError
 from gradloom.follow import Latest
 from gradloom.graph import INPUT, LITERAL, Graph, live_nodes
+from gradloom.op import Op, runs_on_arrays
 from gradloom.placement import MOVES
-from gradloom.program import Program, choose_backend
+from gradloom.program import Program, choose_backend, programs
 from gradloom.progress import DISPLAY, phase
 from gradloom.pytree import Structure, flatten, paths, unflatten
 from gradloom.refusals import abstract_value, describe, made_plain
@@ -180,6 +181,19 @@ def scalar_output(trace: Trace, transform: str, out: Any) -> int:
         got=got,
         remedy=remedy,
     )
+
+
+@runs_on_arrays
+def run_op(op: Op, args: tuple[Any, ...], attrs: tuple[Any, ...]) -> Any:
+    """Run an op on arrays and numbers, as a traced function that consists of it would."""
+    trace = new_trace()
+    try:
+        out = trace.bind(op, args, attrs)
+        ids, structure = output_ids(trace, op.name, out)
+        program, values = programs.find(trace, "op", ids, Program)
+    finally:
+        trace.end()
+    return unflatten(structure, program.run(values, trace.sources))
 
 
 def evaluate(trace: Trace, index: int, action: str) -> Any:

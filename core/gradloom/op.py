@@ -21,6 +21,8 @@ Linearity = Literal["each", "jointly"]
 MAX_KNOWN = 4096
 
 _OPS: dict[str, Op] = {}
+#: What runs an op on arrays, as "op": a module above, which knows backends and plans, adds it.
+_RUN: dict[str, Rule] = {}
 
 #: All registered ops by name, read-only.
 ops: Mapping[str, Op] = MappingProxyType(_OPS)
@@ -30,8 +32,8 @@ ops: Mapping[str, Op] = MappingProxyType(_OPS)
 class Op:
     """A named primitive with its rules.
 
-    An op is called on tensors, ``op(*tensors, **attrs)``, and records one node. Attrs are
-    static, hashable and keyword-only.
+    An op is called on tensors, ``op(*tensors, **attrs)``, and records one node; on arrays, it
+    runs. Attrs are static, hashable and keyword-only.
 
     Parameters
     ----------
@@ -151,21 +153,14 @@ class Op:
         self.known: dict[Any, tuple[Any, Any]] = {}
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:
-        """Record the op on tensors, arrays and scalars; at least one must be a tensor."""
+        """Record the op on tensors, arrays and scalars; where none is a tensor, run it."""
         trace = None
         for arg in args:
             other = getattr(arg, "_trace", None)
             if other is not None and (trace is None or other.level > trace.level):
                 trace = other
-        if trace is None:
-            raise ArgumentError(
-                "no argument is a tensor",
-                op=self.name,
-                expected="a tensor of a traced function among the arguments",
-                got=", ".join(type(a).__name__ for a in args) or "no argument",
-                remedy="wrap the function that calls it: gl.jit(f)(x) runs it on arrays",
-            )
-        return trace.bind(self, args, self.attr_values(attrs) if self.attr_names else ())
+        values = self.attr_values(attrs) if self.attr_names else ()
+        return _RUN["op"](self, args, values) if trace is None else trace.bind(self, args, values)
 
     def attr_values(self, attrs: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return attrs as a tuple in declared order, defaults filled in."""
@@ -246,6 +241,11 @@ class _Positioned:
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:
         return self.rule(self.argument, *args, **attrs)
+
+
+def runs_on_arrays(function: Rule) -> Rule:
+    """Register ``function(op, args, attrs)``, which runs an op that no tensor is an argument of."""
+    return _RUN.setdefault("op", function)
 
 
 def register(op: Op) -> Op:

@@ -92,10 +92,21 @@ def test_attrs_are_checked() -> None:
             op.attr_values(attrs)
 
 
-def test_op_needs_a_tensor() -> None:
-    """Ops record; NumPy computes."""
-    with pytest.raises(ArgumentError, match=r"(?s)sin: no argument is a tensor.*ndarray"):
-        get_op("sin")(X)
+def test_ops_run_on_arrays() -> None:
+    """Outside of all traces, and inside on what does not depend on a tensor."""
+    sin, add, total = get_op("sin"), get_op("add"), get_op("sum")
+    np.testing.assert_array_equal(sin(X), np.sin(X))
+    np.testing.assert_array_equal(add([1, 2], X[:2]), np.array([1, 2]) + X[:2])
+    assert isinstance(sin(2.0), np.float64)
+    assert sin(np.float32(2.0)).dtype == add(np.float32(2.0), 1.0).dtype == np.float32
+    assert total(X, axis=(0,), keepdims=False) == np.sum(X)
+    sign, logarithm = get_op("slogdet")(-np.eye(3))
+    assert (sign, logarithm) == (-1.0, 0.0)
+    np.testing.assert_array_equal(gl.grad(lambda t: np.sum(t * sin(X)))(X), np.sin(X))
+    with pytest.raises(ArgumentError, match=r"(?s)sin: cannot take a value of this kind.*got: NoneType"):
+        sin(None)
+    with pytest.raises(ShapeError, match=f"(?s)add: shapes do not broadcast.*{__file__}:"):
+        add(X, np.ones(X.size + 1))
 
 
 def test_spec_rule_errors_gain_op_and_line() -> None:

@@ -43,14 +43,16 @@ def test_differentiated_batched_and_compiled(site: SitePackages) -> None:
         gradient = gl.grad(loss)
         print(gradient(x), gl.jit(gradient)(x), gl.jvp(softsign, (x,), (x,)), gl.vmap(gradient)(x[:, None]).shape)
         print(gl.grad(lambda x: np.sum(gradient(x)))(x))
-        gl.check_grads(gl.jit(loss), (x,))  # jit runs an op on arrays too
+        gl.check_grads(loss, (x,))
+        print(softsign(x), softsign(1), softsign(np.float32(1.0)).dtype)
         """
     )
     assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()
+    first, second, third = done.stdout.splitlines()
     one = "[0.25   0.0625]"
     assert first == f"{one} {one} (array([ 0.5 , -0.75]), array([ 0.25  , -0.1875])) (2, 1)"
     assert second == "[-0.25     0.03125]"
+    assert third == "[ 0.5  -0.75] 0.5 float32"
 
 
 def test_a_plan_on_a_backend_without_the_kernel_raises(site: SitePackages) -> None:
