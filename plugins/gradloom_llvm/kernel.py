@@ -115,11 +115,12 @@ class _Variant:
         self._numbers = layout.numbers
         self._workspaces = (layout.workspace, layout.block)
         self._chunks = layout.chunks
-        #: One bit for each phase, set if it runs over rows, and how many there are.
-        self._phases = sum([phase.row << t for t, phase in enumerate(loops.phases)]), len(loops.phases)
         arithmetic, traffic = estimated_seconds(loops)
         pays = arithmetic >= THREAD_SECONDS or arithmetic + traffic >= TRAFFIC_SECONDS
         self.threaded = pays and layout.chunks > 1 and len(loops.phases) < 64
+        #: For threads one bit for each phase, set if it runs over rows; and how many there are.
+        rows = [phase.row << t for t, phase in enumerate(loops.phases)]
+        self._phases = sum(rows) if self.threaded else 0, len(rows)
         if self.threaded:
             CODE.begin()
         flags = [CONTIGUOUS | ALIGNED] * len(region.inputs)

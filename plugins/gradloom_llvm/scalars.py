@@ -16,7 +16,7 @@ from gradloom.graph import INPUT, LITERAL, Graph, literal_key
 from gradloom.op import Op, ops
 from gradloom.spec import Spec
 from gradloom_llvm.jobs import Job
-from gradloom_llvm.tape import FUNCTIONS, INSTRUCTIONS, OPCODES, machine
+from gradloom_llvm.tape import FUNCTIONS, INSTRUCTIONS, KINDS, OPCODES, machine
 
 #: Values of at most this many elements are taken apart.
 SMALL = 32
@@ -38,14 +38,18 @@ _SAME = {
     "bitwise_xor": "logical_xor",
     "invert": "logical_not",
 }
-_DTYPES = frozenset([np.dtype(np.float64), np.dtype(np.bool_)])
+_SINGLE = np.dtype(np.float32)
+#: Ops whose results need no rounding, where their arguments are numbers of float32.
+_EXACT = frozenset(
+    "negative absolute sign floor ceil trunc rint maximum minimum fmax fmin copysign where max min".split()
+)
 
 Positions = np.ndarray[Any, np.dtype[np.int32]]
 
 
 def fits_tape(spec: Spec) -> bool:
     """Return whether a value can be taken apart."""
-    return 0 < spec.size <= SMALL and spec.dtype in _DTYPES
+    return 0 < spec.size <= SMALL and spec.dtype in KINDS
 
 
 def begin_machine(names: Collection[str]) -> None:
@@ -105,7 +109,9 @@ class Program:
         values = self._values
         for i, (op, inputs, attrs) in enumerate(region.nodes):
             if op is not INPUT and op is not LITERAL:
-                values[i] = self._node(op, [values[j] for j in inputs], attrs, inputs, region.specs[i])
+                value = self._node(op, [values[j] for j in inputs], attrs, inputs, region.specs[i])
+                rounds = region.specs[i].dtype == _SINGLE and op.name not in MOVES and op.name not in _EXACT
+                values[i] = self._rounded(value) if rounds else value
         self.words = np.array(self._words, np.int32)
         self.constants = np.array([value for _, value in self._constants], np.float64)
         self.outputs = np.concatenate([np.asarray(values[i], np.int32).reshape(-1) for i in region.outputs])
@@ -120,7 +126,7 @@ class Program:
         self._zero = self._constant(0.0)
         for i, (op, _, attrs) in enumerate(self._region.nodes):
             if op is LITERAL:
-                self._values[i] = self._constant(float(self._region.literals[attrs[1]]))
+                self._values[i] = self._constant(float(attrs[0].dtype.type(self._region.literals[attrs[1]])))
         self._next = len(self._constants)
 
     def _constant(self, value: float) -> int:
@@ -163,6 +169,13 @@ class Program:
             flat = [np.broadcast_to(a, spec.shape).reshape(-1).tolist() for a in args]
         return np.array([write(*each) for each in zip(*flat, strict=True)], np.int32).reshape(spec.shape)
 
+    def _rounded(self, value: Any) -> Any:
+        """Return a value of float32: products and sums of several terms are rounded once."""
+        single = OPCODES["single", "f"]
+        if isinstance(value, int):
+            return self._emit(single, value)
+        return np.array([self._emit(single, a) for a in value.reshape(-1).tolist()], np.int32).reshape(value.shape)
+
     def _kind(self, i: int) -> str:
         return "b" if self._region.specs[i].dtype.kind == "b" else "f"
 
@@ -191,7 +204,7 @@ class Program:
 
     def _power(self, exponent: int) -> Callable[..., int]:
         op, _, attrs = self._region.nodes[exponent]
-        value = float(self._region.literals[attrs[1]]) if op is LITERAL else 0.0
+        value = float(attrs[0].dtype.type(self._region.literals[attrs[1]])) if op is LITERAL else 0.0
         emit, square, multiply = self._emit, OPCODES["square", "f"], OPCODES["multiply", "ff"]
         if value == 1.0:
             return lambda a, b: int(a)

@@ -3,14 +3,15 @@
 An unrolled loop over a state of two numbers is tens of thousands of operations, far too many to
 compile and far too small to call one by one. Each becomes an instruction of five words,
 ``(opcode, result, a, b, c)``, on a tape of doubles; one native function, compiled once for all
-programs, runs them at a few nanoseconds each. Booleans stand on the tape as 0 and 1.
+programs, runs them at a few nanoseconds each. Booleans stand on the tape as 0 and 1, and numbers
+of float32 as doubles that are rounded after each operation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -32,7 +33,7 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     *[(op, "ff", "f") for op in "add subtract multiply annihilating_multiply divide".split()],
     *[(op, "ff", "f") for op in "maximum minimum fmax fmin copysign annihilating_by_first".split()],
     *[(op, "f", "f") for op in "negative square reciprocal sqrt absolute sign".split()],
-    *[(op, "f", "f") for op in "floor ceil trunc rint".split()],
+    *[(op, "f", "f") for op in "floor ceil trunc rint single".split()],
     *[(op, "ff", "b") for op in "equal not_equal less less_equal greater greater_equal".split()],
     *[(op, "f", "b") for op in "isnan isinf isfinite signbit".split()],
     *[(op, "bb", "b") for op in "equal not_equal logical_and logical_or logical_xor".split()],
@@ -41,12 +42,14 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
 )
 #: Opcodes by instruction.
 OPCODES: Mapping[tuple[str, str], int] = {instruction[:2]: k for k, instruction in enumerate(INSTRUCTIONS)}
+#: Kinds of inputs and outputs, by dtype.
+KINDS: Mapping[np.dtype[Any], int] = {_FLOAT: 0, _BOOL: 1, np.dtype(np.float32): 2}
 #: Words of an instruction.
 WIDTH = 5
 #: Opcodes that every machine has; others make another machine, which takes longer to compile.
 BASIC = frozenset(
     [OPCODES[op, "ff"] for op in ("call", "add", "subtract", "multiply", "annihilating_multiply", "divide")]
-    + [OPCODES[op, "f"] for op in ("call", "negative", "square")]
+    + [OPCODES[op, "f"] for op in ("call", "negative", "square", "single")]
 )
 #: Elementwise ops that are functions to call.
 FUNCTIONS = vectormath.names() - {op for op, _, _ in INSTRUCTIONS}
@@ -77,7 +80,7 @@ def machine(opcodes: Iterable[int]) -> Code:
 
     Its signature is that of compiled regions. The numbers are: how many instructions and where;
     how many constants and where; how many inputs, and where their lengths and kinds stand (two
-    numbers each; kind 1 is bool); outputs likewise, and where the tape positions of all their
+    numbers each, the kind by `KINDS`); outputs likewise, and where the tape positions of all their
     elements stand, one after the other; where the addresses of the functions stand. On the tape
     constants come first, then the elements of the inputs.
     """
@@ -124,6 +127,9 @@ def _result(body: Body, instruction: Instruction, values: list[str]) -> str:
         scalars = [body.emit(f"extractelement <1 x double> {v}, i64 0") for v in values]
         called = body.emit(f"call double {address}({', '.join(f'double {s}' for s in scalars)})")
         return body.emit(f"insertelement <1 x double> poison, double {called}, i64 0")
+    if op == "single":
+        rounded = body.emit(f"fptrunc <1 x double> {values[0]} to <1 x float>")
+        return body.emit(f"fpext <1 x float> {rounded} to <1 x double>")
     if op == "annihilating_by_first":
         product = body.emit(f"fmul <1 x double> {values[0]}, {values[1]}")
         return annihilating(body, _FLOAT, product, values[:1])
@@ -173,7 +179,8 @@ input.begin:
   %i.slot = getelementptr ptr, ptr %p, i64 %i
   %i.data = load ptr, ptr %i.slot
   %at.next = add i64 %at, %i.length
-  %i.is.bool = icmp ne i64 %i.kind, 0
+  %i.is.bool = icmp eq i64 %i.kind, 1
+  %i.is.double = icmp eq i64 %i.kind, 0
   br label %input.element
 input.element:
   %ik = phi i64 [ 0, %input.begin ], [ %ik.next, %input.store ]
@@ -181,19 +188,26 @@ input.element:
   br i1 %i.left, label %input.load, label %input.done
 input.load:
   %ik.next = add i64 %ik, 1
-  br i1 %i.is.bool, label %input.bool, label %input.double
+  br i1 %i.is.bool, label %input.bool, label %input.number
 input.bool:
   %ib.place = getelementptr i8, ptr %i.data, i64 %ik
   %ib = load i8, ptr %ib.place
   %ib.true = icmp ne i8 %ib, 0
   %ib.double = uitofp i1 %ib.true to double
   br label %input.store
+input.number:
+  br i1 %i.is.double, label %input.double, label %input.float
+input.float:
+  %if.place = getelementptr float, ptr %i.data, i64 %ik
+  %if = load float, ptr %if.place
+  %if.double = fpext float %if to double
+  br label %input.store
 input.double:
   %id.place = getelementptr double, ptr %i.data, i64 %ik
   %id = load double, ptr %id.place
   br label %input.store
 input.store:
-  %i.value = phi double [ %ib.double, %input.bool ], [ %id, %input.double ]
+  %i.value = phi double [ %ib.double, %input.bool ], [ %id, %input.double ], [ %if.double, %input.float ]
   %i.position = add i64 %at, %ik
   %i.target = getelementptr double, ptr %tape, i64 %i.position
   store double %i.value, ptr %i.target
@@ -233,7 +247,8 @@ output.begin:
   %o.slot = getelementptr ptr, ptr %p, i64 %o.argument
   %o.data = load ptr, ptr %o.slot
   %from.next = add i64 %from, %o.length
-  %o.is.bool = icmp ne i64 %o.kind, 0
+  %o.is.bool = icmp eq i64 %o.kind, 1
+  %o.is.double = icmp eq i64 %o.kind, 0
   br label %output.element
 output.element:
   %ok = phi i64 [ 0, %output.begin ], [ %ok.next, %output.stored ]
@@ -246,12 +261,19 @@ output.load:
   %o.position = load i32, ptr %o.entry.place
   %o.source = getelementptr double, ptr %tape, i32 %o.position
   %o.value = load double, ptr %o.source
-  br i1 %o.is.bool, label %output.bool, label %output.double
+  br i1 %o.is.bool, label %output.bool, label %output.number
 output.bool:
   %o.true = fcmp une double %o.value, 0.0
   %o.byte = zext i1 %o.true to i8
   %ob.target = getelementptr i8, ptr %o.data, i64 %ok
   store i8 %o.byte, ptr %ob.target
+  br label %output.stored
+output.number:
+  br i1 %o.is.double, label %output.double, label %output.float
+output.float:
+  %o.float = fptrunc double %o.value to float
+  %of.target = getelementptr float, ptr %o.data, i64 %ok
+  store float %o.float, ptr %of.target
   br label %output.stored
 output.double:
   %od.target = getelementptr double, ptr %o.data, i64 %ok

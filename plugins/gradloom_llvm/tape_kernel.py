@@ -10,7 +10,7 @@ import numpy as np
 from gradloom.graph import Graph
 from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Entry, Loaded, as_asked, caller, invoke, record
 from gradloom_llvm.scalars import Program
-from gradloom_llvm.tape import WIDTH, function, machine
+from gradloom_llvm.tape import KINDS, WIDTH, function, machine
 
 #: Instructions from which on other Python threads run meanwhile.
 RELEASE_INSTRUCTIONS = 20_000
@@ -24,9 +24,9 @@ class TapeKernel:
         self._specs, self._outs = region.input_specs(), region.output_specs()
         self._program = made = Program(region)
         self._codes = [machine(set(made.words[::WIDTH].tolist())), *[function(name) for name in made.functions]]
-        #: How long inputs and outputs are, and which are bools.
+        #: How long inputs and outputs are, and of which kinds.
         self._lengths = [
-            np.array([(s.size, s.dtype.kind == "b") for s in specs], np.int64) for specs in (self._specs, self._outs)
+            np.array([(s.size, KINDS[s.dtype]) for s in specs], np.int64) for specs in (self._specs, self._outs)
         ]
 
     def function(self) -> Callable[..., Any]:
