@@ -71,6 +71,10 @@ def persist(workers: AbstractWorkers, tensors: Sequence[LazyTensor]) -> list[Laz
     graph, values = graph_and_values(tensors)
     inputs = []
     for value in values:
-        there = workers.holds(value.future) if type(value) is Kept else None
-        inputs.append(workers.send(value.future.result() if type(value) is Kept else value) if there is None else there)
+        if type(value) is Kept:
+            # What other workers keep comes here first.
+            there = workers.holds(value.future) or workers.send(value.future.result())
+        else:
+            there = workers.send(value)
+        inputs.append(there)
     return [persisted(there, there.spec) for there in workers.begin(Program(graph).plan("numpy"), inputs)]

@@ -208,6 +208,7 @@ def lost_for_good(remotes: Sequence[Remote], cause: BaseException) -> SchedulerE
     return SchedulerError(
         "a future of yours has lost its value with its worker",
         op="scheduler",
+        expected="a future whose value a worker has",
         got=str(cause),
         remedy="keep a copy of the data, or compute it again",
     )

@@ -195,7 +195,13 @@ class RemoteWorkers(AbstractWorkers):
         runs = runs_of(remotes)
         run = next((run for run in runs if str(error.task).startswith(f"{run.prefix}-")), None)
         if run is None:
-            return SchedulerError("a task of yours ended its workers", op="scheduler", got=str(error))
+            return SchedulerError(
+                "a task of yours ended its workers",
+                op="scheduler",
+                expected="a future whose task ends and leaves its worker alive",
+                got=str(error),
+                remedy="see the workers' logs; give the task less data, or its workers more memory",
+            )
         return self._connection.killed(error, run.shipped, run.plan)
 
 
@@ -211,6 +217,7 @@ def _require_spec(found: Spec | str) -> Spec:
             op="scheduler",
             expected="futures of arrays and numbers",
             got=found,
+            remedy="let the task return an array: client.submit(np.asarray, future)",
         )
     assert isinstance(found, Spec)
     return found
