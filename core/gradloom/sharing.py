@@ -16,6 +16,12 @@ from contextvars import ContextVar, copy_context
 from functools import cache, partial
 from typing import final
 
+#: Pieces of work for each thread that shares it, one after the other, so that none waits long for another.
+RANGES = 4
+#: Seconds that a thread without work stays for more, in looks: to start one takes up to milliseconds while a library
+#: is being loaded. The end of a process waits for a look.
+STAY, LOOKS = 0.005, 10
+
 #: How many threads one kernel may take; all cores by default. Executors that run several kernels
 #: at once set it, as they do for BLAS.
 kernel_threads: ContextVar[int | None] = ContextVar("gradloom_kernel_threads", default=None)
@@ -30,14 +36,18 @@ class _Pool:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._more = threading.Condition(self._lock)
         self._waiting: deque[Callable[[], object]] = deque()
-        self._threads = 0
+        self._threads = self._idle = 0
 
     def take(self, work: Callable[[], object]) -> bool:
         """Let a thread call ``work()``, in this context, when one is free; return whether there is one."""
         with self._lock:
             self._waiting.append(partial(copy_context().run, work))
-            if self._threads >= cores():
+            if self._idle >= len(self._waiting):
+                self._more.notify()
+                return True
+            if self._threads >= max(1, cores() - 1):  # whoever hands work out works too
                 return True
             self._threads += 1
         try:
@@ -51,6 +61,12 @@ class _Pool:
     def _work(self) -> None:
         while True:
             with self._lock:
+                self._idle += 1
+                for _ in range(LOOKS):
+                    if self._waiting or not threading.main_thread().is_alive():
+                        break
+                    self._more.wait(STAY)
+                self._idle -= 1
                 if not self._waiting:
                     self._threads -= 1
                     return

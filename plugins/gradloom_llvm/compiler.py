@@ -13,6 +13,7 @@ from gradloom.graph import Graph
 from gradloom.op import Op
 from gradloom.plan import Plan
 from gradloom.spec import Spec
+from gradloom_llvm.jobs import Job
 from gradloom_llvm.statements import INDEXING, PRODUCTS
 
 
@@ -22,10 +23,6 @@ def _support() -> Any:
     from gradloom_llvm import support
 
     return support
-
-
-#: Bytes of a value from which on several threads are likely to share the kernel that reads or writes it.
-LARGE = 2**20
 
 
 @final
@@ -57,14 +54,12 @@ class LLVMCompiler(AbstractCompiler):
         return entry.unavailable() or native.unavailable()
 
     def prepare(self) -> None:
-        """Begin to start LLVM."""
+        """Begin to start LLVM, and then its linker."""
         from gradloom_llvm import native
 
         if native.unfit() is None:
-            native.START.begin()
-            from gradloom_llvm.engine import LINKER
-
-            LINKER.begin()
+            # By one thread: to start another would wait for the library that this one loads.
+            Job(_start).begin()
 
     def expect(self, graph: Graph) -> None:
         """Begin with the tape's machine where all values are small, else with what products and threads share."""
@@ -78,11 +73,12 @@ class LLVMCompiler(AbstractCompiler):
         if all([type(spec) is tuple or fits_tape(spec) for spec in specs]):
             begin_machine({op.name for op, inputs, _ in graph.nodes if inputs})
             return
-        if any([type(spec) is not tuple and spec.nbytes >= LARGE for spec in specs]):
-            from gradloom_llvm.team import CODE
+        # What each plan of loops needs is imported while LLVM starts.
+        from gradloom_llvm import kernel  # noqa: F401
 
-            CODE.begin()
         products = [(i, node) for i, node in enumerate(graph.nodes) if node[0].name in PRODUCTS]
+        if not products:
+            native.WARM_UP.begin()
         # The steps of an unrolled loop have the same ones.
         for op, operands, attrs, out in dict.fromkeys(
             [(op, tuple([specs[j] for j in inputs]), attrs, specs[i]) for i, (op, inputs, attrs) in products]
@@ -147,6 +143,15 @@ class LLVMCompiler(AbstractCompiler):
         finish = getattr(kernel, "finish", None)
         if finish is not None:
             finish()
+
+
+def _start() -> None:
+    from gradloom_llvm import native
+
+    native.START.result()
+    from gradloom_llvm.engine import LINKER
+
+    LINKER.result()
 
 
 def _apart(region: Graph) -> AnyKernel:

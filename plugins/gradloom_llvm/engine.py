@@ -73,7 +73,7 @@ class Library:
 
     __slots__ = ("__weakref__", "_serial", "_used", "addresses", "key")
 
-    def __init__(self, key: str, addresses: dict[str, int], serial: int, used: Library | None) -> None:
+    def __init__(self, key: str, addresses: dict[str, int], serial: int, used: list[Library]) -> None:
         self.key = key
         self.addresses = addresses
         self._serial = serial
@@ -104,7 +104,7 @@ _trackers: dict[int, int] = {}
 _serials = count()
 
 
-def load(ir: str, quick: bool = False, using: str = "") -> Library:
+def load(ir: str, quick: bool = False, using: tuple[str, ...] = ()) -> Library:
     """Return the native code of the module `ir`.
 
     Parameters
@@ -113,8 +113,8 @@ def load(ir: str, quick: bool = False, using: str = "") -> Library:
         LLVM IR, without a target triple or data layout.
     quick : bool, default False
         Compile several times as fast, to code that is somewhat slower; for what runs briefly.
-    using : str, optional
-        The IR of another module, compiled well, whose functions `ir` declares.
+    using : tuple of str, optional
+        The IR of other modules, compiled well, whose functions `ir` declares.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def load(ir: str, quick: bool = False, using: str = "") -> Library:
     return _Module(ir, quick, using).finish()
 
 
-def begin(ir: str, quick: bool = False, using: str = "") -> Callable[[], Library]:
+def begin(ir: str, quick: bool = False, using: tuple[str, ...] = ()) -> Callable[[], Library]:
     """Begin to compile a module on another thread; the function returned waits, and returns what `load` does."""
     module = _Module(ir, quick, using)
     module.begin()
@@ -181,8 +181,8 @@ def _versions() -> bytes:
 
 
 @lru_cache(maxsize=512)
-def _key(ir: str, quick: bool, using: str = "") -> str:
-    return str(sha256(_versions() + (b"quick" if quick else b"") + (ir + using).encode()).hexdigest())
+def _key(ir: str, quick: bool, using: tuple[str, ...] = ()) -> str:
+    return str(sha256(_versions() + (b"quick" if quick else b"") + "".join([ir, *using]).encode()).hexdigest())
 
 
 def _level(ir: str, quick: bool = False) -> int:
@@ -193,10 +193,10 @@ def _level(ir: str, quick: bool = False) -> int:
 class _Module:
     """A module on its way to a library: it is in memory, or its object is a job."""
 
-    def __init__(self, ir: str, quick: bool, using: str) -> None:
+    def __init__(self, ir: str, quick: bool, using: tuple[str, ...] = ()) -> None:
         self._ir, self._quick = ir, quick
         self._key = key = _key(ir, quick, using)
-        self._used = _Module(using, False, "") if using else None
+        self._used = [_Module(used, False) for used in using]
         with LINKING:
             self._library = _loaded.get(key)
             job = _jobs.get(key)
@@ -209,20 +209,20 @@ class _Module:
     def begin(self) -> None:
         """Let other threads compile it."""
         if self._library is None:
-            if self._used is not None:
-                self._used.begin()
-            self._job.begin()
+            for used in self._used:
+                used.begin()
+            self._job.begin(needed=True)
 
     def finish(self) -> Library:
         """Return the library, when it is compiled."""
         if self._library is not None:
             return _remembered(self._library)
-        used = None if self._used is None else self._used.finish()
+        used = [module.finish() for module in self._used]
         content, stored = self._job.result()
         with LINKING:
             return _remembered(_loaded.get(self._key) or self._linked(content, stored, used))
 
-    def _linked(self, content: bytes, stored: bool, used: Library | None) -> Library:
+    def _linked(self, content: bytes, stored: bool, used: list[Library]) -> Library:
         _unload()
         try:
             return _linked(self._key, self._ir, content, used)
@@ -284,9 +284,9 @@ def _symbols(ir: str) -> tuple[list[str], list[str]]:
     return defined, declared
 
 
-def _linked(key: str, ir: str, content: bytes, used: Library | None) -> Library:
+def _linked(key: str, ir: str, content: bytes, used: list[Library]) -> Library:
     defined, names = _symbols(ir)
-    near = {} if used is None else used.addresses
+    near = {name: address for library in used for name, address in library.addresses.items()}
     declared = {name: near.get(name) or _resolve(name) for name in names}
     serial = next(_serials)
     given = {name: address for name, address in declared.items() if address is not None}

@@ -9,13 +9,16 @@ from __future__ import annotations
 import ctypes
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 
 from gradloom.generated import function
 from gradloom.memory import LEAST, empty
+from gradloom.sharing import RANGES, share
 from gradloom.spec import Spec
 from gradloom_llvm.engine import load
 from gradloom_llvm.entry import builtin, prelude
@@ -77,19 +80,22 @@ class Entry:
         What it runs.
     load : callable
         Returns what to run, of the codes' libraries.
+    threaded : bool, default False
+        Whether several threads may run it.
     """
 
-    def __init__(self, codes: Sequence[Code], load: Callable[[], Loaded]) -> None:
-        self._codes, self._load = codes, load
-        self._settled = self._has_run = False
+    def __init__(self, codes: Sequence[Code], load: Callable[[], Loaded], threaded: bool = False) -> None:
+        self._codes, self._load, self._threaded = codes, load, threaded
+        #: Whether it is entered directly, by the best code.
+        self.settled = self._has_run = False
         #: What runs now; who runs it must hold it meanwhile.
         self.loaded = load()
         #: What functions go by that run the code without coming here: none can while there may be better code.
-        self.names: dict[str, Any] = {"record": None, "invoke": _refuse, "together": _refuse}
+        self.names: dict[str, Any] = {"record": None} | dict.fromkeys(("invoke", "together", "mailbox"), _refuse)
 
     def run(self, run: Callable[[Loaded], object]) -> None:
         """Run the code, and go over to better code when there is some of all."""
-        if self._settled:
+        if self.settled:
             run(self.loaded)
             return
         start = time.perf_counter()
@@ -97,21 +103,37 @@ class Entry:
         seconds = time.perf_counter() - start
         for code in self._codes:
             code.ran(seconds)
-        if self._has_run and (not INVOKE.begin() or INVOKE.done) and all([code.final for code in self._codes]):
+        # Once may have been all, and what is not compiled well takes the roundabout way for as long as that takes.
+        best = self._has_run and all([code.final for code in self._codes])
+        if best and all([not job.begin() or job.done for job in self._needs()]):
             self._settle()
-        self._has_run = True  # once may have been all
+        self._has_run = True
 
     def finish(self) -> None:
         """Wait for the best code of all, and go over to it."""
         for code in self._codes:
             code.finish()
-        if not self._settled:
+        for job in self._needs():
+            job.result()
+        if not self.settled:
             self._settle()
+
+    def _needs(self) -> list[Job[Any]]:
+        """Return what compiles the direct way."""
+        if not self._threaded:
+            return [INVOKE]
+        from gradloom_llvm.team import CODE  # one run needs none of it
+
+        return [INVOKE, CODE]
 
     def _settle(self) -> None:
         self.loaded = self._load()
         self.names |= {"record": self.loaded[0], **INVOKE.result()}
-        self._settled = True
+        if self._threaded:
+            from gradloom_llvm.team import team
+
+            self.names["mailbox"] = team.mailbox
+        self.settled = True
 
 
 def _refuse(*arguments: object) -> None:
@@ -150,6 +172,26 @@ def invoke(record: np.ndarray[Any, Any], *arrays: Any) -> None:
     _KERNEL(address)(pointers.ctypes.data, numbers, start, start + split, 0, last, 0, chunks)
 
 
+def invoke_in_turns(record: np.ndarray[Any, Any], workers: int, *arrays: Any) -> None:
+    """Call a record's kernel phase by phase, those over rows in threads of Python: at first, when there is no team."""
+    address, numbers, size, shared, last, chunks, _, _, rows, *_ = record.tolist()
+    own = size - shared
+    kernel, workspace = _KERNEL(address), empty((shared + workers * own,), np.dtype(np.uint8))
+    pointers = np.array([array.ctypes.data for array in arrays], np.intp)
+    start = workspace.ctypes.data
+    blocks = deque([start + shared + worker * own for worker in range(workers)])
+
+    def run(phase: int, pieces: int, k: int) -> None:
+        block = blocks.pop()
+        first, beyond = chunks * k // pieces, chunks * (k + 1) // pieces
+        kernel(pointers.ctypes.data, numbers, start, block, phase, phase, first, beyond)
+        blocks.append(block)
+
+    for phase in range(last + 1):
+        pieces = min(chunks, RANGES * workers) if rows >> phase & 1 else 1
+        share(pieces, partial(run, phase, pieces))
+
+
 def as_asked(value: Any, spec: Spec, copied: float = math.inf) -> Any:
     """Return an aligned array of whole elements a step in a dtype; C-contiguous, unless it has more elements."""
     dtype = spec.dtype
@@ -183,8 +225,8 @@ def caller(
     otherwise : callable
         ``otherwise(inputs, outputs)`` runs the kernel where the arguments do not fit the record.
     sharing : mapping, optional
-        How several threads run it, if they are to: ``threads()`` returns how many, and ``mailbox`` and ``workspace``
-        return what so many need.
+        How several threads run it, if they are to: ``threads()`` returns how many, and ``workspace`` returns what so
+        many need.
     """
     inputs = [f"a{k}" for k in range(arity)]
     results = [f"o{k}" for k in range(len(outs))]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar, final
+from typing import Any, Generic, TypeVar, final
 
 from gradloom.sharing import hand_out
 
@@ -31,6 +32,8 @@ class _Running:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.count = 0
+        #: Those that somebody will wait for; whoever waits takes part.
+        self.needed: deque[Job[Any]] = deque()
         self._forks = 0
         self._here = threading.local()
 
@@ -49,6 +52,17 @@ class _Running:
         """Let forks go first, unless one of them waits for this thread; the lock is held."""
         while self._forks and not getattr(self._here, "depth", 0):
             self.changed.wait()
+
+    def waits_idly(self) -> Job[Any] | None:
+        """Return a job to do meanwhile, if this thread, which waits for one, does none; the lock is held.
+
+        A thread that does one could be needed for that by another.
+        """
+        while self.needed and not getattr(self._here, "depth", 0):
+            job = self.needed.popleft()
+            if job.is_free:
+                return job
+        return None
 
     def before_fork(self) -> None:
         """Wait until no job runs, and let none begin."""
@@ -106,17 +120,33 @@ class Job(Generic[T]):
         """Whether there is a result, or an error."""
         return self._done
 
-    def begin(self) -> bool:
-        """Let another thread do it, if this one may share its work; return whether one does."""
-        return self._taken or hand_out(self._run)
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody does it, or has done it."""
+        return not self._taken
+
+    def begin(self, needed: bool = False) -> bool:
+        """Let another thread do it, if this one may share its work; return whether one does.
+
+        Where it is `needed` soon, threads that wait for another job may do it too.
+        """
+        handed_out = self._taken or hand_out(self._run)
+        if needed and handed_out:
+            _running.needed.append(self)
+        return handed_out
 
     def result(self) -> T:
         """Return the result, or raise what the work raised."""
         while not self._done:
             self._run()
+            other = None
             with _running.changed:
-                while self._taken and not self._done:
-                    _running.changed.wait()
+                while self._taken and not self._done and other is None:
+                    other = _running.waits_idly()
+                    if other is None:
+                        _running.changed.wait()
+            if other is not None:
+                other._run()
         if self._error is not None:
             raise self._error
         return self._results[0]

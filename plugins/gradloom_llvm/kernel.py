@@ -13,10 +13,20 @@ from gradloom.sharing import allowed
 from gradloom_llvm import tiers, vectormath
 from gradloom_llvm.codegen import generate
 from gradloom_llvm.engine import Library, host_vector_bytes
-from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Entry, Loaded, as_asked, caller, invoke, record
+from gradloom_llvm.invoke import (
+    ALIGNED,
+    CONTIGUOUS,
+    WRITEABLE,
+    Entry,
+    Loaded,
+    as_asked,
+    caller,
+    invoke,
+    invoke_in_turns,
+    record,
+)
 from gradloom_llvm.layout import lay_out
 from gradloom_llvm.loops import Loops
-from gradloom_llvm.team import CODE, run_chunks, team
 
 #: Estimated seconds from which on other Python threads run meanwhile.
 RELEASE_SECONDS = 50e-6
@@ -55,11 +65,7 @@ class Kernel:
         """Return the kernel as a function of the region's inputs, when it is compiled."""
         plain = self._plain
         plain.load()
-        sharing: dict[str, Callable[..., Any]] = {
-            "threads": plain.workers,
-            "mailbox": team.mailbox,
-            "workspace": plain.workspace,
-        }
+        sharing: dict[str, Callable[..., Any]] = {"threads": plain.workers, "workspace": plain.workspace}
         shared = sharing if plain.threaded else None
         made: Any = caller(plain.entry, len(self._region.inputs), self._specs, self._run, shared)
         made.finish = self.finish
@@ -121,8 +127,6 @@ class _Variant:
         #: For threads one bit for each phase, set if it runs over rows; and how many there are.
         rows = [phase.row << t for t, phase in enumerate(loops.phases)]
         self._phases = sum(rows) if self.threaded else 0, len(rows)
-        if self.threaded:
-            CODE.begin()
         flags = [CONTIGUOUS | ALIGNED] * len(region.inputs)
         if strides is not None:
             flags = [CONTIGUOUS | ALIGNED if s is None else ALIGNED for s in strides]
@@ -132,7 +136,7 @@ class _Variant:
 
     def load(self) -> None:
         """Wait until there is code."""
-        self.entry = Entry([self._code], self._load)
+        self.entry = Entry([self._code], self._load, self.threaded)
 
     def _load(self) -> Loaded:
         library = self._code.library()
@@ -161,15 +165,19 @@ class _Variant:
         workers = self.workers()
 
         def run(loaded: Loaded) -> None:
-            if workers > 1:
+            if workers < 2:
+                invoke(loaded[0], *inputs, *outs)
+            elif self.entry.settled:
                 self._run_threads(loaded[1], inputs, outs, workers)
             else:
-                invoke(loaded[0], *inputs, *outs)
+                invoke_in_turns(loaded[0], workers, *inputs, *outs)
 
         self.entry.run(run)
 
     def _run_threads(self, library: Library, inputs: list[Any], outs: list[Any], workers: int) -> None:
         """Run with the chunks spread over threads."""
+        from gradloom_llvm.team import run_chunks  # not needed at first
+
         workspace = self.workspace(workers)
         arrays = np.array([a.ctypes.data for a in (*inputs, *outs)], np.intp)
         run_chunks(

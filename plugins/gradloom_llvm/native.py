@@ -296,6 +296,38 @@ def _inline(module: int, machine: int) -> None:
     llvm.DisposeNewModulePassManger(passes)
 
 
+def _warm_up() -> None:
+    compiled(_SAMPLE, host(), 0)
+
+
+#: A bit of everything that kernels are made of.
+_SAMPLE: Final = """
+define internal <4 x double> @value(<4 x double> %x) alwaysinline nounwind {
+  %positive = fcmp ogt <4 x double> %x, zeroinitializer
+  %least = select <4 x i1> %positive, <4 x double> %x, <4 x double> zeroinitializer
+  %square = fmul <4 x double> %least, %least
+  ret <4 x double> %square
+}
+define void @kernel(ptr %p, i64 %n) nounwind {
+entry:
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %loop ]
+  %place = getelementptr double, ptr %p, i64 %i
+  %x = load <4 x double>, ptr %place, align 8
+  %y = call <4 x double> @value(<4 x double> %x)
+  store <4 x double> %y, ptr %place, align 8
+  %i.next = add i64 %i, 4
+  %more = icmp slt i64 %i.next, %n
+  br i1 %more, label %loop, label %done
+done:
+  ret void
+}
+"""
+#: The first compilation of a process takes a third longer, since LLVM makes its tables and its code is read in.
+WARM_UP: Final = Job(_warm_up)
+
+
 @final
 class Linker:
     """Puts objects into memory; it goes after the last of them."""

@@ -6,8 +6,6 @@ from typing import Final
 
 from gradloom_llvm.text import Struct
 
-#: Ranges of chunks that a thread takes, one after the other, so that none waits long for another.
-RANGES: Final = 4
 #: Where a team's mailbox has the address of ``run_phases``.
 RUN_PHASES: Final = 1
 #: A kernel and what it works on: ``rows`` has one bit for each phase, set if it runs over rows. The last two say what

@@ -58,23 +58,23 @@ def begin_multiply(dtype: np.dtype[Any], tiles: Tiles) -> None:
 @cache
 def _library(dtype: np.dtype[Any], tiles: Tiles) -> Job[Callable[[], Library]]:
     """Return what begins to compile, when LLVM has started, and returns what waits for the code."""
-    ir, using = prelude() + entry_source(tiles, dtype.num), tile_source(tiles)
+    ir, using = prelude() + entry_source(tiles, dtype.num), tile_sources(tiles)
     return Job(lambda: begin(ir, quick=True, using=using))
 
 
 @cache
-def tile_source(tiles: Tiles) -> str:
-    """Return the IR of what multiplies and packs, which is compiled well."""
-    parts = [tile(tiles, height, width) for height, width in _shapes(tiles)]
-    parts += [pack_panel(tiles, width) for width in (tiles.width, 1)]
-    parts += [pack_rows(tiles), pack_columns(tiles)]
+def tile_sources(tiles: Tiles) -> tuple[str, str]:
+    """Return the IR of what multiplies and of what packs, which are compiled well, at the same time."""
+    multiplies = [tile(tiles, height, width) for height, width in _shapes(tiles)]
+    packs = [*[pack_panel(tiles, width) for width in (tiles.width, 1)], pack_rows(tiles), pack_columns(tiles)]
     text = _INTRINSICS.replace("VECTOR", tiles.vector).replace("LANES", str(tiles.lanes))
-    return "\n".join([text.replace("NAME", f"v{tiles.lanes}f{8 * tiles.itemsize}"), *parts])
+    text = text.replace("NAME", f"v{tiles.lanes}f{8 * tiles.itemsize}")
+    return "\n".join([text, *multiplies]), "\n".join([text, *packs])
 
 
 def entry_source(tiles: Tiles, number: int) -> str:
     """Return the IR of the builtins for a dtype of some number: they call what multiplies, and take no time."""
-    declared = [f"declare {head}" for head in _HEAD.findall(tile_source(tiles))]
+    declared = [f"declare {head}" for head in _HEAD.findall("".join(tile_sources(tiles)))]
     return "\n".join([_DECLARATIONS, *declared, _product(tiles), *entries(tiles, number)])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import count
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from gradloom.backend import Kernel
 from gradloom.blas import one_thread_each
 from gradloom.memory import LEAST, empty
-from gradloom.sharing import allowed
+from gradloom.sharing import RANGES, allowed, share
 from gradloom.spec import Spec
 from gradloom_llvm.product_code import begin_multiply, multiply, multiply_together
 from gradloom_llvm.product_tiles import Tiles, tiles
@@ -68,8 +69,6 @@ def begin_product(specs: tuple[Spec, ...]) -> None:
     tiling = _tiling(*specs)
     if tiling is not None:
         begin_multiply(specs[0].dtype, tiling)
-        if _is_shared(*specs):
-            CODE.begin()
 
 
 def _tiling(a: Spec, b: Spec) -> Tiles | None:
@@ -104,6 +103,7 @@ def _product(a: Spec, b: Spec) -> Callable[[Any, Any], tuple[Any, bool]] | None:
         run, together = _of_one_rank(run, len(shape)), _of_one_rank(together, len(shape))
     room = (tiling.workspace(1 if column else m, k),)
     size, shares = math.prod(shape) * dtype.itemsize, _is_shared(a, b)
+    runs = count()
 
     def whole(left: Any, right: Any) -> tuple[Any, bool]:
         out = np.empty(shape, dtype)
@@ -115,10 +115,33 @@ def _product(a: Spec, b: Spec) -> Callable[[Any, Any], tuple[Any, bool]] | None:
         workspace = empty((workers * room[0],), _BYTE)
         if workers < 2:
             return out, run(left, right, out, workspace)
+        # That may have been all; the team's code is compiled when there are more runs than one call is likely to have.
+        if not CODE.done and not (next(runs) > 1 and not CODE.begin()):
+            return out, _in_turns(run, tiling, left, right, out, workers)
         words = np.array([workers, room[0]], np.int64)
         return out, together(left, right, out, workspace, team.mailbox(workers), words)
 
     return large if max(room[0], size) >= LEAST else whole
+
+
+def _in_turns(run: Callable[..., bool], tiling: Tiles, left: Any, right: Any, out: Any, workers: int) -> bool:
+    """Make a product by threads of Python, in pieces of its rows or columns as native code would cut it."""
+    if not type(left) is type(right) is np.ndarray:
+        raise TypeError
+    panel = tiling.width * tiling.lanes
+    by_rows = left.strides[-1] != left.itemsize or out.shape[-1] < 2 * panel
+    length, unit = (out.shape[-2], tiling.heights[0]) if by_rows else (out.shape[-1], panel)
+    step = unit * -(-length // (unit * RANGES * workers))
+    room = tiling.workspace(step if by_rows else out.shape[-2], left.shape[-1])
+    found = []
+
+    def multiply_piece(k: int) -> None:
+        at = slice(k * step, (k + 1) * step)
+        arrays = (left[..., at, :], right, out[..., at, :]) if by_rows else (left, right[..., at], out[..., at])
+        found.append(run(*arrays, np.empty(room, _BYTE)))
+
+    share(-(-length // step), multiply_piece)
+    return any(found)
 
 
 def _by_transposes(native: Callable[..., bool]) -> Callable[..., bool]:

@@ -215,12 +215,12 @@ define i64 @twice(i64 %x) nounwind {
   ret i64 %result
 }
 """
-    libraries = [load(caller, quick=True, using=adds(5)), begin(caller, quick=True, using=adds(7))()]
+    libraries = [load(caller, quick=True, using=(adds(5),)), begin(caller, quick=True, using=(adds(7),))()]
     engine._recent.clear()
     gc.collect()
     load(adds(6))  # before which is unloaded what nobody holds
     assert [call(library, "twice", ctypes.c_int64, 1) for library in libraries] == [11, 15]
-    assert load(caller, quick=True, using=adds(5)) is libraries[0]
+    assert load(caller, quick=True, using=(adds(5),)) is libraries[0]
     with pytest.raises(CompileError, match="add"):
         load(caller)
 

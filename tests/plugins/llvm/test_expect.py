@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from gradloom.graph import Graph
 from gradloom.plan import Plan
 from gradloom.simplify import simplify
 from gradloom.testing.sample import rng
-from gradloom_llvm import jobs, product_code, products, tape, team
+from gradloom_llvm import jobs, product_code, products, tape
 from gradloom_llvm.compiler import LLVMCompiler
 
 #: What is compiled once for all programs.
@@ -70,16 +69,6 @@ def test_what_is_expected_is_needed(modules: Any, f: Any, shapes: list[tuple[int
     expected = modules(lambda: compiler.expect(graph))
     assert len(expected) == begun
     assert expected <= needed
-
-
-@pytest.mark.parametrize(("rows", "begun"), [(1000, 0), (100_000, 1)])
-def test_code_that_lets_threads_share_is_begun_for_large_values(
-    monkeypatch: pytest.MonkeyPatch, rows: int, begun: int
-) -> None:
-    times: list[int] = []
-    monkeypatch.setattr(team, "CODE", SimpleNamespace(begin=lambda: times.append(1)))
-    LLVMCompiler().expect(gl.make_graph(lambda x: np.sum(np.exp(x)))(np.ones((rows, 2))))
-    assert len(times) == begun
 
 
 def test_a_first_call_expects_its_graph(monkeypatch: pytest.MonkeyPatch) -> None:

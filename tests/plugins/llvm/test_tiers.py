@@ -145,6 +145,28 @@ def test_threads_are_called_directly(threads: int, monkeypatch: pytest.MonkeyPat
             together(record, mailbox, "2", kernel._plain.workspace(2), x, *out)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_first_run_needs_no_team(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of Python share it; the code of the team may be needed never again."""
+    x = rng(1).normal(size=(3000, 300))
+
+    def f(x: Any) -> Any:
+        y = np.exp(x - np.max(x))
+        return y / np.sum(y), np.sum(y * x, 0)
+
+    monkeypatch.setattr(tiers, "SECONDS_A_LINE", 1e3)
+    monkeypatch.setattr("gradloom_llvm.team.CODE", None)
+    kernel: Any = Kernel(gl.make_graph(f)(x))
+    assert kernel._plain.threaded
+    function = kernel.function()
+    with threads_of_kernels(threads):
+        found = function(x)
+    with threads_of_kernels(1):
+        assert bits(found) == bits(function(x))
+    for value, expected in zip(found, f(x), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("case", range(3))
 def test_kernels_run_before_the_builtin_that_calls_them_is_compiled(case: int, monkeypatch: pytest.MonkeyPatch) -> None:
     make, f, args = loops_and_tape()[case]
