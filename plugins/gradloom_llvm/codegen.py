@@ -13,7 +13,7 @@ of one thread. Sizes and strides stand in ``n``, so one kernel serves arrays of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 from gradloom.graph import literal_key
 from gradloom_llvm import vectormath
@@ -25,11 +25,15 @@ from gradloom_llvm.nests import emit_nest
 from gradloom_llvm.statements import Nest, Phase, Statement, is_written
 
 
-class Code(NamedTuple):
+@final
+class Code:
     """IR text, and the numbers that its function expects in ``n``."""
 
-    text: str
-    parameters: tuple[Parameter, ...]
+    __slots__ = ("parameters", "text")
+
+    def __init__(self, text: str, parameters: tuple[Parameter, ...]) -> None:
+        self.text = text
+        self.parameters = parameters
 
 
 def generate(loops: Loops, vector_bytes: int) -> Code:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 
@@ -24,13 +24,17 @@ WIDE = 64
 SOME_CHUNKS = 16
 
 
-class Layout(NamedTuple):
-    """Numbers in the order of a kernel's parameters, and the bytes of its workspaces."""
+@final
+class Layout:
+    """Numbers in the order of a kernel's parameters, the bytes of its workspaces, and how many chunks it has."""
 
-    numbers: np.ndarray[Any, Any]
-    workspace: int
-    block: int
-    chunks: int
+    __slots__ = ("block", "chunks", "numbers", "workspace")
+
+    def __init__(self, numbers: np.ndarray[Any, Any], workspace: int, block: int, chunks: int) -> None:
+        self.numbers = numbers
+        self.workspace = workspace
+        self.block = block
+        self.chunks = chunks
 
 
 def lay_out(loops: Loops, parameters: Sequence[Parameter]) -> Layout:

@@ -140,7 +140,7 @@ class Lowered:
             self.heads[label] = head
         gone = frozenset(self.heads)
         self.values = {i: Value(v.dtype, tuple([a for a in v.labels if a not in gone])) for i, v in self.values.items()}
-        self.statements = [s._replace(loop=s.loop - gone) for s in self.statements]
+        self.statements = [s.within(s.loop - gone) for s in self.statements]
 
     def with_rows(self, row: int | None) -> Rows:
         """Return the statements with a label chosen for the rows."""

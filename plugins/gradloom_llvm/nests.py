@@ -11,8 +11,6 @@ from gradloom_llvm.elementwise import EMITTERS, TYPES, Body, annihilating, cast,
 from gradloom_llvm.function import Function
 from gradloom_llvm.memory import load, store
 from gradloom_llvm.statements import Nest, Statement, Turn, is_written
-from gradloom_llvm.tiles import emit_tiles
-from gradloom_llvm.turning import emit_turn
 
 DType = np.dtype[Any]
 #: Literal exponents whose powers are products.
@@ -22,9 +20,13 @@ POWERS = frozenset({-2.0, -1.0, 1.0, 2.0, 3.0, 4.0})
 def emit_nest(function: Function, nest: Nest, r0: str, r1: str) -> None:
     """Emit the loops of a nest; ``r0``, ``r1`` bound the block of rows."""
     if isinstance(nest.tile, Turn):
+        from gradloom_llvm.turning import emit_turn  # few loops have any
+
         emit_turn(function, nest.statements[0], nest.tile, r0, r1)
         return
     if nest.tile is not None:
+        from gradloom_llvm.tiles import emit_tiles
+
         emit_tiles(function, nest.statements[0], nest.tile, r0, r1)
         return
     for s in nest.statements:

@@ -69,9 +69,7 @@ class Rows:
                 if j in self.inputs and row in labels[:-1] and s.loop > frozenset(labels) and j not in copies:
                     copies[j] = Statement(free + j, None, (j,), (), frozenset(labels), None)
                     values[free + j] = values[j]
-        new = [
-            s._replace(inputs=tuple([copies[j].id if j in copies else j for j in s.inputs])) for s in self.statements
-        ]
+        new = [s.reading(copies) for s in self.statements]
         self.statements = [*copies.values(), *new]
         for i, value in values.items():
             if i not in self.inputs and i not in self.outputs:
@@ -143,10 +141,7 @@ class Scheme:
                     turns[first + j] = turn
         self.statements = [
             *copies.values(),
-            *[
-                s._replace(inputs=tuple([copies[j].id if j in copies else j for j in s.inputs])) if s.op else s
-                for s in self.statements
-            ],
+            *[s.reading(copies) if s.op else s for s in self.statements],
         ]
         return turns
 

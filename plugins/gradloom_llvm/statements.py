@@ -1,7 +1,11 @@
-"""Statements, nests and phases: what loops are made of."""
+"""Statements, nests and phases: what loops are made of.
+
+Named tuples would read better, but take Python ten times as long to make when this is imported: in the first call.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, final
 
 import numpy as np
@@ -18,25 +22,53 @@ PRODUCTS = frozenset({"matmul", "annihilating_matmul"})
 INDEXING = frozenset({"gather", "index_add"})
 
 
-class Statement(NamedTuple):
+@final
+class Statement:
     """One value to compute for every point of a loop, or to reduce over it."""
 
-    id: int
-    op: Op | None  # None: a copy
-    inputs: tuple[int, ...]
-    attrs: tuple[Any, ...]
-    loop: frozenset[int]
-    combine: Combine | None  # of a reduction
+    __slots__ = ("attrs", "combine", "id", "inputs", "loop", "op")
+
+    def __init__(
+        self,
+        id: int,
+        op: Op | None,
+        inputs: tuple[int, ...],
+        attrs: tuple[Any, ...],
+        loop: frozenset[int],
+        combine: Combine | None,
+    ) -> None:
+        self.id = id
+        #: None: a copy.
+        self.op = op
+        self.inputs = inputs
+        self.attrs = attrs
+        self.loop = loop
+        #: Of a reduction.
+        self.combine = combine
+
+    def reading(self, copies: Mapping[int, Statement]) -> Statement:
+        """Return the statement that reads copies of some of its inputs."""
+        inputs = tuple([copies[j].id if j in copies else j for j in self.inputs])
+        return Statement(self.id, self.op, inputs, self.attrs, self.loop, self.combine)
+
+    def within(self, loop: frozenset[int]) -> Statement:
+        """Return the statement in another loop."""
+        return Statement(self.id, self.op, self.inputs, self.attrs, loop, self.combine)
 
 
-class Value(NamedTuple):
+@final
+class Value:
     """What the loops read or write: its dtype, and its labels in the order of its axes."""
 
-    dtype: DType
-    labels: Labels
+    __slots__ = ("dtype", "labels")
+
+    def __init__(self, dtype: DType, labels: Labels) -> None:
+        self.dtype = dtype
+        self.labels = labels
 
 
-class Tile(NamedTuple):
+@final
+class Tile:
     """How a product of matrices along the rows runs: tiles of its result are summed in registers.
 
     Either the rows are those of the result; then ``first`` is an axis of the factor at position ``left``
@@ -44,10 +76,13 @@ class Tile(NamedTuple):
     axes of the result, ``second`` that of the other factor.
     """
 
-    left: int
-    first: int
-    second: int
-    over_rows: bool
+    __slots__ = ("first", "left", "over_rows", "second")
+
+    def __init__(self, left: int, first: int, second: int, over_rows: bool) -> None:
+        self.left = left
+        self.first = first
+        self.second = second
+        self.over_rows = over_rows
 
 
 class Turn(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from gradloom_llvm.vectormath._text import (
     Function,
@@ -23,17 +23,27 @@ LOG2_E: Final = 1.4426950408889634
 TINY: Final = 2.0**-60
 
 
-class Format(NamedTuple):
+@final
+class Format:
     """What the tricks with bits need to know about a dtype."""
 
-    magic: float  # added to a small number, leaves its nearest integer in the lowest bits
-    mantissa: int  # stored bits of the mantissa
-    one: int  # the bits of 1.0
-    ln2: float
-    ln2_rest: float  # ln(2) - ln2
-    highest: float  # e**highest overflows
-    lowest: float  # e**lowest is zero
-    tanh_limit: float  # from here on tanh is 1
+    def __init__(
+        self,
+        magic: float,  # added to a small number, leaves its nearest integer in the lowest bits
+        mantissa: int,  # stored bits of the mantissa
+        one: int,  # the bits of 1.0
+        ln2: float,
+        ln2_rest: float,  # ln(2) - ln2
+        highest: float,  # e**highest overflows
+        lowest: float,  # e**lowest is zero
+        tanh_limit: float,  # from here on tanh is 1
+    ) -> None:
+        self.magic = magic
+        self.mantissa = mantissa
+        self.one = one
+        self.ln2, self.ln2_rest = ln2, ln2_rest
+        self.highest, self.lowest = highest, lowest
+        self.tanh_limit = tanh_limit
 
 
 FORMATS: Final = {
@@ -51,13 +61,15 @@ def format_of(x: Vector) -> Format:
     return FORMATS[x.body.dtype]
 
 
-class Reduced(NamedTuple):
+@final
+class Reduced:
     """e**x as 2**n e**r: n in the lowest bits of `shifted`, r, r**2, and P with e**r = 1 + r + r**2 P."""
 
-    shifted: Vector
-    r: Vector
-    square: Vector
-    polynomial: Vector
+    def __init__(self, shifted: Vector, r: Vector, square: Vector, polynomial: Vector) -> None:
+        self.shifted = shifted
+        self.r = r
+        self.square = square
+        self.polynomial = polynomial
 
     @property
     def power(self) -> Vector:
@@ -161,14 +173,16 @@ def tanh(x: Vector) -> Vector:
     return copysign(quotient(above, divisor, above - (divisor - 2.0)), x)
 
 
-class Halves(NamedTuple):
+@final
+class Halves:
     """A quarter of the difference and of the sum of 2**n and 2**-n, r, sinh(r) - r and cosh(r) - 1."""
 
-    difference: Vector
-    sum: Vector
-    r: Vector
-    sinh_rest: Vector
-    cosh_rest: Vector
+    def __init__(self, difference: Vector, sum: Vector, r: Vector, sinh_rest: Vector, cosh_rest: Vector) -> None:
+        self.difference = difference
+        self.sum = sum
+        self.r = r
+        self.sinh_rest = sinh_rest
+        self.cosh_rest = cosh_rest
 
 
 def halves(x: Vector) -> Halves:
