@@ -100,3 +100,21 @@ def test_a_fork_waits_for_what_runs() -> None:
     thread.join()
     assert os.waitpid(child, 0)[1] == 0
     assert waiting.result() == "done there"
+
+
+def test_who_waits_does_what_else_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one other thread does the job that is waited for, which goes on when the second one is done."""
+    monkeypatch.setattr("gradloom.sharing.cores", lambda: 2)
+    begun, second_is_done = threading.Event(), threading.Event()
+
+    def first() -> bool:
+        begun.set()
+        return second_is_done.wait(20)
+
+    job: Job[bool] = Job(first)
+    other: Job[None] = Job(second_is_done.set)
+    assert job.begin()
+    assert begun.wait(20)
+    assert other.begin(needed=True)
+    assert job.result()
+    assert not other.is_free
