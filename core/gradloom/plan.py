@@ -121,7 +121,7 @@ class Plan:
         try:
             with ExitStack() as stack:
                 # Steps that are made one by one, and not kept, cost the garbage collector nothing.
-                steps = self.__dict__.get("steps") or self._lowering.steps()
+                steps = self._steps or self._lowering.steps()
                 was_quiet = False
                 for kernel, args, attrs, out, drop, quiet in steps:
                     k += 1

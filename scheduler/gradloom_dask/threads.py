@@ -27,6 +27,8 @@ from gradloom.tasks import Task, cut, step_costs
 #: Whether this thread runs a task.
 _INSIDE: ContextVar[bool] = ContextVar("gradloom_inside_task", default=False)
 _SERIAL = SerialExecutor()
+#: What dask's configuration calls a scheduler that runs all in the calling thread, for whoever looks for faults.
+_ONE_THREAD = frozenset({"sync", "synchronous", "single-threaded"})
 
 
 def inside_worker() -> bool:
@@ -113,8 +115,9 @@ class ThreadsExecutor(AbstractExecutor):
         import dask.config  # optional
 
         configured = dask.config.get("pool", None)
-        workers = self.workers or dask.config.get("num_workers", None) or cores()
-        if isinstance(configured, ThreadPoolExecutor):
+        alone = dask.config.get("scheduler", None) in _ONE_THREAD
+        workers = 1 if alone else self.workers or dask.config.get("num_workers", None) or cores()
+        if isinstance(configured, ThreadPoolExecutor) and not alone:
             return configured, dask.config.get("num_workers", None) or configured._max_workers
         with self._lock:
             key = os.getpid(), workers

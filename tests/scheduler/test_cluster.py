@@ -401,6 +401,8 @@ def test_encrypted_clusters() -> None:
         executor.always = True  # type: ignore[attr-defined]
         assert executor._connection.client.scheduler.address.startswith("tls://")  # type: ignore[attr-defined]
         assert gl.grad(np.tanh)(0.0) == 1.0
+        x = np.arange(50_000.0)  # travels on its own
+        assert_same_bits(gl.grad(lambda x: np.sum(x * x))(x), 2.0 * x)
 
 
 def test_core_does_not_load_distributed() -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import dask
 import numpy as np
+import psutil
 import pytest
 
 import gradloom as gl
@@ -108,6 +114,86 @@ def test_helpers_keep_off_the_core_that_gives_them_work() -> None:
     kept_to = os.sched_getaffinity(pool._natives[0])
     pool.shutdown()
     assert available == 1 or len(kept_to) == available - 1
+
+
+def called_in(plan: Plan, call: Callable[[], Any]) -> None:
+    """Let a plan's kernels call something first, in the thread that they run in."""
+
+    def calling(kernel: Any) -> Any:
+        def wrapped(*args: Any, **attrs: Any) -> Any:
+            call()
+            return kernel(*args, **attrs)
+
+        return wrapped
+
+    plan.steps[:] = [step._replace(kernel=calling(step.kernel)) for step in plan.steps]
+
+
+def test_configuration_of_dask() -> None:
+    """How many threads, whose pool, and all in the calling thread."""
+    given: list[Any] = []
+
+    class Mine(ThreadPoolExecutor):
+        def submit(self, *args: Any, **kwargs: Any) -> Any:
+            given.append(args)
+            return super().submit(*args, **kwargs)
+
+    x, w = np.ones((200, 200)), np.ones((200, 200)) / 200
+    plan = numpy_plan(gl.make_graph(two_branches)(x, w))
+    seen: set[int] = set()
+    called_in(plan, lambda: seen.add(threading.get_ident()))
+    executor = ThreadsExecutor(always=True)
+    expected = executor.run(plan, [x, w])
+    with dask.config.set(num_workers=5):
+        assert executor.lanes() == 5
+    with Mine(3) as pool, dask.config.set(pool=pool):
+        assert executor.lanes() == 3
+        assert executor.run(plan, [x, w]) == expected
+        assert given
+        for scheduler in ("sync", "synchronous", "single-threaded"):
+            with dask.config.set(scheduler=scheduler):
+                seen.clear()
+                assert executor.run(plan, [x, w]) == expected
+                assert seen == {threading.get_ident()}
+
+
+def test_nested_runs_in_a_task() -> None:
+    """A kernel that runs branches itself does so in its own thread, also where no other is free."""
+    executor = ThreadsExecutor(workers=2, always=True)
+    x, w = np.ones((20, 20)), np.ones((20, 20)) / 20
+    inner, outer, plain = [numpy_plan(gl.make_graph(two_branches)(x, w)) for _ in range(3)]
+    expected = executor.run(plain, [x, w])
+    counts: Counter[int] = Counter()
+    called_in(inner, lambda: counts.update([threading.get_ident()]))
+
+    def nested() -> None:
+        before = counts[threading.get_ident()]
+        assert executor.run(inner, [x, w]) == expected
+        assert counts[threading.get_ident()] == before + len(inner.steps)
+
+    called_in(outer, nested)
+    assert executor.run(outer, [x, w]) == expected
+    assert len(counts) <= 2
+
+
+def test_a_thousand_runs_are_flat() -> None:
+    """Memory, files and threads of the process."""
+    executor = ThreadsExecutor(workers=2, always=True)
+    plan = numpy_plan(gl.make_graph(lambda x: (np.sum(np.sin(x)), np.cos(x) * 2.0))(np.ones(20_000)))
+    assert len(executor.tasks(plan)) > 1
+    this = psutil.Process()
+
+    def usage() -> tuple[int, int, int]:
+        gc.collect()
+        return this.memory_info().rss >> 20, this.num_fds(), this.num_threads()
+
+    for k in range(100):
+        executor.run(plan, [np.full(20_000, float(k))])
+    before = usage()
+    for k in range(1000):
+        executor.run(plan, [np.full(20_000, float(k))])
+    for one, other, least in zip(before, usage(), (16, 1, 2), strict=True):  # the second helper may begin late
+        assert other - one < least
 
 
 def test_small_plans_run_serially() -> None:
