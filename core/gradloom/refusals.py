@@ -27,7 +27,7 @@ def abstract_value(action: str, reason: str) -> ConcreteValueError:
     """Return the error for a value needed where only a spec is known."""
     instead = "use np.where or np.select, mark the argument with static_argnums"
     if action in CONVERSIONS:
-        instead = f"{TRACED_INSTEAD}; np.take(a, x) instead of a[x], np.where to choose"
+        instead = f"{TRACED_INSTEAD}; np.array(a, like=x)[x] instead of a[x], np.where to choose"
     return ConcreteValueError(f"{action} needs a value, but {reason}", remedy=f"{instead}, or leave out the transform")
 
 
