@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import gradloom as gl
 from gradloom.compiler import compilers
 from gradloom.testing.compilers import CompilerConformance
+from gradloom_llvm import engine, native, tape
 
 LLVM = compilers.get("llvm")
 
@@ -50,3 +52,35 @@ def test_gradients_do_not_warn_where_their_ops_are_compiled() -> None:
         warnings.simplefilter("error")
         for _ in range(3):
             np.testing.assert_array_equal(gradient(np.full(5, 1e-250), np.full(5, 1e200)), np.inf)
+
+
+@pytest.mark.parametrize("size", [6, 3000], ids=["tape", "loops"])
+def test_what_llvm_refuses_runs_by_single_kernels(size: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One warning names the region; all later calls give its values in silence."""
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("no code today")
+
+    def f(x: Any) -> Any:
+        return np.sum(np.arctanh(np.tanh(x * 0.371) * 0.629) ** 3)
+
+    monkeypatch.setenv("GRADLOOM_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(native, "compiled", refuse)
+    tape.function.cache_clear()
+    tape._machine.cache_clear()
+    engine._recent.clear()
+    x = np.linspace(-2.0, 2.0, size)
+    fast = gl.jit(gl.value_and_grad(f))
+    try:
+        with pytest.warns(RuntimeWarning) as caught:
+            results = [fast(x) for _ in range(3)]
+    finally:
+        tape.function.cache_clear()
+        tape._machine.cache_clear()
+    (warning,) = caught
+    assert "compiler 'llvm' failed on a region of multiply, tanh, " in str(warning.message)
+    assert "arctanh" in str(warning.message)
+    assert "no code today" in str(warning.message)
+    for value, gradient in results:
+        np.testing.assert_allclose(value, f(x), rtol=1e-14)
+        np.testing.assert_array_equal(gradient, gl.grad(f)(x))
