@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from gradloom.autodiff import gradient_graph
@@ -19,11 +20,11 @@ from gradloom.function import (
     wrap_foreign,
 )
 from gradloom.graph import Graph
-from gradloom.program import Program, programs
+from gradloom.program import Program, defer_gradient, programs
 from gradloom.pytree import Structure, unflatten
 from gradloom.refusals import describe
 from gradloom.tensor import Tensor
-from gradloom.trace import Trace
+from gradloom.trace import Trace, innermost
 
 ArgNums = int | Sequence[int]
 
@@ -203,20 +204,23 @@ def _gradient_function(f: Callable[..., Any], argnums: ArgNums, has_aux: bool, n
             if has_aux:
                 out, aux = _split_aux(name, out)
             ids, structure = _outputs(trace, name, out, aux, has_aux)
-            wrt = len(trace.wrt)
-
-            def build(graph: Graph) -> Program:
-                return Program(gradient_graph(graph, ids[:1], graph.inputs[:wrt], Tensor))
-
-            program, values = programs.find(trace, ("gradient", wrt), ids, build, latest)
+            wrt, values = len(trace.wrt), list(trace.input_values.values())
+            outer = innermost(values)
+            later = trace.graph(ids) if outer is not None and outer.defers else None
+            if later is None:
+                program, values = programs.find(trace, ("gradient", wrt), ids, partial(_program, wrt), latest)
         finally:
             trace.end()
-        results = program.run(values, trace.sources)
+        results = program.run(values, trace.sources) if later is None else defer_gradient(outer, later, wrt, values)
         value = (results[0], unflatten(structure, results[1 : len(ids)])) if has_aux else results[0]
         gradients = unflatten(chosen, results[len(ids) :])
         return value, gradients if several else gradients[0]
 
     return with_name_of(f, value_and_gradient, name)
+
+
+def _program(wrt: int, graph: Graph) -> Program:
+    return Program(gradient_graph(graph, graph.outputs[:1], graph.inputs[:wrt], Tensor))
 
 
 def _trace_arguments(

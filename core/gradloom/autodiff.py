@@ -16,13 +16,21 @@ from typing import Any
 from gradloom.graph import INPUT, ITEM, Graph
 from gradloom.op import Op, get_op, ops
 from gradloom.repeats import Repeats
+from gradloom.source import RawSource
 from gradloom.spec import Spec
+from gradloom.symbolic import decide
 from gradloom.trace import Handle, Trace, resume
 
 Tensor = Any
 
 
-def gradient_graph(graph: Graph, outputs: Sequence[int], wrt: Sequence[int], handle: type[Handle]) -> Graph:
+def gradient_graph(
+    graph: Graph,
+    outputs: Sequence[int],
+    wrt: Sequence[int],
+    handle: type[Handle],
+    source: RawSource | None = None,
+) -> Graph:
     """Append the gradient of the sum of some outputs.
 
     Parameters
@@ -33,6 +41,8 @@ def gradient_graph(graph: Graph, outputs: Sequence[int], wrt: Sequence[int], han
         Node ids to differentiate.
     wrt : sequence of int
         Ids of the inputs to differentiate with respect to.
+    source : optional
+        Where the user asked for the gradient; by default, where he is now.
 
     Returns
     -------
@@ -44,8 +54,11 @@ def gradient_graph(graph: Graph, outputs: Sequence[int], wrt: Sequence[int], han
     Cost: the gradient has at most a small constant times the flops of ``graph``.
     """
     trace = resume(graph, handle)
+    trace.origin = source
     seeds = [ones(trace, graph.specs[i]) for i in outputs]
+    trace.origin = None
     found = backward(trace, outputs, seeds, wrt)
+    trace.origin = source
     gradients = [zeros(trace, graph.specs[i]) if g is None else g for i, g in zip(wrt, found, strict=True)]
     return trace.graph((*graph.outputs, *[g._index for g in gradients]))
 
@@ -361,7 +374,7 @@ def item(trace: Trace, i: int, k: int) -> Tensor:
 def scale(tangent: Tensor, partial: Any) -> Tensor:
     """Multiply a (co)tangent by a partial; where either is exactly zero the result is exactly zero."""
     number = partial._trace.static(partial._index) if isinstance(partial, Handle) else partial
-    if number is None or not isfinite(number):
+    if number is None or not decide(isfinite, number):
         return tangent._trace.bind(get_op("annihilating_multiply"), (tangent, partial))
     if number == 0:
         return zeros(tangent._trace, tangent.spec)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, final
 from gradloom.op import Op, define
 from gradloom.source import RawSource, Source
 from gradloom.spec import Spec
+from gradloom.symbolic import Symbolic
 
 #: A node as it is stored: (op, ids of the input nodes, attr values). Its id is its position.
 RawNode = tuple[Op, tuple[int, ...], tuple[Any, ...]]
@@ -214,7 +215,7 @@ def literal_key(value: Any) -> Any:
     """Return what tells two scalars of one dtype apart where ``==`` does not (-0.0, NaN, True)."""
     if type(value) is float:
         return value if value and value == value else repr(value)
-    return value if type(value) is int else repr(value)
+    return value if type(value) is int or type(value) is Symbolic else repr(value)
 
 
 def live_nodes(nodes: Any, outputs: tuple[int, ...]) -> bytearray:

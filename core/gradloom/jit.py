@@ -45,7 +45,7 @@ def trace_abstractly(
     ``structure`` is that of ``(args, kwargs)``, ``leaves`` are the values that must not change meanwhile.
     """
     trace = Trace(Tensor, None, copies=False)
-    trace.pins = True
+    trace.pins = trace.defers = True
     reason = Abstract(f"it is traced by {transform} for any value of this shape and dtype")
     try:
         for leaf in leaves:

@@ -69,6 +69,7 @@ class _LazyTrace(Recorder):
     """
 
     level = 0
+    defers = False
     nodes = ()
     origin = None
 

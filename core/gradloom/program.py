@@ -13,21 +13,25 @@ from typing import Any, final
 
 import numpy as np
 
+from gradloom.autodiff import gradient_graph
 from gradloom.backend import backend_of_type, backends
 from gradloom.collector import resting_collector
 from gradloom.compiler import compiler_for, expect_graph
 from gradloom.context import current_backend, execute
 from gradloom.errors import BackendError
 from gradloom.follow import Latest, Recording
-from gradloom.graph import INPUT, LITERAL, Graph
+from gradloom.graph import INPUT, ITEM, LITERAL, Graph
 from gradloom.locks import new_lock
+from gradloom.op import Op, define, ops
 from gradloom.optimism import optimistic_graph
 from gradloom.plan import Plan
+from gradloom.polymorphic import Polymorphic, with_values
 from gradloom.progress import phase
 from gradloom.refusals import out_of_range
-from gradloom.replay import replay
 from gradloom.simplify import simplify
-from gradloom.source import RawSource
+from gradloom.source import RawSource, user_source
+from gradloom.spec import Spec
+from gradloom.tensor import Tensor
 from gradloom.trace import Handle, Trace, innermost
 
 _NDARRAY = frozenset({np.ndarray})
@@ -50,25 +54,33 @@ class Program:
         Whether the plan is simplified and compiled, as under `jit`, however small its values are.
     """
 
-    __slots__ = ("_plans", "_quick", "eager", "graph")
+    __slots__ = ("_graph", "_plans", "_quick", "_traced", "eager")
 
     def __init__(self, graph: Graph, eager: bool = False) -> None:
-        self.graph = graph
+        self._traced = graph
+        self._graph: Graph | None = None
         self.eager = eager
         self._plans: dict[str, Plan] = {}
         self._quick: dict[str, tuple[Plan, tuple[int, ...]] | None] = {}
+
+    @property
+    def graph(self) -> Graph:
+        """The graph, in which gradients that were put off are written out."""
+        if self._graph is None:
+            with resting_collector():
+                self._graph = _expanded(self._traced, GRADIENT)
+        return self._graph
 
     def plan(self, backend: str) -> Plan:
         """Return the plan for a backend, made on first use."""
         plan = self._plans.get(backend)
         if plan is None:
             with phase("compiling"), resting_collector():
-                graph = expand_calls(self.graph, Handle)
-                if self.eager or _elements(graph) >= COMPILE_ELEMENTS:
-                    expect_graph(backend, graph)
-                    new = Plan(simplify(graph), backends.get(backend), compiler_for(backend))
+                if self.eager or _elements(self.graph) >= COMPILE_ELEMENTS:
+                    graph = _PREPARED(self._traced, backend)
+                    new = Plan(graph, backends.get(backend), compiler_for(backend))
                 else:
-                    new = Plan(graph, backends.get(backend))
+                    new = Plan(expand_calls(self.graph), backends.get(backend))
             plan = self._plans.setdefault(backend, new)
         return plan
 
@@ -86,10 +98,10 @@ class Program:
             outer = innermost(values)
             if outer is not None:
                 with resting_collector():
-                    return inline(outer, self.graph, values)
+                    return inline(outer, self._traced if outer.defers else self.graph, values)
             name = choose_backend(values)
             if backends.get(name).whole_graphs:
-                return backends.get(name).run_graph(expand_calls(self.graph, Handle), values, sources)
+                return backends.get(name).run_graph(expand_calls(self.graph), values, sources)
             plan = self.plan(name)
             values = prepare(plan, values)
         else:
@@ -198,16 +210,71 @@ def prepare(plan: Plan, values: Sequence[Any]) -> list[Any]:
     return prepared
 
 
-def expand_calls(graph: Graph, handle: type[Handle]) -> Graph:
+def _gradient_spec(*inputs: Spec, graph: Graph, wrt: int) -> tuple[Spec, ...]:
+    return *graph.output_specs(), *[spec.strong() for spec in graph.input_specs()[:wrt]]
+
+
+#: The outputs of a function, a graph, and the gradient of the first one, as one node until the graph is simplified.
+GRADIENT = define("gradient", spec=_gradient_spec)
+
+
+def defer_gradient(trace: Trace, graph: Graph, wrt: int, values: Sequence[Any]) -> list[Any]:
+    """Record the outputs of a graph and the gradient of the first one by its first inputs; return their tensors."""
+    ids = [trace.home(trace.lift_as(v, spec)) for v, spec in zip(values, graph.input_specs(), strict=True)]
+    specs = _gradient_spec(graph=graph, wrt=wrt)
+    node = trace.append(GRADIENT, tuple(ids), (graph, wrt), specs, user_source())
+    return [trace.tensor(trace.append(ITEM, (node,), (k,), spec, None)) for k, spec in enumerate(specs)]
+
+
+def expand_calls(graph: Graph) -> Graph:
     """Return a graph in which functions with an own pullback are inlined."""
-    if not any(op.name == "call" for op, _, _ in graph.nodes):
+    return _expanded(graph, GRADIENT, ops.get("call"))
+
+
+def _expanded(graph: Graph, *kinds: Op | None) -> Graph:
+    """Return a graph in which nodes of some ops that hold graphs are written out."""
+    while any([op in kinds for op, _, _ in graph.nodes]):
+        graph = _written_out(graph, kinds)
+    return graph
+
+
+def _written_out(graph: Graph, kinds: Sequence[Op | None]) -> Graph:
+    trace = Trace(Handle)
+    ids: list[int] = []
+    results: dict[int, list[Any]] = {}
+    for i, ((op, inputs, attrs), spec, source) in enumerate(zip(graph.nodes, graph.specs, graph.sources, strict=True)):
+        if op in kinds:
+            results[i] = inline(trace, _held_graph(op, attrs, source), [trace.tensor(ids[j]) for j in inputs])
+            ids.append(len(trace.nodes) - 1)
+        elif op is ITEM and inputs[0] in results:
+            ids.append(results[inputs[0]][attrs[0]]._index)
+        elif op is LITERAL:
+            ids.append(trace.literal(graph.literals[attrs[1]], attrs[0].dtype))
+        else:
+            if source is not None and source[2] >= 0:
+                source = (source[0], source[1], ids[source[2]] if source[2] < i else -1)
+            ids.append(trace.append(op, tuple([ids[j] for j in inputs]), attrs, spec, source))
+    trace.inputs = [ids[i] for i in graph.inputs]
+    return trace.graph(tuple([ids[i] for i in graph.outputs]))
+
+
+def _held_graph(op: Op, attrs: tuple[Any, ...], source: RawSource | None) -> Graph:
+    """Return the graph that stands for a node that holds one."""
+    graph: Graph = attrs[0]
+    if op is not GRADIENT:
         return graph
+    with phase("differentiating"):
+        return gradient_graph(graph, graph.outputs[:1], graph.inputs[: attrs[1]], Tensor, source)
 
-    def record(trace: Trace, i: int, args: list[Any]) -> Any:
-        op, _, attrs = graph.nodes[i]
-        return tuple(inline(trace, attrs[0], args)) if op.name == "call" else trace.bind(op, args, attrs)
 
-    return expand_calls(replay(graph, handle, record), handle)
+def _prepare(graph: Graph, backend: str) -> Graph:
+    """Return what is planned for a graph on a backend, whose compilers begin with what it will need."""
+    graph = expand_calls(graph)
+    expect_graph(backend, with_values(graph))
+    return simplify(graph)
+
+
+_PREPARED = Polymorphic(_prepare)
 
 
 def inline(trace: Any, graph: Graph, values: Sequence[Any]) -> list[Any]:

@@ -11,6 +11,7 @@ from gradloom.handle import Handle
 from gradloom.op import Op, get_op
 from gradloom.source import RawSource, Source, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec
+from gradloom.symbolic import concrete
 
 
 class Recorder(ABC):
@@ -61,7 +62,7 @@ class Recorder(ABC):
         specs: list[Spec] = []
         literal = False
         for arg in args:
-            spec = PYTHON_SCALARS.get(type(arg))
+            spec = PYTHON_SCALARS.get(type(concrete(arg)))
             if spec is not None:
                 literal = True
                 ids.append(arg)
@@ -85,7 +86,7 @@ class Recorder(ABC):
         fitted = []
         for i, arg in enumerate(args):
             dtype = None if casts is None else casts[i]
-            if type(arg) in PYTHON_SCALARS:
+            if type(concrete(arg)) in PYTHON_SCALARS:
                 fitted.append(self.literal(arg, dtype or specs[i].dtype))
             elif dtype is not None:
                 fitted.append(self.bind(get_op("astype"), (self.tensor(ids[i]),), (dtype,))._index)

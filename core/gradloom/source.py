@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+from collections.abc import Sequence
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -52,6 +53,18 @@ class Source(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.filename}:{self.line}"
+
+
+def same_lines(a: Sequence[RawSource | None], b: Sequence[RawSource | None]) -> bool:
+    """Return whether nodes were written on the same lines; offsets vary a little with how often Python ran the code."""
+    if a == b:
+        return True
+    for x, y in zip(a, b, strict=True):
+        if x != y and (
+            x is None or y is None or x[0] is not y[0] or x[2] != y[2] or Source(*x).line != Source(*y).line
+        ):
+            return False
+    return True
 
 
 def user_source(frame: Any = None) -> RawSource | None:

@@ -10,6 +10,7 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.locks import new_lock
+from gradloom.symbolic import lengths
 
 
 @final
@@ -94,7 +95,7 @@ class Spec:
         if found is not None:
             return found
         new = object.__new__(cls)
-        new.shape = tuple([int(n) for n in shape])
+        new.shape = lengths(shape)
         new.dtype = dtype if dtype.isnative else dtype.newbyteorder("=")
         new.weak = weak
         new.ndim = len(shape)
@@ -138,3 +139,28 @@ def real_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype of the real part of values of a dtype."""
     real: np.dtype[Any] = dtype.type(0).real.dtype
     return real if dtype.kind == "c" else dtype
+
+
+def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape that shapes broadcast to; raise a ValueError if they do not.
+
+    Unlike NumPy's, it does not ask for the value of a symbolic length.
+    """
+    lengths: list[int] = [1] * max(map(len, shapes))
+    for shape in shapes:
+        for axis, n in enumerate(shape, len(lengths) - len(shape)):
+            if n != 1 and n != lengths[axis]:
+                if lengths[axis] != 1 or n < 0:
+                    raise ValueError(f"shapes do not broadcast: {shapes}")
+                lengths[axis] = n
+    return tuple(lengths)
+
+
+def slice_length(start: int, stop: int, step: int) -> int:
+    """Return how many elements a slice takes, given as `slice.indices` does.
+
+    Unlike ``len(range(...))``, it does not ask for the value of a symbolic one.
+    """
+    if step != 1:
+        return len(range(start, stop, step))
+    return stop - start if stop > start else 0

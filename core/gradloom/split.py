@@ -294,7 +294,7 @@ def _with_length(op: Op, attrs: tuple[Any, ...], spec: Spec, axis: int, size: in
     """Return attrs in which the output's shape has another length along an axis."""
     changed = []
     for name, value in zip(op.attr_names, attrs, strict=True):
-        if (name == "shape" or name in op.shape_attrs) and value == spec.shape:
+        if name in op.shape_attrs and value == spec.shape:
             value = (*value[:axis], size, *value[axis + 1 :])
         changed.append(value)
     return tuple(changed)

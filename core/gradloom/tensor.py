@@ -13,10 +13,11 @@ from gradloom.errors import ArgumentError, LostGradientError
 from gradloom.op import _OPS, Op
 from gradloom.refusals import TRACED_INSTEAD, alias_error, not_assignable
 from gradloom.source import called_function
+from gradloom.symbolic import Symbolic
 from gradloom.trace import Handle, innermost
 
 #: Types that belong to no other trace.
-_NUMBERS = frozenset({float, int, complex, bool, np.float64})
+_NUMBERS = frozenset({float, int, complex, bool, np.float64, Symbolic})
 #: What to write instead of functions of NumPy that look at values alone.
 _INSTEAD = {
     "numpy.full": "give it a tensor to be like, np.full(shape, x, like=x)",

@@ -25,6 +25,7 @@ from gradloom.recorder import Recorder
 from gradloom.refusals import abstract_value, not_an_array, out_of_range, trace_ended
 from gradloom.source import USER_FILES, RawSource, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
+from gradloom.symbolic import settled
 
 __all__ = ["COPY_LIMIT", "Abstract", "Handle", "Trace", "innermost", "resume"]
 
@@ -56,6 +57,7 @@ class Trace(Recorder):
         "_protected",
         "_recording",
         "copies",
+        "defers",
         "evaluate",
         "followable",
         "handle",
@@ -110,6 +112,8 @@ class Trace(Recorder):
         self.wrt: Collection[int] = ()
         #: Whether ops run where `gradloom.device` says; transforms leave them where they are.
         self.pins = evaluate is not None
+        #: Whether gradients of functions are single nodes until the graph is simplified; see `gradloom.program`.
+        self.defers = False
         #: The places of the first nodes, and nodes that were moved, by place and id; see `gradloom.placement`.
         self.places: list[str | None] = []
         self.moves: dict[tuple[str | None, int], int] = {}
@@ -170,6 +174,7 @@ class Trace(Recorder):
 
     def literal(self, value: Any, dtype: Any) -> int:
         """Return the node of a Python scalar in the user's code."""
+        value = settled(value)
         key = dtype.num, literal_key(value)
         found = self._literals.get(key)
         if found is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from gradloom.dispatch import implements_ufunc
 from gradloom.errors import DTypeError, ShapeError
 from gradloom.op import Op, Rule, define
-from gradloom.spec import Spec
+from gradloom.spec import Spec, broadcast_shapes
 
 _WEAK = {"f": float, "c": complex, "i": int}
 
@@ -21,7 +21,7 @@ def broadcast_shape(op: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     if all([shape == longest or not shape for shape in shapes]):
         return longest
     try:
-        return np.broadcast_shapes(*shapes)
+        return broadcast_shapes(*shapes)
     except ValueError:
         raise ShapeError(
             "shapes do not broadcast",

@@ -22,7 +22,7 @@ from gradloom.op import define
 from gradloom.ops._elementwise import resolve_dtypes
 from gradloom.ops.arithmetic import annihilating_multiply
 from gradloom.ops.shape import broadcast_to, reshape, transpose
-from gradloom.spec import Spec
+from gradloom.spec import Spec, broadcast_shapes
 
 Tensor = Any
 Shape = tuple[int, ...]
@@ -62,7 +62,7 @@ def matmul_spec(a: Spec, b: Spec) -> Spec:
             remedy=_matmul_remedy(a, b),
         )
     try:
-        loops = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        loops = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ValueError:
         raise ShapeError(
             "leading axes do not broadcast",

@@ -25,7 +25,7 @@ from gradloom.axes import Axes
 from gradloom.errors import DTypeError, IndexRangeError, ShapeError
 from gradloom.op import define
 from gradloom.ops.shape import arange, reshape, transpose, with_batch
-from gradloom.spec import Spec
+from gradloom.spec import Spec, broadcast_shapes, slice_length
 
 Tensor = Any
 Shape = tuple[int, ...]
@@ -66,7 +66,7 @@ def layout(shape: Shape, index: Index, arrays: Sequence[Shape]) -> Layout:
         if entry is None:
             others.append((1, None))
         elif type(entry) is tuple and entry[0] == "slice":
-            others.append((len(range(*entry[1:])), axis))
+            others.append((slice_length(*entry[1:]), axis))
             axis += 1
         elif entry != "...":
             position = position if places else len(others)
@@ -77,7 +77,7 @@ def layout(shape: Shape, index: Index, arrays: Sequence[Shape]) -> Layout:
             else:
                 axis += 1
     apart = advanced and places[-1] - places[0] >= len(places)
-    return Layout(tuple(others), np.broadcast_shapes(*joint) if joint else (), 0 if apart else position)
+    return Layout(tuple(others), broadcast_shapes(*joint) if joint else (), 0 if apart else position)
 
 
 # -- getitem: ints, slices, new axes --------------------------------------------------------

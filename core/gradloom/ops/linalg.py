@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from gradloom.autodiff import unbroadcast
 from gradloom.errors import ShapeError
 from gradloom.op import define
@@ -20,7 +18,7 @@ from gradloom.ops._matrices import check_square, columns, inner, left, promote, 
 from gradloom.ops.arithmetic import annihilating_multiply
 from gradloom.ops.complex import imag, real
 from gradloom.ops.contraction import swap
-from gradloom.spec import Spec, real_dtype
+from gradloom.spec import Spec, broadcast_shapes, real_dtype
 
 Tensor = Any
 
@@ -68,7 +66,7 @@ def solve_spec(a: Spec, b: Spec) -> Spec:
             got=f"shape {b.shape}",
         )
     try:
-        loops = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        loops = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ValueError:
         raise ShapeError(
             "leading axes do not broadcast",

@@ -10,7 +10,7 @@ from gradloom.autodiff import unbroadcast
 from gradloom.axes import Axes
 from gradloom.errors import ArgumentError, AxisError, ShapeError
 from gradloom.op import define, ops
-from gradloom.spec import Spec
+from gradloom.spec import Spec, broadcast_shapes
 
 Tensor = Any
 Shape = tuple[int, ...]
@@ -74,7 +74,7 @@ reshape = define(
 
 def broadcast_to_spec(x: Spec, *, shape: Shape) -> Spec:
     try:
-        fits = np.broadcast_shapes(x.shape, shape) == shape
+        fits = broadcast_shapes(x.shape, shape) == shape
     except ValueError:
         fits = False
     if not fits:
@@ -109,6 +109,7 @@ broadcast_to = define(
     spec=broadcast_to_spec,
     transpose=(broadcast_to_transpose,),
     axes=broadcast_to_axes,
+    shape_attrs=("shape",),
     batch=broadcast_to_batch,
     view=True,
 )

@@ -10,6 +10,7 @@ import numpy as np
 from gradloom.ops._elementwise import elementwise
 from gradloom.ops.arithmetic import hypot, sqrt, square
 from gradloom.ops.selection import where
+from gradloom.symbolic import decide
 
 Tensor = Any
 
@@ -94,7 +95,7 @@ def _difference(x: Tensor, y: Tensor) -> Tensor:
 
 def _is_finite_literal(x: Tensor) -> bool:
     value = x._trace.static(x._index)
-    return value is not None and math.isfinite(value)
+    return value is not None and bool(decide(math.isfinite, value))
 
 
 logaddexp = elementwise("logaddexp", np.logaddexp, logaddexp_partial_x, logaddexp_partial_y)

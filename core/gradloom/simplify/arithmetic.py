@@ -8,6 +8,7 @@ not in NumPy.
 
 from __future__ import annotations
 
+import cmath
 import math
 from typing import Any
 
@@ -17,6 +18,7 @@ from gradloom.graph import LITERAL, RawNode
 from gradloom.op import Op, ops
 from gradloom.simplify.builder import Builder, Rule
 from gradloom.spec import Spec
+from gradloom.symbolic import compute, decide
 
 Args = tuple[int, ...]
 Result = int | RawNode | None
@@ -66,9 +68,13 @@ def fold_literals(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int
     values = [g.constant(j) for j in args]
     if None in values:
         return None
+    value = compute(_folded, op.name, spec.dtype, *values)
+    return g.literal(value, spec.dtype) if decide(math.isfinite, value) else None
+
+
+def _folded(name: str, dtype: np.dtype[Any], *values: Any) -> Any:
     with np.errstate(all="ignore"):
-        value = _FOLDED[op.name](*[spec.dtype.type(v) for v in values]).item()
-    return g.literal(value, spec.dtype) if math.isfinite(value) else None
+        return _FOLDED[name](*[dtype.type(v) for v in values]).item()
 
 
 def times_one(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
@@ -86,7 +92,7 @@ def times_minus_one(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: i
 def annihilating_literal(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
     """Annihilating ``x * c -> x * c``; c finite and not zero, so zeros of x give zeros anyway."""
     value = g.constant(args[k])
-    if value == 0 or not np.isfinite(value):
+    if value == 0 or not decide(cmath.isfinite, value):
         return None
     return ops["multiply"], args, ()
 
@@ -108,13 +114,17 @@ def divide_by_power_of_two(g: Builder, op: Op, args: Args, attrs: Any, spec: Spe
     if k != 1 or not spec.shape or spec.dtype.kind != "f" or spec.dtype.itemsize > 8:
         return None
     value = g.constant(args[1])
-    if not math.isfinite(value) or abs(math.frexp(value)[0]) != 0.5:
+    if not decide(_is_power_of_two, value, spec.dtype):
         return None
-    limits = np.finfo(spec.dtype)
-    reciprocal = 1.0 / value if abs(value) >= limits.tiny else math.inf
-    if not limits.tiny <= abs(reciprocal) <= limits.max:
-        return None
-    return ops["multiply"], (args[0], g.literal(reciprocal, spec.dtype)), ()
+    return ops["multiply"], (args[0], g.literal(1.0 / value, spec.dtype)), ()
+
+
+def _is_power_of_two(value: float, dtype: np.dtype[Any]) -> bool:
+    """Return whether a number is one, of either sign, and its reciprocal a normal number of a dtype."""
+    limits = np.finfo(dtype)
+    if not limits.tiny <= abs(value) <= limits.max or abs(math.frexp(value)[0]) != 0.5:
+        return False
+    return bool(limits.tiny <= abs(1.0 / value) <= limits.max)
 
 
 def subtract_zero(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
@@ -178,7 +188,7 @@ def negative_times_literal(g: Builder, op: Op, args: Args, attrs: Any, spec: Spe
     if value is None:
         return None
     a = g.nodes[args[k]][1][0]
-    c = g.literal(-float(value), g.specs[args[1 - k]].dtype)
+    c = g.literal(-compute(float, value), g.specs[args[1 - k]].dtype)
     return op, (a, c) if k == 0 else (c, a), ()
 
 
@@ -189,9 +199,9 @@ def negative_of_scaled(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k
         return None
     value = g.constant(c)
     if value is not None:
-        return scaled, (a, g.literal(-float(value), spec.dtype)), ()
+        return scaled, (a, g.literal(-compute(float, value), spec.dtype)), ()
     value = g.constant(a)
-    return None if value is None else (scaled, (g.literal(-float(value), spec.dtype), c), ())
+    return None if value is None else (scaled, (g.literal(-compute(float, value), spec.dtype), c), ())
 
 
 def even_of_negative(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:

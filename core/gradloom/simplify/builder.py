@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate, compress, islice
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gradloom.graph import INPUT, LITERAL, Graph, RawNode, literal_key, live_nodes
 from gradloom.op import Op, ops
 from gradloom.source import RawSource
 from gradloom.spec import recent_spec
+from gradloom.symbolic import compute, settled
 
 #: ``rule(g, op, args, attrs, spec, k)``.
 RuleFunction = Callable[..., "int | RawNode | None"]
@@ -173,6 +176,7 @@ class Builder:
 
     def literal(self, value: Any, dtype: Any) -> int:
         """Return the node of a Python scalar."""
+        value = settled(value)
         key = dtype.num, literal_key(value)
         found = self._known.get(key)
         if found is None:
@@ -190,7 +194,7 @@ class Builder:
             return None
         value = self._values.get(j)
         if value is None:
-            value = self._values[j] = attrs[0].dtype.type(self.literals[attrs[1]]).item()
+            value = self._values[j] = settled(compute(_as_held, attrs[0].dtype, self.literals[attrs[1]]))
         return value
 
     # -- the end -------------------------------------------------------------------------
@@ -303,6 +307,11 @@ def replace_nodes(
         else:
             new[i] = g.add(op, tuple(map(new_id, inputs)), attrs, specs[i])
     return g.graph(tuple([new[i] for i in graph.inputs]), tuple([new[i] for i in graph.outputs]), new)
+
+
+def _as_held(dtype: np.dtype[Any], value: Any) -> Any:
+    """Return a number as values of a dtype hold it."""
+    return dtype.type(value).item()
 
 
 def count_uses(graph: Graph) -> list[int]:

@@ -8,7 +8,7 @@ from gradloom.graph import RawNode
 from gradloom.op import Op, ops
 from gradloom.simplify.builder import Builder, Rule
 from gradloom.simplify.views import whole
-from gradloom.spec import Spec
+from gradloom.spec import Spec, slice_length
 
 Args = tuple[int, ...]
 Result = int | RawNode | None
@@ -33,7 +33,7 @@ def product_with_padded(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, 
         cut = [whole(n) for n in other.shape]
         cut[-1 - summed] = slices[summed]
         factor = g.emit("getitem", (factor,), tuple(cut))
-    v = g.emit("reshape", (part[0],), tuple([_length(entry) for entry in slices]))
+    v = g.emit("reshape", (part[0],), tuple([slice_length(*entry[1:]) for entry in slices]))
     pair = (factor, v) if k else (v, factor)
     if slices[kept] == whole(shape[kept]):
         return op, pair, attrs
@@ -47,10 +47,6 @@ def product_with_padded(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, 
 def _is_zeros(g: Builder, node: int) -> bool:
     op, inputs, _ = g.nodes[node]
     return op is ops["broadcast_to"] and g.constant(inputs[0]) == 0
-
-
-def _length(entry: tuple[Any, ...]) -> int:
-    return len(range(*entry[1:]))
 
 
 #: The rules of padding.

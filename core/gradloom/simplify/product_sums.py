@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple, final
 
 from gradloom.graph import Graph
@@ -10,6 +11,7 @@ from gradloom.op import ops
 from gradloom.simplify.builder import Builder, count_uses
 from gradloom.simplify.joining import concatenated, moved_seconds, product_ops, product_seconds
 from gradloom.simplify.views import slice_run
+from gradloom.symbolic import decide
 
 #: Bytes that are put together at most, so that they stay in the cache; longer sums become several products.
 JOINED_BYTES = 2**21
@@ -92,15 +94,8 @@ class MergedSum:
 
     def _blocks(self, terms: list[Any], name: str) -> list[list[Any]]:
         """Cut terms into blocks of at most `JOINED_BYTES`, the same for equal values."""
-        blocks: list[list[Any]] = []
-        room = 0
-        for term in terms:
-            size = self.graph.specs[getattr(term, name)].nbytes
-            if size > room or not blocks:
-                blocks.append([])
-                room = JOINED_BYTES
-            blocks[-1].append(term)
-            room -= size
+        starts = decide(_block_starts, *[self.graph.specs[getattr(term, name)].nbytes for term in terms])
+        blocks = [terms[start:stop] for start, stop in pairwise((*starts, len(terms)))]
         return [block for block in blocks if len(block) > 1]
 
     def keep_paying(self, shared: set[tuple[int, ...]]) -> None:
@@ -117,27 +112,14 @@ class MergedSum:
 
     def _product_pays(self, terms: list[ProductTerm]) -> bool:
         specs = self.graph.specs
-        m, n = specs[self.root].shape
-        size = specs[self.root].dtype.itemsize
+        is_run = terms[0].transposed and slice_run(self.graph, [t.left for t in terms]) is not None
         lengths = [specs[t.right].shape[0] for t in terms]
-        add = moved_seconds(size, m * n, m * n, m * n)
-        apart = sum([product_seconds(m, k, n, size) + add for k in lengths]) - add
-        total = sum(lengths)
-        joined = product_seconds(m, total, n, size) + moved_seconds(size, 2 * total * n)
-        lefts = [t.left for t in terms]
-        if not (terms[0].transposed and slice_run(self.graph, lefts)):
-            joined += moved_seconds(size, 2 * total * m)
-        return joined < apart
+        return bool(decide(_product_pays, *specs[self.root].shape, specs[self.root].dtype.itemsize, is_run, *lengths))
 
     def _rows_pay(self, terms: list[RowsTerm], shared: set[tuple[int, ...]]) -> bool:
-        specs = self.graph.specs
-        n, size = specs[self.root].size, specs[self.root].dtype.itemsize
-        lengths = [specs[t.rows].shape[0] for t in terms]
-        apart = sum([moved_seconds(size, k * n, n) + moved_seconds(size, 3 * n) for k in lengths])
-        joined = moved_seconds(size, sum(lengths) * n, n)
-        if tuple([t.rows for t in terms]) not in shared:
-            joined += moved_seconds(size, 2 * sum(lengths) * n)
-        return joined < apart
+        root, lengths = self.graph.specs[self.root], [self.graph.specs[t.rows].shape[0] for t in terms]
+        is_joined = tuple([t.rows for t in terms]) in shared
+        return bool(decide(_rows_pay, root.size, root.dtype.itemsize, is_joined, *lengths))
 
     def __bool__(self) -> bool:
         return bool(self.products or self.rows)
@@ -168,6 +150,39 @@ class MergedSum:
             left = g.emit("transpose", (left,), (1, 0))
         right = concatenated(g, [new[t.right] for t in terms], 0)
         return g.place(op, (left, right), attrs, self.graph.specs[self.root])
+
+
+def _block_starts(*sizes: int) -> tuple[int, ...]:
+    """Return where blocks of at most `JOINED_BYTES` begin, given the bytes of what is put together."""
+    starts = []
+    room = -1
+    for k, size in enumerate(sizes):
+        if size > room:
+            starts.append(k)
+            room = JOINED_BYTES
+        room -= size
+    return tuple(starts)
+
+
+def _product_pays(m: int, n: int, itemsize: int, is_run: bool, *lengths: int) -> bool:
+    """Return whether one product takes less than several of some lengths; ``is_run`` if left factors lie together."""
+    total = sum(lengths)
+    add = moved_seconds(itemsize, m * n, m * n, m * n)
+    apart = sum([product_seconds(m, k, n, itemsize) + add for k in lengths]) - add
+    joined = product_seconds(m, total, n, itemsize) + moved_seconds(itemsize, 2 * total * n)
+    if not is_run:
+        joined += moved_seconds(itemsize, 2 * total * m)
+    return joined < apart
+
+
+def _rows_pay(n: int, itemsize: int, is_joined: bool, *lengths: int) -> bool:
+    """Return whether one sum over rows of some length takes less than several."""
+    total = sum(lengths)
+    apart = sum([moved_seconds(itemsize, k * n, n) + moved_seconds(itemsize, 3 * n) for k in lengths])
+    joined = moved_seconds(itemsize, total * n, n)
+    if not is_joined:
+        joined += moved_seconds(itemsize, 2 * total * n)
+    return joined < apart
 
 
 def merged_sums(graph: Graph) -> list[MergedSum]:

@@ -10,6 +10,7 @@ from gradloom.op import Op, ops
 from gradloom.simplify.arithmetic import never_minus_zero
 from gradloom.simplify.builder import Builder, Rule
 from gradloom.spec import Spec
+from gradloom.symbolic import compute
 
 Args = tuple[int, ...]
 Result = int | RawNode | None
@@ -69,7 +70,7 @@ def sum_of_broadcast(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: 
     elif spec.dtype.kind == "f" and not never_minus_zero(g, x):
         x = g.emit("add", (x, g.literal(0.0, spec.dtype)))
     if count > 1:
-        x = g.emit("multiply", (x, g.literal(float(count) if spec.dtype.kind == "f" else count, spec.dtype)))
+        x = g.emit("multiply", (x, g.literal(compute(float, count) if spec.dtype.kind == "f" else count, spec.dtype)))
     if not attrs[1]:
         shape = tuple([n for axis, n in enumerate(small.shape) if axis not in rest])
         x = x if g.specs[x].shape == shape else g.emit("reshape", (x,), shape)

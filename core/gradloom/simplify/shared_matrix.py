@@ -9,6 +9,7 @@ from gradloom.op import ops
 from gradloom.simplify.builder import Builder
 from gradloom.simplify.joining import concatenated, moved_seconds, product_ops, product_seconds
 from gradloom.simplify.views import slice_run, whole
+from gradloom.symbolic import decide
 
 #: Groups of products with one matrix that are looked at: those with the most members.
 MAX_GROUPS = 64
@@ -42,19 +43,16 @@ class SharedProduct:
         self._total = starts[-1]
 
     def _length(self, rows: int) -> int:
-        return int(self.graph.specs[rows].shape[0]) if self.rank == 2 else 1
+        length: int = self.graph.specs[rows].shape[0] if self.rank == 2 else 1
+        return length
 
     def pays(self) -> bool:
         """Return whether one product and a slice for each member cost less than the products."""
         spec = self.graph.specs[self.matrix]
         k, n = spec.shape if self.side == "right" else reversed(spec.shape)
-        size = spec.dtype.itemsize
         rows = [m.rows for m in self.members]
-        apart = sum([product_seconds(self._length(j), k, n, size) for j in rows])
-        joined = product_seconds(self._total, k, n, size) + SLICE_SECONDS * len(rows)
-        if not slice_run(self.graph, rows):
-            joined += moved_seconds(size, 2 * self._total * k)
-        return joined < apart
+        is_run = slice_run(self.graph, rows) is not None
+        return bool(decide(_pays, k, n, spec.dtype.itemsize, is_run, *map(self._length, rows)))
 
     def rows_of(self, g: Builder, new: list[int], node: int) -> int:
         """Return the rows of the one product that stand for one of the products."""
@@ -76,6 +74,15 @@ class SharedProduct:
             matrix = g.emit("transpose", (matrix,), (1, 0))
             attrs = tuple([1 - zeros for zeros in attrs])
         return g.emit(self.op.name, (concatenated(g, rows, 0), matrix), *attrs)
+
+
+def _pays(k: int, n: int, itemsize: int, is_run: bool, *lengths: int) -> bool:
+    total = sum(lengths)
+    apart = sum([product_seconds(m, k, n, itemsize) for m in lengths])
+    joined = product_seconds(total, k, n, itemsize) + SLICE_SECONDS * len(lengths)
+    if not is_run:
+        joined += moved_seconds(itemsize, 2 * total * k)
+    return joined < apart
 
 
 @final

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from gradloom.graph import Graph, RawNode
 from gradloom.op import Op, ops
 from gradloom.simplify.builder import Builder, Rule
-from gradloom.spec import Spec
+from gradloom.spec import Spec, broadcast_shapes
 
 Args = tuple[int, ...]
 Result = int | RawNode | None
@@ -185,7 +183,7 @@ def drop_broadcast(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: in
     for j in fitted:
         if specs[j].shape == shape:
             return op, fitted, attrs
-    return (op, fitted, attrs) if np.broadcast_shapes(*[specs[j].shape for j in fitted]) == shape else None
+    return (op, fitted, attrs) if broadcast_shapes(*[specs[j].shape for j in fitted]) == shape else None
 
 
 def broadcast_later(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:

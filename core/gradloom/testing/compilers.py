@@ -32,7 +32,6 @@ from gradloom.testing.checks import call, differentiable
 from gradloom.testing.executors import random_graph
 from gradloom.testing.sample import Sample, layouts, rng
 from gradloom.testing.samples import SAMPLES
-from gradloom.trace import Handle
 
 Array = np.ndarray[Any, Any]
 
@@ -132,7 +131,7 @@ class CompilerConformance:
         backend = backends.get(this.backend)
         want, inputs = reference(graph, backend, args)
         with np.errstate(all="ignore"):
-            got = Plan(expand_calls(graph, Handle), backend, strict(this)).run(inputs)
+            got = Plan(expand_calls(graph), backend, strict(this)).run(inputs)
         self.compare(this, got, want)
 
     def compare(self, this: AbstractCompiler, got: Sequence[Any], want: Sequence[Any]) -> None:
@@ -276,7 +275,7 @@ class _Strict(AbstractCompiler):
 
 def reference(graph: Graph, backend: AbstractBackend, args: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """Return what the backend's own kernels give, one after the other, and the inputs that they got."""
-    plan = Plan(expand_calls(graph, Handle), backend)
+    plan = Plan(expand_calls(graph), backend)
     inputs = prepare(plan, args)
     with np.errstate(all="ignore"):
         return plan.run(inputs), inputs

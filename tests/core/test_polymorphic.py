@@ -1,0 +1,222 @@
+"""What is made of a graph is found once for all sizes: and is what it would be if it were made from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.core.test_random_programs import INSTRUCTIONS, run
+
+import gradloom as gl
+from gradloom.errors import GradloomError, MissingRuleError
+from gradloom.graph import Graph
+from gradloom.jit import leaf_specs, trace_abstractly
+from gradloom.op import Op
+from gradloom.polymorphic import MAX_RESULTS, Polymorphic
+from gradloom.program import _PREPARED, _prepare
+from gradloom.pytree import flatten
+from gradloom.source import same_lines
+from gradloom.spec import Spec
+
+#: Shapes that meet in several ways: equal axes, axes of length 1, lengths that rules look out for.
+SHAPES = [(5, 7), (6, 8), (7, 7), (1, 7), (7, 1), (8, 5), (64, 3), (2, 9), (16, 17), (60, 6)]
+
+
+def traced(f: Callable[..., Any], *args: Any) -> Graph:
+    """Return the graph that `jit` makes of a function, in which gradients are still to be taken."""
+    leaves, structure = flatten((args, {}))
+    return trace_abstractly("jit", f, structure, leaf_specs("jit", structure, leaves), leaves).program._traced
+
+
+class Counted:
+    """Counts how often a graph is really simplified."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.of = Polymorphic(self._prepare)
+
+    def _prepare(self, graph: Graph) -> Graph:
+        self.count += 1
+        return _prepare(graph, "numpy")
+
+
+def assert_same(a: Graph, b: Graph) -> None:
+    """Not one spec, line or bit of a literal differs."""
+    assert a == b
+    assert a.specs == b.specs
+    assert same_lines(a.sources, b.sources)
+    assert list(map(repr, a.literals)) == list(map(repr, b.literals))
+
+
+def gradients(program: Any) -> list[Callable[..., Any]]:
+    """Return transforms of a random program: reverse, over each other, forward."""
+    f = lambda x, y: run(program, x, y)  # noqa: E731
+    return [
+        gl.value_and_grad(f, (0, 1)),
+        gl.grad(lambda x, y: np.sum(gl.grad(f)(x, y) ** 2)),
+        lambda x, y: gl.jvp(lambda x: f(x, y), (x,), (2 * x,)),
+    ]
+
+
+@settings(max_examples=40)
+@given(INSTRUCTIONS, st.lists(st.sampled_from(SHAPES), min_size=3, max_size=5, unique=True))
+def test_random_programs(program: Any, shapes: list[tuple[int, int]]) -> None:
+    """After other shapes comes out what comes out of nothing, and what the function itself returns."""
+    for f in gradients(program):
+        shared = Counted()
+        for shape in shapes:
+            graph = traced(f, np.zeros(shape), np.zeros(shape[1]))
+            assert_same(shared.of(graph), _prepare(graph, "numpy"))
+        assert shared.count <= len(shapes)  # none had to be evaluated twice, as symbolic numbers did not do
+
+
+def network(x: Any, y: Any, w: Any, v: Any) -> Any:
+    """Return a loss in which sizes are lengths, ends of slices and numbers."""
+    hidden = np.tanh(x @ w)
+    for k in range(3):
+        hidden = np.tanh(hidden @ v + k)
+    return np.mean((hidden[:, : len(v) - 1] - y[:, None]) ** 2) / x.shape[1] + 0.25 * len(x) * np.sum(v**2)
+
+
+def arguments(samples: int, features: int, width: int) -> list[Any]:
+    """Return arguments of the network."""
+    rng = np.random.default_rng(samples)
+    shapes = [(samples, features), (samples,), (features, width), (width, width)]
+    return [rng.normal(size=shape) for shape in shapes]
+
+
+def test_once_for_all_sizes() -> None:
+    """Sizes that nothing depends on need no second look; those that are equal, 1, or meet others do."""
+    gradient = gl.value_and_grad(network, (2, 3))
+    counted = Counted()
+    for sizes, count in [
+        ((50, 7, 11), 1),
+        ((51, 7, 11), 1),
+        ((73, 9, 12), 1),
+        ((9, 9, 12), 2),  # as many samples as features
+        ((13, 13, 17), 2),
+        ((1, 9, 12), 3),
+        ((1, 8, 13), 3),
+        ((30, 8, 1), 4),
+        ((0, 8, 13), 5),
+        ((90, 6, 14), 5),
+    ]:
+        graph = traced(gradient, *arguments(*sizes))
+        assert_same(counted.of(graph), _prepare(graph, "numpy"))
+        assert counted.count == count, sizes
+
+
+def test_where_it_pays_is_asked_again() -> None:
+    """Whether products are merged depends on their sizes."""
+
+    def loss(w: Any, v: Any, xs: Any) -> Any:
+        h = np.zeros((xs.shape[1], len(v)))
+        for x in xs:
+            h = np.tanh(x @ w + h @ v)
+        return np.sum(h)
+
+    counted = Counted()
+    gradient = gl.grad(loss, (0, 1))
+    lengths = []
+    for samples in (11, 13, 200, 211, 14):
+        graph = traced(gradient, np.zeros((30, 31)), np.zeros((31, 31)), np.zeros((4, samples, 30)))
+        found = counted.of(graph)
+        assert_same(found, _prepare(graph, "numpy"))
+        lengths.append(len(found))
+    assert lengths[0] == lengths[1] == lengths[4]
+    assert lengths[2] == lengths[3] > lengths[0]
+    assert counted.count == 2
+
+
+def test_bits_do_not_depend_on_what_came_before() -> None:
+    """A plan that is found by another size gives the bits of one that is made from nothing."""
+    sizes = [(40, 6, 9), (57, 5, 30), (300, 40, 20)]
+    after = gl.jit(gl.value_and_grad(network, (0, 2, 3)))
+    for size in sizes:
+        found = after(*arguments(*size))
+        _PREPARED.clear()
+        expected = gl.jit(gl.value_and_grad(network, (0, 2, 3)))(*arguments(*size))
+        np.testing.assert_array_equal(found[0], expected[0])
+        for a, b in zip(found[1], expected[1], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("number", [0.0, -0.0, 1.0, -1.0, 2.0, np.inf, np.nan, 3.0, 1e-320, 0.1, 8.0, 1e100])
+def test_literals(number: float) -> None:
+    """What is a number among others may be one that rules look out for, or none that an operation keeps."""
+
+    def graph(c: float) -> Graph:
+        return traced(gl.grad(lambda x: np.sum((x * c) / 7.5 * 0.3 + c / 3.5 * (1.5 * c) ** 2 + x**c)), np.zeros(5))
+
+    counted = Counted()
+    for c in (0.7, number, 0.9):
+        assert_same(counted.of(graph(c)), _prepare(graph(c), "numpy"))
+
+
+def test_lines_are_those_of_the_function() -> None:
+    """Functions of one structure have their own lines."""
+    counted = Counted()
+    for f in (
+        lambda x: np.sum(np.sin(x)),
+        lambda x: np.sum(np.sin(x)),
+    ):
+        graph = traced(gl.grad(f), np.zeros(4))
+        lines = {source[0] for source in counted.of(graph).sources if source is not None}
+        assert lines == {f.__code__}
+    assert counted.count == 2
+
+
+def test_results_are_bounded() -> None:
+    """Of one structure some results are remembered, and the latest is among them."""
+    count = 0
+
+    def asking(graph: Graph) -> Graph:
+        nonlocal count
+        count += 1
+        range(graph.specs[0].shape[0])  # asks for the number itself
+        return graph
+
+    pinned = Polymorphic(asking)
+    graphs = [traced(lambda x: x * 1.5, np.zeros(n)) for n in range(2, 4 + MAX_RESULTS)]
+    for graph in graphs:
+        assert pinned(graph) == pinned(graph) == graph
+    assert count == len(graphs)
+    assert pinned(graphs[-MAX_RESULTS]) == graphs[-MAX_RESULTS]
+    assert count == len(graphs)
+    assert pinned(graphs[0]) == graphs[0]
+    assert count == len(graphs) + 1
+
+
+def test_what_takes_no_symbolic_numbers() -> None:
+    """A function that fails on them gets plain ones, and what it raises on those is the caller's affair."""
+
+    def only_plain(graph: Graph) -> Graph:
+        if type(graph.specs[0].shape[0]) is not int:
+            raise TypeError
+        if graph.specs[0].shape[0] > 5:
+            raise GradloomError("too long")
+        return graph
+
+    function = Polymorphic(only_plain)
+    graph = traced(lambda x: x * 1.5, np.zeros(4))
+    assert function(graph) is graph
+    with pytest.raises(GradloomError, match="too long"):
+        function(traced(lambda x: x * 1.5, np.zeros(6)))
+
+
+def test_missing_rules_are_named() -> None:
+    """A gradient that is put off still says what it lacks, and where."""
+
+    def spec(x: Spec) -> Spec:
+        return x
+
+    op = Op("test_without_rule", spec=spec)  # not registered: nothing to undo
+    for n in (3, 4):
+        with pytest.raises(MissingRuleError, match="no gradient rule") as caught:
+            gl.jit(gl.grad(lambda x: np.sum(op(x))))(np.ones(n))
+        assert caught.value.location is not None
+        assert caught.value.location.startswith(__file__)
