@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from typing import Any, final
 
@@ -41,6 +41,8 @@ class Plan:
         Whose kernels run.
     compiler : AbstractCompiler, optional
         Makes one kernel of each region that it accepts.
+    arranged : bool, default False
+        Whether the graph is what `arrange` returns for the compiler.
 
     Notes
     -----
@@ -49,13 +51,19 @@ class Plan:
     the plan is straight-line Python.
     """
 
-    def __init__(self, graph: Graph, backend: AbstractBackend, compiler: AbstractCompiler | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        backend: AbstractBackend,
+        compiler: AbstractCompiler | None = None,
+        arranged: bool = False,
+    ) -> None:
         settled = settle(graph, backend.name)
         #: The place of each node, None if all run at home; see `gradloom.placement`.
         self.places = None if settled is graph else node_places(settled)
-        if compiler is not None:
+        if compiler is not None and not arranged:
             elsewhere = [i for i, place in enumerate(self.places or ()) if is_device(place)]
-            settled = partition(settled, compiler, elsewhere)
+            settled = arrange(settled, compiler, elsewhere)
             self.places = None if self.places is None else node_places(settled)
         self.graph = settled
         #: The devices of its ops, by name, and the resources that workers need for some of them.
@@ -64,6 +72,7 @@ class Plan:
         self.backend = backend
         self.compiler = compiler
         self._whole = graph
+        self._arranged = arranged
         self._lowering = _Lowering(self, self.places)
         #: What its compiler failed on, so that kernels of single ops run instead, with other bits.
         self.uncompiled = self._lowering.uncompiled
@@ -183,7 +192,7 @@ class Plan:
             return
         raw = self.graph.sources[node]
         origin = node if raw is None or raw[2] < 0 else raw[2]
-        if origin < len(sources) and self.graph is self._whole:
+        if origin < len(sources) and self.graph is self._whole and not self._arranged:
             raw = sources[origin]
         where = "" if raw is None else f" recorded at {Source(*raw)}"
         what = "the gradient of " if origin != node else ""
@@ -191,11 +200,47 @@ class Plan:
         error.add_note(f"gradloom: while running {what}op {op.name!r}{where}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._whole, self.backend.name, None if self.compiler is None else self.compiler.name)
+        compiler = None if self.compiler is None else self.compiler.name
+        return _rebuild, (self._whole, self.backend.name, compiler, self._arranged)
 
 
-def _rebuild(graph: Graph, backend: str, compiler: str | None) -> Plan:
-    return Plan(graph, backends.get(backend), None if compiler is None else compilers.get(compiler))
+def _rebuild(graph: Graph, backend: str, compiler: str | None, arranged: bool) -> Plan:
+    return Plan(graph, backends.get(backend), None if compiler is None else compilers.get(compiler), arranged)
+
+
+def arrange(graph: Graph, compiler: AbstractCompiler, elsewhere: Collection[int] = ()) -> Graph:
+    """Return a graph cut into regions, its nodes in the order in which they run.
+
+    Parameters
+    ----------
+    graph : Graph
+    compiler : AbstractCompiler
+        Says which nodes a region may hold.
+    elsewhere : collection of int
+        Nodes that run on other devices than the compiler's.
+    """
+    cut = partition(graph, compiler, elsewhere)
+    live = live_nodes(cut.nodes, cut.outputs)
+    constants: set[int] = set()
+    first, rest, dead = [], [], []
+    for i, (op, _, _) in enumerate(cut.nodes):
+        if op is LITERAL or folds(cut, i, constants):
+            constants.add(i)
+        if op is INPUT or i in constants:
+            first.append(i)
+        else:
+            (rest if live[i] else dead).append(i)
+    order = economical_order(cut, rest, {*cut.outputs, *constants})
+    return cut.reordered((*first, *order, *dead)) or cut
+
+
+def folds(graph: Graph, i: int, constants: Collection[int]) -> bool:
+    """Return whether a node is computed when a plan is made: it depends on constants alone, and is small or a view."""
+    op, inputs, _ = graph.nodes[i]
+    spec = graph.specs[i]
+    if not inputs or type(spec) is tuple or not all([j in constants for j in inputs]):
+        return False
+    return bool(spec.nbytes <= FOLD_LIMIT or (op.view and op not in MOVES))
 
 
 class _Lowering:
@@ -218,8 +263,6 @@ class _Lowering:
         self._begun = {} if plan.compiler is None else self._begin_kernels(plan.compiler)
         self._owned = _owned_nodes(graph)
         self._order = self._fold_constants()
-        if self.compiler is not None:
-            self._order = economical_order(graph, self._order, {*graph.outputs, *self.constants})
         self.outputs, self._copies = self._own_outputs()
 
     def _begin_kernels(self, compiler: AbstractCompiler) -> dict[Any, Callable[[], Kernel]]:
@@ -247,16 +290,13 @@ class _Lowering:
                     continue
                 if op is LITERAL:
                     constants[i] = self.backend.from_host(attrs[0].dtype.type(self.graph.literals[attrs[1]]))
-                elif not inputs or inputs[0] not in constants or not self._fold(i, op, inputs):
+                elif not inputs or inputs[0] not in constants or not self._fold(i, inputs):
                     self._kernel_of[i] = self._kernel(i)  # a missing one is found before anything runs
                     order.append(i)
         return order
 
-    def _fold(self, i: int, op: Op, inputs: tuple[int, ...]) -> bool:
-        spec = self.graph.specs[i]
-        if not all([j in self.constants for j in inputs]) or type(spec) is tuple:
-            return False
-        if spec.nbytes > FOLD_LIMIT and (not op.view or op in MOVES):
+    def _fold(self, i: int, inputs: tuple[int, ...]) -> bool:
+        if not folds(self.graph, i, self.constants):
             return False
         kernel, keywords = self._kernel(i)
         try:

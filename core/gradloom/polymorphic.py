@@ -17,7 +17,7 @@ from gradloom.op import Op
 from gradloom.recent import Recent
 from gradloom.source import same_lines
 from gradloom.spec import Spec
-from gradloom.symbolic import Guards, Symbolic, concrete, is_settled
+from gradloom.symbolic import Guards, Symbolic, is_settled
 
 __all__ = ["Polymorphic"]
 
@@ -196,35 +196,24 @@ class _Result:
 
     def graph(self, structure: _Structure) -> Graph | None:
         """Return the result for the numbers of a structure; None where it is not known to be this one."""
-        values = self._guards.values(structure.numbers)
-        if values is None or not all(map(same_lines, structure.sources, self._sources)):
+        numbers = self._guards.values(structure.numbers)
+        if numbers is None or not all(map(same_lines, structure.sources, self._sources)):
             return None
-        old = self._graph
-        attrs = [_plain(own, values) for own in self._attrs]
+        old, plain = self._graph, _Plain(numbers).of
+        attrs = list(map(plain, self._attrs))
         nodes = list(old.nodes)
         for i, k in self._varying:
             op, inputs, _ = nodes[i]
             nodes[i] = op, inputs, attrs[k]
-        specs = {spec: _plain(spec, values) for spec in self._specs}
-        literals = _plain(old.literals, values)
-        return Graph(
-            tuple(nodes), tuple(map(specs.__getitem__, old.specs)), old.inputs, old.outputs, literals, old.sources
-        )
+        known = {spec: plain(spec) for spec in self._specs}
+        specs, literals = tuple(map(known.__getitem__, old.specs)), plain(old.literals)
+        return Graph(tuple(nodes), specs, old.inputs, old.outputs, literals, old.sources)
 
 
 def with_values(graph: Graph) -> Graph:
     """Return a graph with the values of its symbolic numbers, of which these take no note."""
-    known: dict[Any, Any] = {}
-
-    def plain(value: Any) -> Any:
-        found = known.get(id(value))
-        if found is None:
-            found = known[id(value)] = _plain(value, None)
-        return found
-
-    nodes = tuple([(op, inputs, plain(attrs) if attrs else attrs) for op, inputs, attrs in graph.nodes])
-    literals = tuple(map(concrete, graph.literals))
-    return Graph(nodes, tuple(map(plain, graph.specs)), graph.inputs, graph.outputs, literals, graph.sources)
+    plain: Graph = _Plain(None).of(graph)
+    return plain
 
 
 def _varies(value: Any) -> bool:
@@ -237,16 +226,32 @@ def _varies(value: Any) -> bool:
     return kind is Symbolic or (kind is Graph and _varies((value.nodes, value.specs, value.literals)))
 
 
-def _plain(value: Any, values: list[Any] | None) -> Any:
-    """Return a value with plain numbers for its symbolic ones, by default their own values."""
-    kind = type(value)
-    if kind is Symbolic:
-        return value.value if values is None else values[value.place]
-    if kind is tuple:
-        return tuple([_plain(v, values) for v in value])
-    if kind is Spec:
-        return Spec(_plain(value.shape, values), value.dtype, value.weak)
-    if kind is not Graph:
-        return value
-    nodes, specs, literals = _plain((value.nodes, value.specs, value.literals), values)
-    return Graph(nodes, specs, value.inputs, value.outputs, literals, value.sources)
+@final
+class _Plain:
+    """From symbolic numbers to plain ones, by default their own values."""
+
+    def __init__(self, numbers: list[Any] | None) -> None:
+        self._numbers = numbers
+        #: By identity, as the same attrs, specs and graphs stand in many places; those stay where they are.
+        self._known: dict[int, Any] = {}
+
+    def of(self, value: Any) -> Any:
+        """Return a value with plain numbers."""
+        kind = type(value)
+        if kind is Symbolic:
+            return value.value if self._numbers is None else self._numbers[value.place]
+        if kind is not tuple and kind is not Spec and kind is not Graph:
+            return value
+        found = self._known.get(id(value))
+        if found is None:
+            found = self._known[id(value)] = self._made(value)
+        return found
+
+    def _made(self, value: Any) -> Any:
+        kind, of = type(value), self.of
+        if kind is tuple:
+            return tuple(map(of, value))
+        if kind is Spec:
+            return Spec(of(value.shape), value.dtype, value.weak)
+        nodes = tuple([(op, inputs, of(attrs)) for op, inputs, attrs in value.nodes])
+        return Graph(nodes, of(value.specs), value.inputs, value.outputs, of(value.literals), value.sources)

@@ -16,7 +16,7 @@ import numpy as np
 from gradloom.autodiff import gradient_graph
 from gradloom.backend import backend_of_type, backends
 from gradloom.collector import resting_collector
-from gradloom.compiler import compiler_for, expect_graph
+from gradloom.compiler import AbstractCompiler, compiler_for, expect_graph
 from gradloom.context import current_backend, execute
 from gradloom.errors import BackendError
 from gradloom.follow import Latest, Recording
@@ -24,7 +24,8 @@ from gradloom.graph import INPUT, ITEM, LITERAL, Graph
 from gradloom.locks import new_lock
 from gradloom.op import Op, define, ops
 from gradloom.optimism import optimistic_graph
-from gradloom.plan import Plan
+from gradloom.placement import node_places
+from gradloom.plan import Plan, arrange
 from gradloom.polymorphic import Polymorphic, with_values
 from gradloom.progress import phase
 from gradloom.refusals import out_of_range
@@ -77,8 +78,9 @@ class Program:
         if plan is None:
             with phase("compiling"), resting_collector():
                 if self.eager or _elements(self.graph) >= COMPILE_ELEMENTS:
-                    graph = _PREPARED(self._traced, backend)
-                    new = Plan(graph, backends.get(backend), compiler_for(backend))
+                    compiler = compiler_for(backend)
+                    graph = _PREPARED(self._traced, backend, compiler)
+                    new = Plan(graph, backends.get(backend), compiler, _can_arrange(graph, compiler))
                 else:
                     new = Plan(expand_calls(self.graph), backends.get(backend))
             plan = self._plans.setdefault(backend, new)
@@ -267,11 +269,17 @@ def _held_graph(op: Op, attrs: tuple[Any, ...], source: RawSource | None) -> Gra
         return gradient_graph(graph, graph.outputs[:1], graph.inputs[: attrs[1]], Tensor, source)
 
 
-def _prepare(graph: Graph, backend: str) -> Graph:
+def _prepare(graph: Graph, backend: str, compiler: AbstractCompiler | None) -> Graph:
     """Return what is planned for a graph on a backend, whose compilers begin with what it will need."""
     graph = expand_calls(graph)
     expect_graph(backend, with_values(graph))
-    return simplify(graph)
+    graph = simplify(graph)
+    return arrange(graph, compiler) if _can_arrange(graph, compiler) else graph
+
+
+def _can_arrange(graph: Graph, compiler: AbstractCompiler | None) -> bool:
+    """Return whether a graph can be arranged before it is known where all of it runs."""
+    return compiler is not None and node_places(graph) is None
 
 
 _PREPARED = Polymorphic(_prepare)

@@ -116,13 +116,14 @@ class Cut(NamedTuple):
         known: dict[Graph, Graph] = {}  # so that who compares a region with others need not look inside
         regions = [known.setdefault(region, region) for region in [body.graph(whole) for body in self.bodies]]
         region_specs = [_region_spec(graph=region) for region in regions]
+        attrs_of = [(region,) for region in regions]
         old_nodes, old_specs, old_sources, new = whole.nodes, whole.specs, whole.sources, self.new
         nodes: list[RawNode] = []
         specs: list[Any] = []
         sources: list[Any] = []
         for own, (old, inputs, body, item) in enumerate(self.parts):
             if body >= 0:
-                nodes.append((REGION, inputs, (regions[body],)))
+                nodes.append((REGION, inputs, attrs_of[body]))
                 specs.append(region_specs[body])
             else:
                 op, _, attrs = old_nodes[old]
