@@ -8,6 +8,7 @@ from typing import Any
 
 from gradloom.autodiff import gradient_graph
 from gradloom.errors import ArgumentError, OutputError
+from gradloom.expansion import defer_gradient
 from gradloom.follow import Latest
 from gradloom.function import (
     call,
@@ -20,7 +21,7 @@ from gradloom.function import (
     wrap_foreign,
 )
 from gradloom.graph import Graph
-from gradloom.program import Program, defer_gradient, programs
+from gradloom.program import Program, programs
 from gradloom.pytree import Structure, unflatten
 from gradloom.refusals import describe
 from gradloom.tensor import Tensor

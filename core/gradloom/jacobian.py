@@ -11,11 +11,12 @@ from gradloom.api import ArgNums, grad, normalise_argnums
 from gradloom.autodiff import pullback_graph, pushforward_graph, zeros
 from gradloom.batching import batched_graph, broadcast, move_axis
 from gradloom.errors import ArgumentError
+from gradloom.expansion import inline
 from gradloom.function import require_callable, with_name_of
 from gradloom.graph import Graph
 from gradloom.linear import trace_differentiable
 from gradloom.op import ops
-from gradloom.program import Program, inline
+from gradloom.program import Program
 from gradloom.pytree import unflatten
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor

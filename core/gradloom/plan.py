@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from typing import Any, final
 
+from gradloom.arrangement import arrange, folds
 from gradloom.backend import AbstractBackend, Kernel, backends
 from gradloom.compiler import AbstractCompiler, compilers
 from gradloom.errors import GradloomError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes
 from gradloom.locks import new_lock
 from gradloom.op import Op
-from gradloom.order import economical_order
-from gradloom.partition import partition
 from gradloom.placement import MOVES, Device, find_device, is_device, node_places, resources_among, transfer
 from gradloom.regions import REGION
 from gradloom.settle import settle
@@ -25,8 +24,6 @@ from gradloom.straightline import Step, StraightLine
 #: Plans with more steps than this are interpreted; compiling straight-line Python costs about
 #: 25 us a step, which a plan that runs once never earns back.
 COMPILE_LIMIT = 150_000
-#: Bytes up to which a value that depends on literals alone is computed when a plan is made.
-FOLD_LIMIT = 4096
 
 
 @final
@@ -206,41 +203,6 @@ class Plan:
 
 def _rebuild(graph: Graph, backend: str, compiler: str | None, arranged: bool) -> Plan:
     return Plan(graph, backends.get(backend), None if compiler is None else compilers.get(compiler), arranged)
-
-
-def arrange(graph: Graph, compiler: AbstractCompiler, elsewhere: Collection[int] = ()) -> Graph:
-    """Return a graph cut into regions, its nodes in the order in which they run.
-
-    Parameters
-    ----------
-    graph : Graph
-    compiler : AbstractCompiler
-        Says which nodes a region may hold.
-    elsewhere : collection of int
-        Nodes that run on other devices than the compiler's.
-    """
-    cut = partition(graph, compiler, elsewhere)
-    live = live_nodes(cut.nodes, cut.outputs)
-    constants: set[int] = set()
-    first, rest, dead = [], [], []
-    for i, (op, _, _) in enumerate(cut.nodes):
-        if op is LITERAL or folds(cut, i, constants):
-            constants.add(i)
-        if op is INPUT or i in constants:
-            first.append(i)
-        else:
-            (rest if live[i] else dead).append(i)
-    order = economical_order(cut, rest, {*cut.outputs, *constants})
-    return cut.reordered((*first, *order, *dead)) or cut
-
-
-def folds(graph: Graph, i: int, constants: Collection[int]) -> bool:
-    """Return whether a node is computed when a plan is made: it depends on constants alone, and is small or a view."""
-    op, inputs, _ = graph.nodes[i]
-    spec = graph.specs[i]
-    if not inputs or type(spec) is tuple or not all([j in constants for j in inputs]):
-        return False
-    return bool(spec.nbytes <= FOLD_LIMIT or (op.view and op not in MOVES))
 
 
 class _Lowering:

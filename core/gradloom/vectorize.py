@@ -8,9 +8,10 @@ from typing import Any
 from gradloom.backend import spec_of
 from gradloom.batching import batched_graph, broadcast, move_axis
 from gradloom.errors import ArgumentError, AxisError, ShapeError
+from gradloom.expansion import inline
 from gradloom.function import call, new_trace, output_ids, require_callable, with_name_of, wrap_foreign
 from gradloom.graph import Graph
-from gradloom.program import Program, inline, programs
+from gradloom.program import Program, programs
 from gradloom.pytree import DICTS, LEAF, Structure, describe, flatten, unflatten
 from gradloom.refusals import describe as describe_value
 from gradloom.refusals import made_plain

@@ -9,9 +9,10 @@ import pytest
 
 import gradloom as gl
 from gradloom.errors import BackendError
+from gradloom.expansion import inline
 from gradloom.graph import Graph
 from gradloom.op import get_op
-from gradloom.program import Program, ProgramCache, choose_backend, inline, lift_literals
+from gradloom.program import Program, ProgramCache, choose_backend, lift_literals
 from gradloom.tensor import Tensor
 from gradloom.trace import Trace
 

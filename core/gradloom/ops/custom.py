@@ -7,9 +7,9 @@ from typing import Any
 from gradloom.autodiff import pullback_graph
 from gradloom.batching import batched_graph, broadcast
 from gradloom.errors import LostGradientError
+from gradloom.expansion import inline
 from gradloom.graph import Graph
 from gradloom.op import define, ops
-from gradloom.program import inline
 from gradloom.spec import Spec
 from gradloom.trace import resume
 

@@ -21,10 +21,11 @@ import pytest
 import gradloom as gl
 from gradloom.backend import AbstractBackend, Kernel, backends
 from gradloom.compiler import AbstractCompiler, compilers
+from gradloom.expansion import expand_calls
 from gradloom.graph import INPUT, LITERAL, Graph
 from gradloom.op import get_op
 from gradloom.plan import Plan
-from gradloom.program import expand_calls, prepare
+from gradloom.program import prepare
 from gradloom.regions import REGION
 from gradloom.sharing import kernel_threads
 from gradloom.testing.backends import assert_same_bits, assert_same_bits_in_threads, pullback_graph
