@@ -68,7 +68,7 @@ def gradients(program: Any) -> list[Callable[..., Any]]:
     ]
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(INSTRUCTIONS, st.lists(st.sampled_from(SHAPES), min_size=3, max_size=5, unique=True))
 def test_random_programs(program: Any, shapes: list[tuple[int, int]]) -> None:
     """After other shapes comes out what comes out of nothing, and what the function itself returns."""
