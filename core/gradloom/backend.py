@@ -148,6 +148,13 @@ class AbstractBackend(ABC):
         """Return a contiguous copy."""
         return self.from_host(self.to_host(array).copy())
 
+    def arena(self, size: int, places: Sequence[tuple[int, Spec]]) -> Sequence[Any]:
+        """Return uninitialised C-contiguous arrays in one block of memory: one for each offset and spec.
+
+        Only plans ask for it that have kernels which write where they are told.
+        """
+        raise NotImplementedError
+
     def constant(self, scalar: Any, among_scalars: bool) -> Any:
         """Return a literal in the form that is quickest beside scalars, or beside arrays."""
         return scalar

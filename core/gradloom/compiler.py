@@ -24,6 +24,9 @@ class AbstractCompiler(ABC):
       ordered, unaligned and read-only arrays give the values of their C-ordered copies.
     - It changes none of its arguments, and its results share memory with nothing else.
     - It gives the same bits for every number of threads.
+    - It may have an attribute ``into``, which takes the outputs behind the inputs, C-contiguous arrays that share no
+      memory with these, and writes the results there. Attrs are keywords. Plans use it, and `AbstractBackend.arena`,
+      for what does not leave them.
     """
 
     #: The compiler's name.

@@ -9,6 +9,7 @@ from typing import Any, final
 
 from gradloom.arrangement import arrange, folds
 from gradloom.backend import AbstractBackend, Kernel, backends
+from gradloom.buffers import Buffers
 from gradloom.compiler import AbstractCompiler, compilers
 from gradloom.errors import GradloomError
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes
@@ -19,7 +20,8 @@ from gradloom.regions import REGION
 from gradloom.settle import settle
 from gradloom.source import RawSource, Source
 from gradloom.spec import Spec
-from gradloom.straightline import Step, StraightLine
+from gradloom.step import Step
+from gradloom.straightline import StraightLine
 
 #: Plans with more steps than this are interpreted; compiling straight-line Python costs about
 #: 25 us a step, which a plan that runs once never earns back.
@@ -174,7 +176,10 @@ class Plan:
             # Past the graph's own nodes are copies of outputs; a constant among them is 0-d.
             return i >= len(specs) or (type(specs[i]) is not tuple and not specs[i].shape)
 
-        return StraightLine(self.steps, self.graph.inputs, self.outputs, self.constants, self.backend, is_scalar)
+        at_home = self.compiler is not None and self.places is None  # else nothing writes where it is told
+        buffers = Buffers(self.graph, self.steps if at_home else (), self.outputs, self.backend)
+        ends = self.graph.inputs, self.outputs
+        return StraightLine(self.steps, *ends, self.constants, self.backend, is_scalar, buffers)
 
     def leaves_to_backend(self, i: int) -> bool:
         """Return whether a node runs by a kernel of the backend, not by one of the compiler."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import keyword
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 from gradloom.backend import AbstractBackend, Kernel
+from gradloom.buffers import Buffers
 from gradloom.generated import function
+from gradloom.step import Step, stretches
 
 _INFIX: Mapping[Any, str] = {
     operator.add: "{} + {}",
@@ -19,26 +21,6 @@ _INFIX: Mapping[Any, str] = {
     operator.matmul: "{} @ {}",
     operator.neg: "-{}",
 }
-
-
-class Step(NamedTuple):
-    """One kernel call: ``out = kernel(*inputs, **attrs)``, after which ``drop`` is freed."""
-
-    kernel: Kernel
-    inputs: tuple[int, ...]
-    attrs: dict[str, Any]
-    out: int
-    drop: tuple[int, ...]
-    quiet: bool
-
-
-def stretches(steps: Sequence[Step]) -> Iterator[tuple[bool, int, int]]:
-    """Yield maximal runs ``(quiet, start, stop)`` of steps with the same ``quiet``."""
-    start = 0
-    for k in range(1, len(steps) + 1):
-        if k == len(steps) or steps[k].quiet != steps[start].quiet:
-            yield steps[start].quiet, start, k
-            start = k
 
 
 @final
@@ -55,6 +37,8 @@ class StraightLine:
     backend : AbstractBackend
     is_scalar : callable
         Tells whether the value with an id is 0-d.
+    buffers : Buffers
+        Where values lie that stay in here.
     """
 
     def __init__(
@@ -65,23 +49,28 @@ class StraightLine:
         constants: Mapping[int, Any],
         backend: AbstractBackend,
         is_scalar: Callable[[int], bool],
+        buffers: Buffers,
     ) -> None:
         self._inputs = frozenset(inputs)
         self._constants = constants
         self._backend = backend
         self._is_scalar = is_scalar
-        self._namespace: dict[str, Any] = {"quiet": backend.quiet}
+        self._buffers = buffers
+        self._namespace: dict[str, Any] = {"quiet": backend.quiet, "take": buffers.take, "give": buffers.give}
         self._names: dict[Any, str] = {}
         #: The step of each line, -1 for lines that are none.
         self._steps_of_lines = [-1]
-        lines = [f"def run({', '.join(self._name(i) for i in inputs)}):"]
+        self._lines = lines = [f"def run({', '.join(self._name(i) for i in inputs)}):"]
+        if buffers.numbers:
+            self._add(" block = take()")
         for quiet, start, stop in stretches(steps):
             if quiet:
-                lines.append(" with quiet():")
-                self._steps_of_lines.append(-1)
+                self._add(" with quiet():")
             for k in range(start, stop):
-                lines.append(("  " if quiet else " ") + self._statement(steps[k]))
-                self._steps_of_lines.append(k)
+                if k not in buffers.items:
+                    self._add(("  " if quiet else " ") + self._statement(k, steps[k]), k)
+        if buffers.numbers:
+            self._add(" give(block)")
         lines.append(f" return [{', '.join(self._name(i) for i in outputs)}]")
         self.source = "\n".join(lines)
         #: Takes one array per input and returns the list of outputs.
@@ -97,18 +86,38 @@ class StraightLine:
             traceback = traceback.tb_next
         return None if found is None else self._steps_of_lines[found - 1]
 
-    def _statement(self, step: Step) -> str:
+    def _add(self, line: str, step: int = -1) -> None:
+        self._lines.append(line)
+        self._steps_of_lines.append(step)
+
+    def _statement(self, k: int, step: Step) -> str:
+        if k in self._buffers.joined:
+            return f"v{step.out} = {self._array(step.out)}"
         words = [self._operand(i, step) for i in step.inputs]
+        keywords = [f"{key}={_inline(value) or self._global(value, 'attr')}" for key, value in step.attrs.items()]
+        name = _kernel_name(step.kernel)
+        written = self._buffers.written.get(k)
+        if written is not None:
+            kernel: Any = step.kernel
+            outs = [self._name(i) for i in written]
+            arrays = [self._array(i) for i in written]
+            scalars = [f"; {out} = {out}[()]" for out, i in zip(outs, written, strict=True) if self._is_scalar(i)]
+            call = f"{self._global(kernel.into, name)}({', '.join([*words, *outs, *keywords])})"
+            return f"{', '.join(outs)} = {', '.join(arrays)}; {call}{''.join(scalars)}{self._deletion(step)}"
         infix = self._item(step.kernel) if type(step.kernel) is itemgetter else _INFIX.get(step.kernel)
-        if step.attrs:
-            infix = None
-        if infix is not None:
+        if infix is not None and not step.attrs:
             call = infix.format(*words)
         else:
-            words += [f"{key}={_inline(value) or self._global(value, 'attr')}" for key, value in step.attrs.items()]
-            call = f"{self._global(step.kernel, _kernel_name(step.kernel))}({', '.join(words)})"
-        drop = [self._name(i) for i in step.drop]
-        return f"v{step.out} = {call}" + (f"; del {', '.join(drop)}" if drop else "")
+            call = f"{self._global(step.kernel, name)}({', '.join([*words, *keywords])})"
+        return f"v{step.out} = {call}{self._deletion(step)}"
+
+    def _array(self, i: int) -> str:
+        return f"block[{self._buffers.numbers[i]}]"
+
+    def _deletion(self, step: Step) -> str:
+        """Return what frees the memory that is not of a block."""
+        drop = [self._name(i) for i in step.drop if i not in self._buffers.numbers]
+        return f"; del {', '.join(drop)}" if drop else ""
 
     def _operand(self, i: int, step: Step) -> str:
         if i not in self._constants:

@@ -213,7 +213,7 @@ def caller(
     otherwise: Callable[..., None],
     sharing: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Callable[..., Any]:
-    """Return a function of a kernel's inputs that makes the outputs, calls it, and returns them.
+    """Return a function of a kernel's inputs that makes the outputs, calls it, and returns them; ``into`` takes them.
 
     Parameters
     ----------
@@ -231,21 +231,19 @@ def caller(
     inputs = [f"a{k}" for k in range(arity)]
     results = [f"o{k}" for k in range(len(outs))]
     values = [name if shape else f"{name}[()]" for name, (shape, _) in zip(results, outs, strict=True)]
-    lines = [f"def kernel({', '.join(inputs)}):"]
-    lines += [f" {name} = empty{k}(shape{k}, dtype{k})" for k, name in enumerate(results)]
+    making = [f" {name} = empty{k}(shape{k}, dtype{k})" for k, name in enumerate(results)]
     arrays = ", ".join([*inputs, *results])
     alone = f"invoke(record, {arrays})"
     if sharing is None:
-        lines += [" try:", f"  {alone}"]
+        calling = [" try:", f"  {alone}"]
     else:
-        lines += [
+        calling = [
             " workers = threads()",
             " try:",
             f"  if workers < 2: {alone}",
             f"  else: together(record, mailbox(workers), workers, workspace(workers), {arrays})",
         ]
-    lines += [" except TypeError:", f"  otherwise([{', '.join(inputs)}], [{', '.join(results)}])"]
-    lines.append(f" return {', '.join(values)}")
+    calling += [" except TypeError:", f"  otherwise([{', '.join(inputs)}], [{', '.join(results)}])"]
     namespace = entry.names
     namespace["otherwise"] = otherwise
     if sharing is not None:
@@ -253,4 +251,7 @@ def caller(
     for k, (shape, dtype) in enumerate(outs):
         namespace[f"shape{k}"], namespace[f"dtype{k}"] = shape, dtype
         namespace[f"empty{k}"] = empty if math.prod(shape) * dtype.itemsize >= LEAST else np.empty
-    return function(lines, namespace)
+    head = f"def kernel({', '.join(inputs)}):"
+    kernel: Any = function([head, *making, *calling, f" return {', '.join(values)}"], namespace)
+    kernel.into = function([f"def into({arrays}):", *calling], namespace)
+    return kernel  # type: ignore[no-any-return]

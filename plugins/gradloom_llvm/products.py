@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -50,18 +50,30 @@ def product_kernel(name: str, specs: tuple[Spec, ...], plain: Kernel) -> Kernel:
         return plain
     annihilates = name == "annihilating_matmul"
 
-    def kernel(a: Any, b: Any, **attrs: Any) -> Any:
-        try:
-            out, undefined = product(a, b)
-            if not (annihilates and undefined):
-                return out
-        except TypeError:  # unaligned, of the other byte order, or no arrays
-            pass
+    def plainly(a: Any, b: Any, **attrs: Any) -> Any:
         with one_thread_each():  # whose threads no plan limits for products that need no BLAS
             return plain(a, b, **attrs)
 
-    kernel.__name__ = name
-    return kernel
+    def kernel(a: Any, b: Any, **attrs: Any) -> Any:
+        out = product.empty(product.shape, product.dtype)
+        try:
+            if not (product.into(a, b, out) and annihilates):
+                return out
+        except TypeError:  # unaligned, of the other byte order, or no arrays
+            pass
+        return plainly(a, b, **attrs)
+
+    def into(a: Any, b: Any, out: Any, **attrs: Any) -> None:
+        try:
+            if not (product.into(a, b, out) and annihilates):
+                return
+        except TypeError:
+            pass
+        out[...] = plainly(a, b, **attrs)
+
+    made: Any = kernel
+    made.__name__, made.into = name, into
+    return made  # type: ignore[no-any-return]
 
 
 def begin_product(specs: tuple[Spec, ...]) -> None:
@@ -88,9 +100,19 @@ def _is_shared(a: Spec, b: Spec) -> bool:
     return (b.shape[-1] > 1 or a.shape[-2] == 1) and work * a.dtype.itemsize >= 8 * SHARED
 
 
+class _Product(NamedTuple):
+    """Makes products of one kind; ``into(a, b, out)`` tells whether they hold a NaN."""
+
+    into: Callable[[Any, Any, Any], bool]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    #: Makes the array for a product.
+    empty: Callable[..., Any]
+
+
 @lru_cache(maxsize=1024)
-def _product(a: Spec, b: Spec) -> Callable[[Any, Any], tuple[Any, bool]] | None:
-    """Return what makes products of matrices, and tells whether they hold a NaN; None to leave them to BLAS."""
+def _product(a: Spec, b: Spec) -> _Product | None:
+    """Return what makes products of matrices; None to leave them to BLAS."""
     tiling = _tiling(a, b)
     if tiling is None:
         return None
@@ -105,23 +127,23 @@ def _product(a: Spec, b: Spec) -> Callable[[Any, Any], tuple[Any, bool]] | None:
     size, shares = math.prod(shape) * dtype.itemsize, _is_shared(a, b)
     runs = count()
 
-    def whole(left: Any, right: Any) -> tuple[Any, bool]:
-        out = np.empty(shape, dtype)
-        return out, run(left, right, out, np.empty(room, _BYTE))
+    def whole(left: Any, right: Any, out: Any) -> bool:
+        return run(left, right, out, np.empty(room, _BYTE))
 
-    def large(left: Any, right: Any) -> tuple[Any, bool]:
-        out = empty(shape, dtype)
+    def large(left: Any, right: Any, out: Any) -> bool:
         workers = allowed() if shares else 1
         workspace = empty((workers * room[0],), _BYTE)
         if workers < 2:
-            return out, run(left, right, out, workspace)
+            return run(left, right, out, workspace)
         # That may have been all; the team's code is compiled when there are more runs than one call is likely to have.
         if not CODE.done and not (next(runs) > 1 and not CODE.begin()):
-            return out, _in_turns(run, tiling, left, right, out, workers)
+            return _in_turns(run, tiling, left, right, out, workers)
         words = np.array([workers, room[0]], np.int64)
-        return out, together(left, right, out, workspace, team.mailbox(workers), words)
+        return together(left, right, out, workspace, team.mailbox(workers), words)
 
-    return large if max(room[0], size) >= LEAST else whole
+    if max(room[0], size) >= LEAST:
+        return _Product(large, shape, dtype, empty)
+    return _Product(whole, shape, dtype, np.empty)
 
 
 def _in_turns(run: Callable[..., bool], tiling: Tiles, left: Any, right: Any, out: Any, workers: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any, final
@@ -10,7 +10,11 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.backend import AbstractBackend, Kernel, Specialised
+from gradloom.memory import empty
 from gradloom.spec import Spec
+
+_BYTE = np.dtype(np.uint8)
+_LINE = 64  # bytes
 
 
 @final
@@ -48,6 +52,12 @@ class NumpyBackend(AbstractBackend):
     def copy(self, array: Any) -> Any:
         """Return a C-contiguous copy in native byte order."""
         return array.copy() if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="), order="C")
+
+    def arena(self, size: int, places: Sequence[tuple[int, Spec]]) -> Sequence[Any]:
+        """Return arrays at some places of a block, which starts on a cache line."""
+        block = empty((size + _LINE,), _BYTE)
+        start = -block.ctypes.data % _LINE
+        return [np.ndarray(spec.shape, spec.dtype, block, start + offset) for offset, spec in places]
 
     def constant(self, scalar: Any, among_scalars: bool) -> Any:
         """Return a NumPy scalar among scalars and a 0-d array among arrays."""

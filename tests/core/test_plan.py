@@ -13,7 +13,7 @@ import gradloom as gl
 from gradloom.executor import SerialExecutor, executors
 from gradloom.plan import Plan
 from gradloom.program import Program
-from gradloom.straightline import stretches
+from gradloom.step import stretches
 
 X = np.array([0.5, -1.25, 2.0])
 

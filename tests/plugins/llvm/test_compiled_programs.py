@@ -172,13 +172,18 @@ def check(f: Callable[..., Any], args: Sequence[Any], narrow: bool) -> None:
     exact = plain(f, [a.astype(np.longdouble) for a in args])
     fast = gl.jit(f)
     before = [a.copy() for a in args]
-    for _ in range(2):
+    results = []
+    for _ in range(3):
         got = flatten(fast(*args))[0]
         assert len(got) == len(expected)
+        results.append((got, [np.copy(one) for one in got]))
         for k, (one, want) in enumerate(zip(got, expected, strict=True)):
             agree(np.asarray(one), want, np.asarray(exact[k]), [np.asarray(run[k]) for run in noisy], eps)
         for a, b in zip(args, before, strict=True):
             np.testing.assert_array_equal(a, b)
+    for got, once in results:  # memory that a run uses again belongs to no result
+        for one, then, first in zip(got, once, results[0][1], strict=True):
+            assert np.asarray(one).tobytes() == then.tobytes() == first.tobytes()
 
 
 def agree(got: Any, want: Any, exact: Any, noisy: Sequence[Any], eps: float) -> None:

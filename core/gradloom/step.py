@@ -1,0 +1,28 @@
+"""Step: one kernel call of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from gradloom.backend import Kernel
+
+
+class Step(NamedTuple):
+    """One kernel call: ``out = kernel(*inputs, **attrs)``, after which ``drop`` is freed."""
+
+    kernel: Kernel
+    inputs: tuple[int, ...]
+    attrs: dict[str, Any]
+    out: int
+    drop: tuple[int, ...]
+    quiet: bool
+
+
+def stretches(steps: Sequence[Step]) -> Iterator[tuple[bool, int, int]]:
+    """Yield maximal runs ``(quiet, start, stop)`` of steps with the same ``quiet``."""
+    start = 0
+    for k in range(1, len(steps) + 1):
+        if k == len(steps) or steps[k].quiet != steps[start].quiet:
+            yield steps[start].quiet, start, k
+            start = k
