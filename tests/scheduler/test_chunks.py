@@ -314,9 +314,9 @@ def test_blocks_are_planned_once_and_compiled_where_large(monkeypatch: pytest.Mo
     plans: list[Plan] = []
     make = Plan.__init__
 
-    def noted(self: Plan, *args: Any) -> None:
+    def noted(self: Plan, *args: Any, **options: Any) -> None:
         plans.append(self)
-        make(self, *args)
+        make(self, *args, **options)
 
     monkeypatch.setattr(Plan, "__init__", noted)
     monkeypatch.setattr("gradloom.program.COMPILE_ELEMENTS", 100_000)
