@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from functools import partial
 from typing import Any, final
 
 from gradloom.graph import Graph, literal_key
@@ -37,12 +36,15 @@ class Polymorphic:
         Its result depends on its argument alone.
     most : int
         How many structures are remembered.
+    after : int
+        How many graphs of a structure come before the first that is evaluated with symbolic numbers, which takes two or
+        three times as long, and is of use to those that follow alone.
     """
 
-    def __init__(self, function: Callable[..., Graph], most: int = 32) -> None:
+    def __init__(self, function: Callable[..., Graph], most: int = 32, after: int = 0) -> None:
         self._function = function
-        #: Of each structure the latest results, for some numbers each.
-        self._known: Recent[deque[_Result]] = Recent(most)
+        self._after = after
+        self._known: Recent[_Known] = Recent(most)
 
     def __call__(self, graph: Graph, *others: Hashable) -> Graph:
         """Return the function of a graph, and of other things."""
@@ -50,8 +52,11 @@ class Polymorphic:
         key = structure.graph(graph), others
         if structure.size > MAX_NODES:
             return self._function(graph, *others)
-        results = self._known.get(key, partial(deque, (), MAX_RESULTS))
-        for result in list(results):
+        known = self._known.get(key, _Known)
+        if known.seen < self._after:
+            known.seen += 1
+            return self._function(graph, *others)
+        for result in list(known.results):
             found = result.graph(structure)
             if found is not None:
                 return found
@@ -61,12 +66,21 @@ class Polymorphic:
             result = _Result(guards, structure.sources, self._function(symbolic.graph(graph), *others))
         except Exception:  # with plain numbers it raises again what is the user's affair
             return self._function(graph, *others)
-        results.append(result)
+        known.results.append(result)
         return result.graph(structure) or self._function(graph, *others)
 
     def clear(self) -> None:
         """Forget all results."""
         self._known.clear()
+
+
+@final
+class _Known:
+    """What is known of a structure: how many graphs had it before the first result, and the latest results."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.results: deque[_Result] = deque(maxlen=MAX_RESULTS)
 
 
 @final

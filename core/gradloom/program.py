@@ -219,7 +219,7 @@ def _prepare(graph: Graph, backend: str, compiler: AbstractCompiler | None) -> G
     return graph if compiler is None or node_places(graph) is not None else arrange(graph, compiler)
 
 
-_PREPARED = Polymorphic(_prepare)
+_PREPARED = Polymorphic(_prepare, after=1)
 
 
 # -- the cache -----------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from gradloom.program import _PREPARED, _prepare
 from gradloom.pytree import flatten
 from gradloom.source import same_lines
 from gradloom.spec import Spec
+from gradloom.symbolic import Symbolic
 
 #: Shapes that meet in several ways: equal axes, axes of length 1, lengths that rules look out for.
 SHAPES = [(5, 7), (6, 8), (7, 7), (1, 7), (7, 1), (8, 5), (64, 3), (2, 9), (16, 17), (60, 6)]
@@ -140,15 +141,32 @@ def test_where_it_pays_is_asked_again() -> None:
 
 def test_bits_do_not_depend_on_what_came_before() -> None:
     """A plan that is found by another size gives the bits of one that is made from nothing."""
-    sizes = [(40, 6, 9), (57, 5, 30), (300, 40, 20)]
-    after = gl.jit(gl.value_and_grad(network, (0, 2, 3)))
-    for size in sizes:
-        found = after(*arguments(*size))
+    sizes = [(45, 7, 11), (40, 6, 9), (57, 5, 30), (300, 40, 20)]
+    gradient = gl.value_and_grad(network, (0, 2, 3))
+    _PREPARED.clear()
+    after = gl.jit(gradient)
+    found = [after(*arguments(*size)) for size in sizes]
+    for size, (value, slopes) in zip(sizes, found, strict=True):
         _PREPARED.clear()
-        expected = gl.jit(gl.value_and_grad(network, (0, 2, 3)))(*arguments(*size))
-        np.testing.assert_array_equal(found[0], expected[0])
-        for a, b in zip(found[1], expected[1], strict=True):
+        expected = gl.jit(gradient)(*arguments(*size))
+        np.testing.assert_array_equal(value, expected[0])
+        for a, b in zip(slopes, expected[1], strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_a_single_graph_takes_no_note() -> None:
+    """The first of a structure is evaluated as it is, the second with symbolic numbers, the third not at all."""
+    kinds = []
+
+    def noted(graph: Graph) -> Graph:
+        kinds.append(type(graph.specs[0].shape[0]))
+        return graph
+
+    function = Polymorphic(noted, after=1)
+    graphs = [traced(lambda x: x * 1.5, np.zeros(n)) for n in (4, 5, 6)]
+    for graph in graphs:
+        assert function(graph) == graph
+    assert kinds == [int, Symbolic]
 
 
 @pytest.mark.parametrize("number", [0.0, -0.0, 1.0, -1.0, 2.0, np.inf, np.nan, 3.0, 1e-320, 0.1, 8.0, 1e100])
