@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, final
 
@@ -32,8 +31,8 @@ class _Running:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.count = 0
-        #: Those that somebody will wait for; whoever waits takes part.
-        self.needed: deque[Job[Any]] = deque()
+        #: Those that somebody will wait for, and nobody does yet; whoever waits takes part. Its values mean nothing.
+        self.needed: dict[Job[Any], None] = {}
         self._forks = 0
         self._here = threading.local()
 
@@ -58,11 +57,7 @@ class _Running:
 
         A thread that does one could be needed for that by another.
         """
-        while self.needed and not getattr(self._here, "depth", 0):
-            job = self.needed.popleft()
-            if job.is_free:
-                return job
-        return None
+        return None if getattr(self._here, "depth", 0) else next(iter(self.needed), None)
 
     def before_fork(self) -> None:
         """Wait until no job runs, and let none begin."""
@@ -120,11 +115,6 @@ class Job(Generic[T]):
         """Whether there is a result, or an error."""
         return self._done
 
-    @property
-    def is_free(self) -> bool:
-        """Whether nobody does it, or has done it."""
-        return not self._taken
-
     def begin(self, needed: bool = False) -> bool:
         """Let another thread do it, if this one may share its work; return whether one does.
 
@@ -132,7 +122,9 @@ class Job(Generic[T]):
         """
         handed_out = self._taken or hand_out(self._run)
         if needed and handed_out:
-            _running.needed.append(self)
+            with _running.changed:
+                if not self._taken:
+                    _running.needed[self] = None
         return handed_out
 
     def result(self) -> T:
@@ -157,6 +149,7 @@ class Job(Generic[T]):
             if self._taken:
                 return
             self._taken = True
+            _running.needed.pop(self, None)
             _running.enter()
         try:
             self._results.append(self._work())
