@@ -9,9 +9,10 @@ import threading
 import time
 import uuid
 import weakref
+from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, TimeoutError
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, NamedTuple, final
 
 import dask
@@ -88,8 +89,11 @@ class Connection:
         self._runs = itertools.count()
         self._prefix = uuid.uuid4().hex[:12]
         self._inputs = KeptInputs(f"gradloom-input-{self._prefix}", self.wait)
-        #: How many plans there are of each name; the finalizer of one may run anywhere, even where the lock is held.
+        #: How many plans there are of each name.
         self._living: dict[str, int] = {}
+        #: How these change, in order, and who does it: plans end at any moment, in any thread, so nobody waits.
+        self._changes: deque[tuple[str, int]] = deque()
+        self._counting = threading.Lock()
         self._lock = threading.RLock()
         #: When it was asked which workers there are; with their threads.
         self._workers: tuple[float, dict[str, int]] = -WORKERS_KNOWN_SECONDS, {}
@@ -141,10 +145,34 @@ class Connection:
         with self._lock:
             known = self._plans.setdefault(plan, shipped)
             if known is shipped:
-                self._living[name] = self._living.get(name, 0) + 1
+                self._count(name, 1)
                 # It leaves the workers with the last plan of this content.
                 weakref.finalize(plan, _forget, weakref.ref(self), name).atexit = False
         return known
+
+    def _count(self, name: str, change: int) -> None:
+        """Count plans of one content; the last takes it from the workers. Never waits: who is at it does this too."""
+        self._changes.append((name, change))
+        while self._changes and self._counting.acquire(blocking=False):
+            try:
+                while self._changes:
+                    name, change = self._changes.popleft()
+                    living = self._living.pop(name, 0) + change
+                    if living:
+                        self._living[name] = living
+                    else:
+                        self._unregister(name)
+            finally:
+                self._counting.release()
+
+    def _unregister(self, name: str) -> None:
+        """Take a plan from the workers, without waiting for it."""
+        client = self._client()
+        if client is not None and client.status == "running":
+            with suppress(RuntimeError):  # the loop has ended
+                asyncio.run_coroutine_threadsafe(
+                    _awaited(client.scheduler.unregister_worker_plugin(name=name)), client.loop.asyncio_loop
+                )
 
     def _register(self, shipped: Shipped, plan: Plan) -> None:
         """Send a plan to all workers, present and future."""
@@ -368,21 +396,8 @@ async def _awaited(value: Any) -> Any:
 def _forget(connection: weakref.ref[Connection], name: str) -> None:
     """Take a plan from the workers, unless another of the same content lives; without waiting for it."""
     found = connection()
-    if found is None:
-        return
-    with found._lock:
-        found._living[name] -= 1
-        if found._living[name]:
-            return
-        del found._living[name]
-    client = found._client()
-    if client is not None and client.status == "running":
-        try:
-            asyncio.run_coroutine_threadsafe(
-                _awaited(client.scheduler.unregister_worker_plugin(name=name)), client.loop.asyncio_loop
-            )
-        except RuntimeError:  # the loop has ended
-            return
+    if found is not None:
+        found._count(name, -1)
 
 
 def _running_at(workers: Mapping[str, str]) -> AbstractContextManager[Any]:

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -122,6 +123,22 @@ def test_a_plan_travels_once(workers: Any, monkeypatch: pytest.MonkeyPatch) -> N
         if sent[0] not in left:
             break
     assert sent[0] not in left
+
+
+def test_a_plan_may_end_while_another_is_sent(workers: Any) -> None:
+    """In any thread, also in that of the client's loop, which sends: plans end where the collector happens to run."""
+    plans = [numpy_plan(gl.make_graph(lambda x, k=k: np.sum(x) * k)(np.ones(5))) for k in (1.5, 2.5)]
+    for plan, factor in zip(plans, (1.5, 2.5), strict=True):
+        assert workers.run(plan, [np.ones(5)])[0] == 5 * factor
+    connection = workers._connection
+    before = len(connection._living)
+    del plan
+    with connection._lock:  # held by whoever sends a plan
+        thread = threading.Thread(target=lambda: (plans.pop(), gc.collect()))
+        thread.start()
+        thread.join(20)
+        assert not thread.is_alive()
+    assert len(connection._living) == before - 1
 
 
 def test_a_plan_stays_while_another_of_the_same_content_lives(workers: Any) -> None:
