@@ -103,7 +103,8 @@ class _Room:
         self.size = -(-size // LINE) * LINE
         self.dies = dies
         self.offsets = offsets
-        self.start: int | None = None
+        #: Where it begins, -1 until it has a place.
+        self.start = -1
 
 
 class _Layout:
@@ -215,11 +216,11 @@ class _Layout:
         for k in range(len(self.steps)):
             for i in self.written.get(k, ()):
                 room = self._rooms[i]
-                if room.start is None:
+                if room.start < 0:
                     free = self._free[room.size]
                     room.start = free.pop() if free else self.size
                     self.size = max(self.size, room.start + room.size)
                     self.offsets |= {j: room.start + offset for j, offset in room.offsets.items()}
                     dying[room.dies].append(room)
             for room in dying.pop(k, ()):
-                self._free[room.size].append(room.start or 0)
+                self._free[room.size].append(room.start)

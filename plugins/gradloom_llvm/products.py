@@ -50,26 +50,23 @@ def product_kernel(name: str, specs: tuple[Spec, ...], plain: Kernel) -> Kernel:
         return plain
     annihilates = name == "annihilating_matmul"
 
-    def plainly(a: Any, b: Any, **attrs: Any) -> Any:
-        with one_thread_each():  # whose threads no plan limits for products that need no BLAS
-            return plain(a, b, **attrs)
-
-    def kernel(a: Any, b: Any, **attrs: Any) -> Any:
-        out = product.empty(product.shape, product.dtype)
+    def multiplied(a: Any, b: Any, out: Any, attrs: dict[str, Any]) -> Any:
+        """Return the product: in ``out``, or as the backend's kernel returns it."""
         try:
             if not (product.into(a, b, out) and annihilates):
                 return out
         except TypeError:  # unaligned, of the other byte order, or no arrays
             pass
-        return plainly(a, b, **attrs)
+        with one_thread_each():  # whose threads no plan limits for products that need no BLAS
+            return plain(a, b, **attrs)
+
+    def kernel(a: Any, b: Any, **attrs: Any) -> Any:
+        return multiplied(a, b, product.empty(product.shape, product.dtype), attrs)
 
     def into(a: Any, b: Any, out: Any, **attrs: Any) -> None:
-        try:
-            if not (product.into(a, b, out) and annihilates):
-                return
-        except TypeError:
-            pass
-        out[...] = plainly(a, b, **attrs)
+        found = multiplied(a, b, out, attrs)
+        if found is not out:
+            out[...] = found
 
     made: Any = kernel
     made.__name__, made.into = name, into

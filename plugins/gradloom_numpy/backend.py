@@ -10,11 +10,11 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.backend import AbstractBackend, Kernel, Specialised
+from gradloom.buffers import LINE
 from gradloom.memory import empty
 from gradloom.spec import Spec
 
 _BYTE = np.dtype(np.uint8)
-_LINE = 64  # bytes
 
 
 @final
@@ -55,8 +55,8 @@ class NumpyBackend(AbstractBackend):
 
     def arena(self, size: int, places: Sequence[tuple[int, Spec]]) -> Sequence[Any]:
         """Return arrays at some places of a block, which starts on a cache line."""
-        block = empty((size + _LINE,), _BYTE)
-        start = -block.ctypes.data % _LINE
+        block = empty((size + LINE,), _BYTE)
+        start = -block.ctypes.data % LINE
         return [np.ndarray(spec.shape, spec.dtype, block, start + offset) for offset, spec in places]
 
     def constant(self, scalar: Any, among_scalars: bool) -> Any:
