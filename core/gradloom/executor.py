@@ -12,6 +12,7 @@ from gradloom.blas import one_thread_each
 from gradloom.decision import decide
 from gradloom.errors import DeviceError, SchedulerError
 from gradloom.observer import OBSERVER, run_observed
+from gradloom.placement import first_location
 from gradloom.plan import Plan
 from gradloom.registry import Registry
 from gradloom.source import RawSource
@@ -125,7 +126,7 @@ class AbstractWorkers(ABC):
         """
 
 
-def require_no_resources(plan: Plan, scheduler: str) -> None:
+def require_no_resources(plan: Plan, scheduler: str, sources: Sequence[RawSource | None] = ()) -> None:
     """Raise for a plan whose ops need workers with a resource, where there are no workers."""
     if plan.resources:
         raise DeviceError(
@@ -134,6 +135,7 @@ def require_no_resources(plan: Plan, scheduler: str) -> None:
             expected=f"a backend ({', '.join(sorted(backends.entries()))}), or a cluster whose workers have it",
             got=", ".join(sorted(plan.resources)),
             remedy="run it with gl.cluster(resources={...}), or on a client whose workers were started with resources",
+            location=first_location(plan.graph, plan.resources, sources),
         )
 
 
@@ -145,7 +147,7 @@ class SerialExecutor(AbstractExecutor):
 
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""
-        require_no_resources(plan, self.name)
+        require_no_resources(plan, self.name, sources)
         one_thread, observer = decide(plan).one_thread, OBSERVER.get()
         if observer is None and not one_thread:
             return plan.run(inputs, sources)

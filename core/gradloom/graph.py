@@ -150,6 +150,16 @@ class Graph:
         """Return the same graph without the user's lines."""
         return Graph(self.nodes, self.specs, self.inputs, self.outputs, self.literals)
 
+    def written_at(self, sources: Sequence[RawSource | None]) -> Graph:
+        """Return the same graph with other lines for its first nodes, and for what is derived from those."""
+        found = list(self.sources)
+        for i, old in enumerate(found):
+            origin = i if old is None or old[2] < 0 else old[2]
+            if origin < len(sources):
+                new = sources[origin]
+                found[i] = None if new is None else (new[0], new[1], -1 if old is None else old[2])
+        return Graph(self.nodes, self.specs, self.inputs, self.outputs, self.literals, tuple(found))
+
     def reordered(self, order: Sequence[int]) -> Graph | None:
         """Return the same graph with its nodes in another order, None where that puts one before its inputs."""
         new = [0] * len(order)

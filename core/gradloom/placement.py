@@ -12,7 +12,7 @@ None is home.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from gradloom.errors import BackendError, DeviceError
 from gradloom.graph import INPUT, ITEM, Graph
 from gradloom.handle import Handle
 from gradloom.op import Op, define
+from gradloom.source import RawSource, Source
 from gradloom.spec import Spec
 
 #: Where ops are recorded to run, if anywhere in particular.
@@ -149,6 +150,17 @@ def node_places(graph: Graph) -> list[str | None] | None:
         own = held.get(i)
         places.append(own[0] if own else places[inputs[0]] if op is ITEM else given[i])
     return places
+
+
+def first_location(
+    graph: Graph, places: Collection[str | None], sources: Sequence[RawSource | None] = ()
+) -> str | None:
+    """Return where the user wrote the first op at some places; ``sources`` are those of the graph by default."""
+    for i, own in enumerate(node_places(graph) or ()):
+        raw = (sources or graph.sources)[i] if own in places else None
+        if raw is not None:
+            return str(Source(*raw))
+    return None
 
 
 def _holds_graph(attrs: tuple[Any, ...]) -> bool:

@@ -102,7 +102,7 @@ class Plan:
         inputs : sequence of arrays
             One array of the backend per graph input.
         sources : sequence, optional
-            Where the user wrote each node, when not as in ``graph.sources``.
+            Where the user wrote each node of `graph`, when not as in ``graph.sources``.
 
         Returns
         -------
@@ -194,8 +194,7 @@ class Plan:
             return
         raw = self.graph.sources[node]
         origin = node if raw is None or raw[2] < 0 else raw[2]
-        if origin < len(sources) and self.graph is self._whole and not self._arranged:
-            raw = sources[origin]
+        raw = sources[node] if sources else raw
         where = "" if raw is None else f" recorded at {Source(*raw)}"
         what = "the gradient of " if origin != node else ""
         op = self.graph.nodes[origin][0]

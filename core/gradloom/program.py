@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -30,7 +31,7 @@ from gradloom.polymorphic import Polymorphic, with_values
 from gradloom.progress import phase
 from gradloom.refusals import out_of_range
 from gradloom.simplify import simplify
-from gradloom.source import RawSource
+from gradloom.source import Lines, RawSource, same_lines
 from gradloom.trace import Trace, innermost
 
 _NDARRAY = frozenset({np.ndarray})
@@ -92,7 +93,7 @@ class Program:
         values : sequence
             Arrays, scalars or tensors, one per input of the graph.
         sources : sequence, optional
-            Where the user wrote each node.
+            Where the user wrote each node that was traced, if not where those of the graph were written.
         """
         if not _NDARRAY.issuperset(map(type, values)) or current_backend() is not None:
             outer = innermost(values)
@@ -101,12 +102,33 @@ class Program:
                     return inline(outer, self._traced if outer.defers else self.graph, values)
             name = choose_backend(values)
             if backends.get(name).whole_graphs:
-                return backends.get(name).run_graph(expand_calls(self.graph), values, sources)
-            plan = self.plan(name)
+                return backends.get(name).run_graph(expand_calls(self._at(sources).graph), values, sources)
+            plan = self.plan_at(name, sources)
             values = prepare(plan, values)
         else:
-            plan = self.plan("numpy")
-        return self.run_plan(plan, values, sources)
+            plan = self.plan_at("numpy", sources)
+        return self.run_plan(plan, values, self.lines(plan, sources))
+
+    def _at(self, sources: Sequence[RawSource | None]) -> Program:
+        """Return this program as made of a trace that was written elsewhere."""
+        own = self._traced.sources[: len(sources)]
+        return self if same_lines(own, sources) else Program(self._traced.written_at(sources), self.eager)
+
+    def plan_at(self, name: str, sources: Sequence[RawSource | None]) -> Plan:
+        """Return the plan for a backend; what cannot be planned raises with the lines of a trace of this structure."""
+        try:
+            return self.plan(name)
+        except Exception:
+            self._at(sources).plan(name)  # raises the same, with the user's lines
+            raise
+
+    def lines(self, plan: Plan, sources: Sequence[RawSource | None]) -> Sequence[RawSource | None]:
+        """Return where the user wrote each node of a plan, in a trace of this structure."""
+        return Lines(partial(self._find_lines, plan, sources)) if sources else ()
+
+    def _find_lines(self, plan: Plan, sources: Sequence[RawSource | None]) -> Sequence[RawSource | None]:
+        at = self._at(sources)
+        return plan.graph.sources if at is self else at.plan(plan.backend.name).graph.sources
 
     def run_plan(self, plan: Plan, values: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; one that is not compiled, from the second run on, optimistically while that gives no NaN."""

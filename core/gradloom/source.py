@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from types import CodeType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 #: A `Source` as it is stored, a plain tuple.
 RawSource = tuple[CodeType | str, int, int]
@@ -53,6 +54,30 @@ class Source(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.filename}:{self.line}"
+
+
+@final
+class Lines(Sequence[RawSource | None]):
+    """Where the user wrote the nodes of a plan, found out when somebody asks, which only errors do.
+
+    Parameters
+    ----------
+    find : callable
+        Returns one source for each node.
+    """
+
+    def __init__(self, find: Callable[[], Sequence[RawSource | None]]) -> None:
+        self._find = find
+
+    @cached_property
+    def _found(self) -> Sequence[RawSource | None]:
+        return self._find()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self._found[i]
 
 
 def same_lines(a: Sequence[RawSource | None], b: Sequence[RawSource | None]) -> bool:

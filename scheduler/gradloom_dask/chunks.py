@@ -99,12 +99,13 @@ class Computation:
     def __call__(self, values: Sequence[Any]) -> list[Any]:
         """Return the outputs. BLAS takes one thread, so that chunks may run side by side with the same bits."""
         with _PLANNING:
-            plan = _program(self.graph).plan(choose_backend(values))
+            program = _program(self.graph)
+            plan = program.plan_at(choose_backend(values), self.graph.sources)
         require_here(self.graph, plan.resources)
         token = kernel_threads.set(1)
         try:
             with one_thread_each():
-                return plan.run(prepare(plan, values), self.graph.sources)
+                return plan.run(prepare(plan, values), program.lines(plan, self.graph.sources))
         finally:
             kernel_threads.reset(token)
 

@@ -12,8 +12,8 @@ from distributed.utils import sync
 
 from gradloom.errors import DeviceError
 from gradloom.graph import Graph
-from gradloom.placement import node_places, resource_of
-from gradloom.source import Source
+from gradloom.placement import first_location, resource_of
+from gradloom.source import RawSource
 from gradloom.tasks import Task
 
 #: Seconds for which a run waits for a worker that has what it needs; one that is started anew takes some.
@@ -59,10 +59,15 @@ class Watch:
         What is to run.
     needs : collection of frozenset of str
         Sets of places; some worker must stand for all places of a set.
+    sources : sequence, optional
+        Where the user wrote each node, when not as in the graph.
     """
 
-    def __init__(self, graph: Graph, needs: Collection[frozenset[str]]) -> None:
+    def __init__(
+        self, graph: Graph, needs: Collection[frozenset[str]], sources: Sequence[RawSource | None] = ()
+    ) -> None:
         self._graph = graph
+        self._sources = sources
         self._needs = sorted(needs, key=sorted)
         self._since: float | None = None
 
@@ -104,20 +109,12 @@ class Watch:
             got=", ".join(wanted),
             remedy=f"start workers that have it: gl.cluster(resources={described(needed)}), or "
             f"`dask worker --resources '{' '.join([f'{name}={amount:g}' for name, amount in needed.items()])}'`",
-            location=_location(self._graph, missing[0]),
+            location=first_location(self._graph, missing[0], self._sources),
         )
 
 
 def _offered(need: Collection[str], offer: Mapping[str, float]) -> bool:
     return all([offer.get(name, 0) >= amount for name, amount in amounts(need).items()])
-
-
-def _location(graph: Graph, need: Collection[str]) -> str | None:
-    """Return where the user wrote the first op at some places."""
-    for raw, own in zip(graph.sources, node_places(graph) or (), strict=False):
-        if own in need and raw is not None:
-            return str(Source(*raw))
-    return None
 
 
 # -- where dask makes the tasks: collections and chunked data -----------------------------------
@@ -146,7 +143,7 @@ def require_here(graph: Graph, places: Collection[str]) -> None:
             got="one that was fused with others",
             remedy="compute what gradloom returned as it is, or under "
             "dask.config.set({'optimization.fuse.active': False})",
-            location=_location(graph, places),
+            location=first_location(graph, places),
         )
 
 
@@ -163,7 +160,7 @@ def _this_worker(graph: Graph, places: Collection[str]) -> Any:
             got=names,
             remedy=f"compute it on one: with gl.cluster(resources={described(amounts(places))}), or on a client whose "
             "workers were started with resources",
-            location=_location(graph, places),
+            location=first_location(graph, places),
         ) from None
 
 

@@ -200,14 +200,14 @@ class Connection:
             except (CancelledError, FuturesCancelledError) as error:
                 self.send_again(error)
                 if attempt == tries - 1:
-                    raise shipped.lost(plan, tries, error) from error
+                    raise shipped.lost(plan, tries, error, sources) from error
         raise not_kept()
 
     def _attempt(
         self, shipped: Shipped, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None]
     ) -> list[Any]:
         client = self.client
-        run = self.submit(shipped, plan, inputs, shipped.results)
+        run = self.submit(shipped, plan, inputs, shipped.results, sources)
         try:
             gathered, observer = client.gather(list(run.futures.values()), asynchronous=True), OBSERVER.get()
             if observer is not None:
@@ -221,7 +221,7 @@ class Connection:
                 known.update({i: writable(unpack(value)) for i, value in result.values.items()})
             self._keep(run, plan, results, known)
         except KilledWorker as error:
-            raise self.killed(error, shipped, plan) from error
+            raise self.killed(error, shipped, plan, sources) from error
         finally:
             del run
         return [known[i] for i in plan.outputs]
@@ -245,7 +245,14 @@ class Connection:
                     known[i] = value.copy(order="K")
                 self._inputs.add(fingerprint(pack(value)), Held(run.futures[key], i, result.worker, run.chain))
 
-    def submit(self, shipped: Shipped, plan: Plan, inputs: Sequence[Any], results: Sequence[str]) -> Submitted:
+    def submit(
+        self,
+        shipped: Shipped,
+        plan: Plan,
+        inputs: Sequence[Any],
+        results: Sequence[str],
+        sources: Sequence[RawSource | None] = (),
+    ) -> Submitted:
         """Hand a run to the scheduler, without waiting for it.
 
         Parameters
@@ -261,7 +268,7 @@ class Connection:
             if not shipped.registered:
                 self._register(shipped, plan)
         client = self.client
-        watch = Watch(plan.graph, [frozenset([place]) for place in plan.resources])
+        watch = Watch(plan.graph, [frozenset([place]) for place in plan.resources], sources)
         watch.begin(client)
         given = dict(zip(plan.graph.inputs, inputs, strict=True))
         sent = self._inputs.send(client, {i: given[i] for own in shipped.inputs for i in own})
@@ -365,13 +372,15 @@ class Connection:
             shipped.registered = False
         shorten(client.scheduler_comm)
 
-    def killed(self, error: KilledWorker, shipped: Shipped, plan: Plan) -> SchedulerError:
+    def killed(
+        self, error: KilledWorker, shipped: Shipped, plan: Plan, sources: Sequence[RawSource | None] = ()
+    ) -> SchedulerError:
         """Return the error for a task that ended several workers."""
         suffix = str(error.task).rpartition(f"gradloom-{self._prefix}-")[2].split("-")
         what = "a task"
         expected = "kernels that leave their process alive, within its memory limit"
         if len(suffix) > 1 and suffix[1].isdigit():
-            what = f"a task that runs {shipped.describe(int(suffix[1]), plan)}"
+            what = f"a task that runs {shipped.describe(int(suffix[1]), plan, sources)}"
             expected += f"; {shipped.needs(int(suffix[1]), plan)}"
         return SchedulerError(
             f"{what} ended {error.allowed_failures + 1} workers one after the other",

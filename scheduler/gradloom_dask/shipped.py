@@ -11,7 +11,7 @@ from gradloom.errors import SchedulerError
 from gradloom.plan import Plan
 from gradloom.schedule import Schedule
 from gradloom.simulate import WORTH_PARTING, simulate, traffic, value_bytes
-from gradloom.source import Source
+from gradloom.source import RawSource, Source
 from gradloom.tasks import Task, view_steps
 from gradloom_dask.cluster import LINK
 from gradloom_dask.kept import LARGE
@@ -101,20 +101,24 @@ class Shipped:
             self._places = dict(workers), found
         return self._places[1]
 
-    def describe(self, t: int, plan: Plan) -> str:
+    def describe(self, t: int, plan: Plan, sources: Sequence[RawSource | None] = ()) -> str:
         """Return which ops a task runs, and where the user wrote the first of them."""
         count = len(plan.graph.nodes)
         nodes = [plan.steps[k].out for k in self.tasks[t].steps if plan.steps[k].out < count]
         names = list(dict.fromkeys([plan.graph.nodes[i][0].name for i in nodes]))
-        lines = [Source(*raw) for i in nodes if (raw := plan.graph.sources[i]) is not None]
+        written = sources or plan.graph.sources
+        lines = [Source(*raw) for i in nodes if (raw := written[i]) is not None]
         where = f", from {lines[0]} on" if lines else ""
         return f"the ops {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}{where}"
 
-    def lost(self, plan: Plan, tries: int, cause: BaseException) -> SchedulerError:
+    def lost(
+        self, plan: Plan, tries: int, cause: BaseException, sources: Sequence[RawSource | None] = ()
+    ) -> SchedulerError:
         """Return the error for a run whose data the cluster has lost again and again."""
         t = max(range(len(self.tasks)), key=lambda t: self.peak_bytes(t, plan))
+        largest = self.describe(t, plan, sources)
         return SchedulerError(
-            f"the cluster lost the data of a run {tries} times; its largest task runs {self.describe(t, plan)}",
+            f"the cluster lost the data of a run {tries} times; its largest task runs {largest}",
             op="scheduler",
             expected=f"workers that stay alive; {self.needs(t, plan)}",
             got=str(cause),

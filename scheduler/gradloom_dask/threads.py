@@ -93,7 +93,7 @@ class ThreadsExecutor(AbstractExecutor):
 
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""
-        require_no_resources(plan, self.name)
+        require_no_resources(plan, self.name, sources)
         decision = decide(plan)
         schedule = self._always(plan) if self.always else decision.schedule
         with one_thread_each() if decision.one_thread else nullcontext():

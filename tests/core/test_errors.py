@@ -424,3 +424,51 @@ def test_errors_of_gradient_functions_carry_every_field(call: Any) -> None:
         call()
     for field in ("op", "argument", "expected", "got", "remedy"):
         assert getattr(caught.value, field), field
+
+
+# -- functions of one structure, written on other lines, share what was made of the first -----------------
+
+
+def pinned(x: Any, place: str) -> Any:
+    with gl.device(place):
+        return np.sin(x) * 2.0
+
+
+def pinned_elsewhere(x: Any, place: str) -> Any:
+    with gl.device(place):
+        z = np.sin(x)
+        return z * 2.0
+
+
+def inverted(x: Any) -> Any:
+    y = np.exp(x) * 0.0
+    return np.sum(np.linalg.inv(y))
+
+
+def inverted_elsewhere(x: Any) -> Any:
+    y = np.exp(x)
+    y *= 0.0
+    y = np.linalg.inv(y)
+    return np.sum(y)
+
+
+@pytest.mark.parametrize("scheduler", ["serial", "threads"])
+@pytest.mark.parametrize("place", ["numpy:1", "GPU"])
+def test_what_cannot_be_planned_names_the_line_of_this_call(place: str, scheduler: str) -> None:
+    for f in (pinned, pinned_elsewhere, pinned):
+        with pytest.raises(errors.DeviceError) as caught, gl.scheduler(scheduler):
+            gl.grad(f)(1.0, place)
+        assert caught.value.location == f"{__file__}:{f.__code__.co_firstlineno + 2}"
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("scheduler", ["serial", "threads"])
+def test_kernel_failures_name_the_line_of_this_call(compiled: bool, scheduler: str, monkeypatch: Any) -> None:
+    if compiled:
+        monkeypatch.setattr("gradloom.program.COMPILE_ELEMENTS", 0)
+    x = np.ones((4, 4) if compiled else (3, 3))
+    for f, line in [(inverted, 2), (inverted_elsewhere, 3), (inverted, 2), (inverted_elsewhere, 3)]:
+        with pytest.raises(np.linalg.LinAlgError) as caught, gl.scheduler(scheduler):
+            gl.grad(f)(x)
+        (note,) = caught.value.__notes__
+        assert note.endswith(f"op 'inv' recorded at {__file__}:{f.__code__.co_firstlineno + line}")

@@ -385,3 +385,30 @@ def test_functions_of_dask_refuse_tensors() -> None:
             gl.grad(f)(np.ones(3))
         assert "np.sum instead of da.sum" in caught.value.remedy
         assert str(caught.value.location).startswith(__file__)
+
+
+def test_errors_name_the_line_of_this_call() -> None:
+    """Also where the program is that of another function of the same structure."""
+
+    def first(w: Any, x: Any) -> Any:
+        return np.sum(np.linalg.inv((x @ w)[:, None, None] * np.zeros((1, 2, 2))))
+
+    def second(w: Any, x: Any) -> Any:
+        y = (x @ w)[:, None, None] * np.zeros((1, 2, 2))
+        return np.sum(np.linalg.inv(y))
+
+    def third(w: Any, x: Any) -> Any:
+        return np.sum(np.sort(x @ w, axis=0))
+
+    def fourth(w: Any, x: Any) -> Any:
+        y = x @ w
+        return np.sum(np.sort(y, axis=0))
+
+    for f, line in ((first, 1), (second, 2)):
+        with pytest.raises(np.linalg.LinAlgError) as failed:
+            gl.grad(f)(W[0], DX).compute(scheduler="sync")
+        assert f"'inv' recorded at {__file__}:{f.__code__.co_firstlineno + line}" in failed.value.__notes__[0]
+    for f, line in ((third, 1), (fourth, 2)):
+        with pytest.raises(SplitError) as refused:
+            gl.grad(f)(W[0], DX)
+        assert refused.value.location == f"{__file__}:{f.__code__.co_firstlineno + line}"

@@ -137,6 +137,15 @@ def ask_for(name: str) -> Any:
     return f
 
 
+def ask_elsewhere(name: str) -> Any:
+    def f(x: Any) -> Any:
+        with gl.device(name):
+            y = np.sin(x)
+            return np.sum(y)
+
+    return f
+
+
 @pytest.mark.parametrize("name", ["TPU", "GPU=2", "cupi"])
 def test_a_resource_that_no_worker_has(labelled: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """dask would wait for such a worker without end."""
@@ -147,8 +156,11 @@ def test_a_resource_that_no_worker_has(labelled: Any, name: str, monkeypatch: py
     assert time.monotonic() - start < 15
     text = str(raised.value)
     assert "expected: what one of the 3 workers has: BIG=2, GPU=1" in text
-    assert "test_placement.py" in text
     assert "gl.cluster(resources={" in text
+    for f in (ask_for(name), ask_elsewhere(name)):  # of one structure
+        with gl.scheduler(labelled), pytest.raises(DeviceError) as raised:
+            gl.grad(f)(X)
+        assert raised.value.location == f"{__file__}:{f.__code__.co_firstlineno + 2}"
     with gl.scheduler(labelled):
         assert_same_bits(gl.grad(ask_for("GPU"))(np.zeros(2)), np.ones(2))
 
