@@ -83,7 +83,8 @@ def note_view(base: Tensor, view: Tensor, index: Region) -> None:
         region = _EVERYTHING if whole else index
     memory.add(view, region)
     view._memory, view._region = memory, region
-    view._base = weakref.ref(base), index
+    # A view between (`x.T` in `x.T.real[0] = v`) lives on, as a change finds its way to the array through it.
+    view._base = weakref.ref(base), index, None if memory.root() is base else base
 
 
 def bases(view: Tensor) -> list[tuple[Tensor, Any]]:

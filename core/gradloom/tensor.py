@@ -103,7 +103,7 @@ class Tensor(Handle):
     _region: Any
     #: The tensor this one is a view of, weakly, and the part it shows, None if unknown; only
     #: set on views, since every op of every trace makes a tensor.
-    _base: tuple[weakref.ref[Tensor], Any]
+    _base: tuple[weakref.ref[Tensor], Any, Tensor | None]
 
     # -- what is known without a value ---------------------------------------------------
 
