@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
+from gradloom.agenda import Agenda, longest_ways
 from gradloom.observer import Observer, here
 from gradloom.plan import Plan
 from gradloom.source import RawSource
@@ -30,6 +31,8 @@ class Schedule:
         For each task, those that wait for it.
     drops : list of list of tuple of int
         For each task, and each of its steps, the values that the task does not need any more.
+    seconds, ways : list of float
+        What each task is estimated to take, alone and with all that must follow it; see `gradloom.agenda`.
     """
 
     def __init__(self, plan: Plan, tasks: Sequence[Task]) -> None:
@@ -47,7 +50,17 @@ class Schedule:
         for own in made:
             self.exports.append(tuple(sorted(i for i in own if i in self.readers or i in kept)))
         self.followers = followers_of(tasks)
+        self.seconds = [task.seconds for task in tasks]
+        self.ways = longest_ways(self.seconds, self.followers)
         self.drops = [self._local_drops(plan, t) for t in range(len(tasks))]
+
+    def agenda(self, workers: int) -> Agenda:
+        """Return an agenda for one run, with the tasks that wait for nothing."""
+        found = Agenda(self.seconds, self.ways, workers)
+        for t, task in enumerate(self.tasks):
+            if not task.after:
+                found.add(t)
+        return found
 
     def _local_drops(self, plan: Plan, t: int) -> list[tuple[int, ...]]:
         """Return, for each step of a task, the values that the task does not need after it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import os
 import sys
 import threading
@@ -100,7 +99,7 @@ class ThreadsExecutor(AbstractExecutor):
             # Inside a task all threads are taken already.
             if schedule is None or _INSIDE.get() or inside_worker():
                 return _SERIAL.run(plan, inputs, sources)
-            return _Run(schedule, plan, inputs, sources).finish(*self._pool())
+            return _Run(schedule, plan, inputs, sources, *self._pool()).finish()
 
     def _always(self, plan: Plan) -> Schedule:
         """Return the tasks of a plan whatever they cost; found once."""
@@ -152,9 +151,17 @@ class _Run:
     """
 
     def __init__(
-        self, schedule: Schedule, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None]
+        self,
+        schedule: Schedule,
+        plan: Plan,
+        inputs: Sequence[Any],
+        sources: Sequence[RawSource | None],
+        pool: ThreadPoolExecutor,
+        threads: int,
     ) -> None:
         self.schedule = schedule
+        self.pool = pool
+        self.threads = threads
         self.plan = plan
         self.sources = sources
         self.failures = Failures()
@@ -163,18 +170,17 @@ class _Run:
         self._values.update(zip(plan.graph.inputs, inputs, strict=True))
         self._readers = dict(schedule.readers)
         self._waiting = [len(task.after) for task in schedule.tasks]
-        #: Tasks that can start; the first in the program goes first.
-        self._ready = [t for t, count in enumerate(self._waiting) if not count]
+        self._ready = schedule.agenda(threads)
         self._running = 0
         self._stopped = False
         self._changed = threading.Condition()
 
-    def finish(self, pool: ThreadPoolExecutor, threads: int) -> list[Any]:
-        """Run all tasks in this thread and some of a pool, and return the plan's outputs."""
+    def finish(self) -> list[Any]:
+        """Run all tasks in this thread and some of the pool, and return the plan's outputs."""
         helpers = []
         try:
-            for _ in range(min(threads, len(self.schedule.tasks)) - 1):
-                helpers.append(pool.submit(copy_context().run, self._work))
+            for _ in range(min(self.threads, len(self.schedule.tasks)) - 1):
+                helpers.append(self.pool.submit(copy_context().run, self._work))
             copy_context().run(self._work)
         except BaseException:
             self._stop()  # an interrupt: no further kernel starts, and those that run are waited for
@@ -212,7 +218,7 @@ class _Run:
             if self._stopped or not self._ready:
                 return None
             self._running += 1
-            return heapq.heappop(self._ready)
+            return self._ready.take()
 
     def _end(self, t: int, exports: dict[int, Any]) -> None:
         """Note that a task has ended: others may start, and values that nobody needs any more go."""
@@ -227,7 +233,7 @@ class _Run:
             for other in schedule.followers[t]:
                 self._waiting[other] -= 1
                 if not self._waiting[other]:
-                    heapq.heappush(self._ready, other)
+                    self._ready.add(other)
             self._running -= 1
             self._changed.notify_all()
 
