@@ -1,4 +1,4 @@
-"""Expansion: nodes that hold graphs, written out; `gradient` and `call` among them.
+"""Expansion: nodes that hold graphs, written out; for compilers ops that are the same in elementwise ones, too.
 
 Under `jit` the gradient of a function is one node until the graph is simplified: what follows from the function
 may be known already from other sizes.
@@ -6,7 +6,7 @@ may be known already from other sizes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from gradloom.autodiff import gradient_graph
@@ -16,7 +16,7 @@ from gradloom.progress import phase
 from gradloom.source import RawSource, user_source
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
-from gradloom.trace import Handle, Trace
+from gradloom.trace import Trace
 
 
 def inline(trace: Any, graph: Graph, values: Sequence[Any]) -> list[Any]:
@@ -69,24 +69,49 @@ def expanded(graph: Graph, *kinds: Op | None) -> Graph:
     return graph
 
 
-def _written_out(graph: Graph, kinds: Sequence[Op | None]) -> Graph:
-    trace = Trace(Handle)
+def fusible(graph: Graph) -> Graph:
+    """Return a graph for a compiler, in which ops that have an expansion are that."""
+    kinds = frozenset([op for op, _, _ in graph.nodes if op.expansion is not None])
+    return _written_out(graph, kinds) if kinds else graph
+
+
+def _written_out(graph: Graph, kinds: Collection[Op | None]) -> Graph:
+    trace = Trace(Tensor)
     ids: list[int] = []
     results: dict[int, list[Any]] = {}
     for i, ((op, inputs, attrs), spec, source) in enumerate(zip(graph.nodes, graph.specs, graph.sources, strict=True)):
-        if op in kinds:
-            results[i] = inline(trace, _held_graph(op, attrs, source), [trace.tensor(ids[j]) for j in inputs])
-            ids.append(len(trace.nodes) - 1)
-        elif op is ITEM and inputs[0] in results:
+        if source is not None and source[2] >= 0:
+            source = (source[0], source[1], ids[source[2]] if source[2] < i else -1)
+        if op is ITEM and inputs[0] in results:
             ids.append(results[inputs[0]][attrs[0]]._index)
-        elif op is LITERAL:
+            continue
+        if op is LITERAL:
             ids.append(trace.literal(graph.literals[attrs[1]], attrs[0].dtype))
+            continue
+        own = tuple([ids[j] for j in inputs])
+        found = _replacement(trace, op, own, attrs, source) if op in kinds else None
+        if found is None:
+            ids.append(trace.append(op, own, attrs, spec, source))
+        elif type(found) is list:
+            results[i] = found
+            ids.append(len(trace.nodes) - 1)
         else:
-            if source is not None and source[2] >= 0:
-                source = (source[0], source[1], ids[source[2]] if source[2] < i else -1)
-            ids.append(trace.append(op, tuple([ids[j] for j in inputs]), attrs, spec, source))
+            ids.append(found._index)
     trace.inputs = [ids[i] for i in graph.inputs]
     return trace.graph(tuple([ids[i] for i in graph.outputs]))
+
+
+def _replacement(
+    trace: Trace, op: Op, inputs: tuple[int, ...], attrs: tuple[Any, ...], source: RawSource | None
+) -> Any:
+    """Record what stands for a node: return the tensor, a list of those of its outputs, or None if it is to stay."""
+    tensors = [trace.tensor(j) for j in inputs]
+    if op.expansion is None:
+        return inline(trace, _held_graph(op, attrs, source), tensors)
+    trace.origin = source
+    found = op.expansion(*tensors, **op.attr_dict(attrs))
+    trace.origin = None
+    return found
 
 
 def _held_graph(op: Op, attrs: tuple[Any, ...], source: RawSource | None) -> Graph:

@@ -75,6 +75,9 @@ class Op:
         Attrs that hold axes (shifted by one under `vmap`) and shapes (prefixed).
     batch : callable, optional
         Own batching rule, where notation cannot say it.
+    expansion : callable, optional
+        ``expansion(*inputs, **attrs)``: the same by elementwise ops and views, which compilers fuse with what is
+        around; None where it is not to be had.
     view : bool
         The output may share memory with the first input.
     donates : bool
@@ -90,6 +93,7 @@ class Op:
         "batch",
         "donates",
         "elementwise",
+        "expansion",
         "known",
         "linear",
         "name",
@@ -124,6 +128,7 @@ class Op:
         axis_attrs: tuple[str, ...] = (),
         shape_attrs: tuple[str, ...] = (),
         batch: Rule | None = None,
+        expansion: Rule | None = None,
         view: bool = False,
         donates: bool = False,
     ) -> None:
@@ -143,6 +148,7 @@ class Op:
         self.axis_attrs = axis_attrs
         self.shape_attrs = shape_attrs
         self.batch = batch
+        self.expansion = expansion
         self.view = view
         self.donates = donates
         parameters = inspect.signature(spec).parameters.values()

@@ -20,7 +20,7 @@ from gradloom.collector import resting_collector
 from gradloom.compiler import AbstractCompiler, compiler_for, expect_graph
 from gradloom.context import current_backend, execute
 from gradloom.errors import BackendError
-from gradloom.expansion import GRADIENT, expand_calls, expanded, inline
+from gradloom.expansion import GRADIENT, expand_calls, expanded, fusible, inline
 from gradloom.follow import Latest, Recording
 from gradloom.graph import INPUT, LITERAL, Graph
 from gradloom.locks import new_lock
@@ -235,6 +235,8 @@ def prepare(plan: Plan, values: Sequence[Any]) -> list[Any]:
 def _prepare(graph: Graph, backend: str, compiler: AbstractCompiler | None) -> Graph:
     """Return what is planned for a graph on a backend, whose compilers begin with what it will need."""
     graph = expand_calls(graph)
+    if compiler is not None:
+        graph = fusible(graph)
     expect_graph(backend, with_values(graph))
     graph = simplify(graph)
     # Where ops run elsewhere, that is settled first, when the plan is made.

@@ -10,7 +10,7 @@ from gradloom.axes import LETTERS
 from gradloom.errors import DTypeError, ShapeError
 from gradloom.ops.complex import conjugate, real
 from gradloom.ops.contraction import annihilating_matmul, contract, swap
-from gradloom.ops.shape import reshape
+from gradloom.ops.shape import arange, reshape
 from gradloom.spec import Spec
 
 Tensor = Any
@@ -92,6 +92,12 @@ def columns(x: Tensor) -> Tensor:
 def rows(x: Tensor) -> Tensor:
     """Return stacked vectors as matrices of one row."""
     return reshape(x, shape=(*x.shape[:-1], 1, x.shape[-1]))
+
+
+def numbers(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return for each element of a square matrix the number of its row, and that of its column, to be broadcast."""
+    k = arange(x.shape[-1], like=x, dtype=x.dtype)
+    return columns(k), rows(k)
 
 
 def inner(t: Tensor, x: Tensor) -> Tensor:

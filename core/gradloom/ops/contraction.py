@@ -21,7 +21,9 @@ from gradloom.errors import ArgumentError, ShapeError
 from gradloom.op import define
 from gradloom.ops._elementwise import resolve_dtypes
 from gradloom.ops.arithmetic import annihilating_multiply
-from gradloom.ops.shape import broadcast_to, reshape, transpose
+from gradloom.ops.comparison import equal
+from gradloom.ops.selection import where
+from gradloom.ops.shape import arange, broadcast_to, reshape, transpose
 from gradloom.spec import Spec, broadcast_shapes
 
 Tensor = Any
@@ -336,6 +338,17 @@ def unused_letters(subscripts: str, count: int) -> str:
     return "".join(free[:count])
 
 
+def einsum_expansion(*operands: Tensor, subscripts: str, annihilates: int | None) -> Tensor:
+    """Write out what places a vector on a diagonal."""
+    terms, output = parse_subscripts(subscripts)
+    if len(terms) > 1 or not terms[0] or output != terms[0] + terms[0][-1] or operands[0].dtype.kind != "f":
+        return None
+    (x,) = operands
+    k = arange(x.shape[-1], like=x, dtype=x.dtype)
+    on_it = equal(reshape(k, shape=(*k.shape, 1)), reshape(k, shape=(1, *k.shape)))
+    return where(on_it, reshape(x, shape=(*x.shape, 1)), 0.0)
+
+
 #: Explicit subscripts of single letters, no ellipsis, equal lengths for equal letters. A
 #: letter repeated in the output places the result on a diagonal of zeros. Where operand
 #: ``annihilates`` is exactly zero it contributes exactly zero.
@@ -347,4 +360,5 @@ einsum = define(
     pushforward=einsum_pushforward,
     axes=einsum_axes,
     batch=einsum_batch,
+    expansion=einsum_expansion,
 )

@@ -26,17 +26,20 @@ from gradloom.ops._matrices import (
     diagonals,
     hermitian_part,
     left,
+    numbers,
     promote,
     real_part,
     right,
     rows,
     square_spec,
 )
-from gradloom.ops.arithmetic import annihilating_multiply
+from gradloom.ops.arithmetic import annihilating_multiply, reciprocal
 from gradloom.ops.cast import astype
+from gradloom.ops.comparison import equal
 from gradloom.ops.complex import conjugate, imag
 from gradloom.ops.contraction import swap
 from gradloom.ops.linalg import annihilating_solve, annihilating_solve_triangular, lower_triangle
+from gradloom.ops.selection import where
 from gradloom.spec import Spec, real_dtype
 
 Tensor = Any
@@ -53,10 +56,22 @@ def inverse_gaps_pushforward(t: Tensor, out: Tensor, w: Tensor) -> Tensor:
     return annihilating_multiply(rows(t) - columns(t), -out * out)
 
 
+def inverse_gaps_expansion(w: Tensor) -> Tensor:
+    if w.dtype.kind != "f":
+        return None
+    row, column = numbers(w)
+    # So nothing is divided by zero but where eigenvalues are equal.
+    return reciprocal(where(equal(row, column), np.inf, rows(w) - columns(w)))
+
+
 #: ``out[i, j] = 1 / (w[j] - w[i])``, zero on the diagonal: how eigenvectors turn into each
 #: other. Equal values give inf, so that only an exactly zero (co)tangent passes them.
 inverse_gaps = define(
-    "inverse_gaps", spec=inverse_gaps_spec, pushforward=(inverse_gaps_pushforward,), axes="...I->...IJ"
+    "inverse_gaps",
+    spec=inverse_gaps_spec,
+    pushforward=(inverse_gaps_pushforward,),
+    axes="...I->...IJ",
+    expansion=inverse_gaps_expansion,
 )
 
 

@@ -14,10 +14,12 @@ from typing import Any
 from gradloom.autodiff import unbroadcast
 from gradloom.errors import ShapeError
 from gradloom.op import define
-from gradloom.ops._matrices import check_square, columns, inner, left, promote, right, square_spec
+from gradloom.ops._matrices import check_square, columns, inner, left, numbers, promote, right, square_spec
 from gradloom.ops.arithmetic import annihilating_multiply
+from gradloom.ops.comparison import equal, greater
 from gradloom.ops.complex import imag, real
 from gradloom.ops.contraction import swap
+from gradloom.ops.selection import where
 from gradloom.spec import Spec, broadcast_shapes, real_dtype
 
 Tensor = Any
@@ -35,9 +37,21 @@ def lower_triangle_transpose(cotangent: Tensor, x: Tensor, *, diagonal: float) -
     return lower_triangle(cotangent, diagonal=diagonal)
 
 
+def lower_triangle_expansion(x: Tensor, *, diagonal: float) -> Tensor:
+    if x.dtype.kind != "f":
+        return None
+    row, column = numbers(x)
+    on_it = where(equal(row, column), x * diagonal, 0.0) if diagonal else 0.0
+    return where(greater(row, column), x, on_it)
+
+
 #: The elements below the diagonal, and ``diagonal`` times those on it.
 lower_triangle = define(
-    "lower_triangle", spec=lower_triangle_spec, transpose=(lower_triangle_transpose,), axes="...IJ->...IJ"
+    "lower_triangle",
+    spec=lower_triangle_spec,
+    transpose=(lower_triangle_transpose,),
+    axes="...IJ->...IJ",
+    expansion=lower_triangle_expansion,
 )
 
 
