@@ -27,7 +27,9 @@ from gradloom_llvm.product_entries import PRODUCT_ARGUMENTS, entries
 from gradloom_llvm.product_tiles import Tiles, Writer, pack_columns, pack_panel, pack_rows, tile
 
 #: Up to so many rows panels are not packed, where the columns of ``b`` are contiguous.
-UNPACKED_ROWS: Final = 64
+UNPACKED_ROWS: Final = 32
+#: Steps of the summed axis whose rows are packed at a time: the lines that neighbouring tiles lie on are still there.
+CHUNK: Final = 32
 
 
 @cache
@@ -123,13 +125,17 @@ def _product(tiles: Tiles) -> str:
     row_bytes = w.emit(f"mul i64 {k}, {size}")
     w.lines.append("  br i1 %packs, label %pack, label %packed")
     w.label("pack")
+    q, close_chunks = w.open("0", k, str(CHUNK))
+    steps, first = w.minimum(w.emit(f"sub i64 {k}, {q}"), str(CHUNK)), w.at(a, w.emit(f"mul i64 {q}, %ka"))
     for height, start, stop in bands:
+        to = w.at(packed_rows, w.emit(f"mul i64 {q}, {height * size}"))
         i, close_rows = w.open(start, stop, str(height))
-        source, target = w.at(a, w.emit(f"mul i64 {i}, %ra")), w.at(packed_rows, w.emit(f"mul i64 {i}, {row_bytes}"))
+        source, target = w.at(first, w.emit(f"mul i64 {i}, %ra")), w.at(to, w.emit(f"mul i64 {i}, {row_bytes}"))
         some = w.minimum(w.emit(f"sub i64 {stop}, {i}"), str(height))
-        arguments = f"i64 {k}, ptr {source}, i64 %ra, i64 %ka, ptr {target}, i64 {height}, i64 {some}"
+        arguments = f"i64 {steps}, ptr {source}, i64 %ra, i64 %ka, ptr {target}, i64 {height}, i64 {some}"
         w.lines.append(f"  call void @pack.rows({arguments})")
         close_rows()
+    close_chunks()
     w.branch("packed")
     w.label("packed")
     left_rows = w.emit(f"select i1 %packs, ptr {packed_rows}, ptr {a}")

@@ -128,9 +128,9 @@ class Writer(Text):
         zeros = f"<{tiles.lanes} x i32> zeroinitializer"
         return self.emit(f"shufflevector {self.vector} {first}, {self.vector} poison, {zeros}")
 
-    def copy(self, source: str, target: str) -> None:
-        """Copy one element."""
-        kind, align = self.tiles.kind, self.tiles.itemsize
+    def copy(self, source: str, target: str, kind: str = "") -> None:
+        """Copy one element, or a vector of some kind."""
+        kind, align = kind or self.tiles.kind, self.tiles.itemsize
         one = self.emit(f"load {kind}, ptr {source}, align {align}")
         self.lines.append(f"  store {kind} {one}, ptr {target}, align {align}")
 
@@ -157,10 +157,10 @@ def tile(tiles: Tiles, height: int, width: int) -> str:
     w.lines += [
         "  br label %next",
         "next:",
-        "  %rest = phi i64 [ %rows, %entry ], [ %rest.next, %done ]",
-        "  %first = phi ptr [ %a, %entry ], [ %first.next, %done ]",
-        "  %out = phi ptr [ %c, %entry ], [ %out.next, %done ]",
-        f"  %nan = phi {bits} [ 0, %entry ], [ %nan.next, %done ]",
+        "  %rest = phi i64 [ %rows, %entry ], [ %rest.next, %stored ]",
+        "  %first = phi ptr [ %a, %entry ], [ %first.next, %stored ]",
+        "  %out = phi ptr [ %c, %entry ], [ %out.next, %stored ]",
+        f"  %nan = phi {bits} [ 0, %entry ], [ %nan.next, %stored ]",
         "  %ends = icmp sle i64 %rest, 0",
         "  br i1 %ends, label %end, label %begin",
         "end:",
@@ -207,11 +207,19 @@ def tile(tiles: Tiles, height: int, width: int) -> str:
         "  br i1 %over, label %done, label %loop",
         "done:",
     ]
+    if height == tiles.heights[0]:  # a low one ends a panel: it need not be fast
+        all_there = w.emit(f"icmp uge i64 %valid, {width * tiles.lanes}")
+        w.lines.append(f"  br i1 {all_there}, label %store, label %store.some")
+        w.label("store")
+        _store_results(w, places)
+    else:
+        w.branch("store.some")
+    w.label("store.some")
+    _store_results(w, places, masks)
+    w.label("stored")
     undefined = "zeroinitializer"
     for j, mask in enumerate(masks):
         column = "zeroinitializer"
-        for i in range(height):
-            w.store(f"%t.{i}.{j}", places[i, j], mask)
         for i in range(0, height, 2):  # two at a time: either is a NaN
             own = w.emit(f"fcmp uno {w.vector} %t.{i}.{j}, %t.{min(i + 1, height - 1)}.{j}")
             column = w.emit(f"or {w.lane_mask} {column}, {own}")
@@ -230,15 +238,20 @@ def tile(tiles: Tiles, height: int, width: int) -> str:
     return w.function(f"i1 @tile.{height}.{width}({arguments})")
 
 
+def _store_results(w: Writer, places: dict[tuple[int, int], str], masks: list[str] | None = None) -> None:
+    """Store the results of a tile; under masks some processors take twelve cycles for each vector."""
+    for (i, j), place in places.items():
+        w.store(f"%t.{i}.{j}", place, masks[j] if masks else None)
+    w.branch("stored")
+
+
 def pack_rows(tiles: Tiles) -> str:
     """Write the function that packs the ``%rows`` of a tile of ``%height``: those of one step stand together."""
     w = Writer(tiles)
-    size = tiles.itemsize
+    size, tall = tiles.itemsize, tiles.heights[0]
     step_bytes = w.emit(f"mul i64 %height, {size}")
-    mask = w.mask("%rows")
-    beside = w.emit(f"icmp eq i64 %ra, {size}")
-    narrow = w.emit(f"icmp ule i64 %height, {tiles.lanes}")
-    w.lines.append(f"  br i1 {w.emit(f'and i1 {beside}, {narrow}')}, label %side.by.side, label %apart")
+    whole = w.emit(f"and i1 {w.emit(f'icmp eq i64 %ra, {size}')}, {w.emit(f'icmp eq i64 %rows, {tall}')}")
+    w.lines.append(f"  br i1 {whole}, label %side.by.side, label %apart")
     for name in ("side.by.side", "apart"):
         w.label(name)
         k, close = w.open("0", "%k", "1")
@@ -248,7 +261,7 @@ def pack_rows(tiles: Tiles) -> str:
             w.copy(w.at(source, w.emit(f"mul i64 {i}, %ra")), w.at(target, w.emit(f"mul i64 {i}, {size}")))
             close_rows()
         else:
-            w.store(w.load(source, mask), target, mask)
+            w.copy(source, target, f"<{tall} x {tiles.kind}>")
         close()
         w.lines.append("  ret void")
     return w.function("void @pack.rows(i64 %k, ptr %a, i64 %ra, i64 %ka, ptr %to, i64 %height, i64 %rows)")
