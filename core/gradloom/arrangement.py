@@ -46,6 +46,6 @@ def folds(graph: Graph, i: int, constants: Collection[int]) -> bool:
     """Return whether a node is computed when a plan is made: it depends on constants alone, and is small or a view."""
     op, inputs, _ = graph.nodes[i]
     spec = graph.specs[i]
-    if not inputs or type(spec) is tuple or not all([j in constants for j in inputs]):
+    if op is INPUT or op is LITERAL or type(spec) is tuple or not all([j in constants for j in inputs]):
         return False
     return bool(spec.nbytes <= FOLD_LIMIT or (op.view and op not in MOVES))

@@ -25,6 +25,8 @@ from gradloom.regions import Cut, cut
 HEAVY = 4096
 #: Ops that compute nothing: each region that needs one holds its own copy.
 _VIEWS = frozenset("broadcast_to reshape transpose positive stop_gradient".split())
+#: Ops that cost next to nothing of numbers that are counted: which elements lie on a diagonal, or below it.
+_COMPARISONS = frozenset("equal not_equal less less_equal greater greater_equal".split())
 _NO_LABELS: frozenset[Any] = frozenset()
 
 
@@ -155,7 +157,10 @@ class _Partition:
         """Give each node a depth, and each fusible one that computes something a cluster."""
         forms, clusters, depths, sources = self.forms, self.clusters, self.depth, self.sources
         numbers: set[int] = set()
+        counted: set[int] = set()
         for i, (op, inputs, _) in enumerate(self.graph.nodes):
+            if (op is not INPUT and not inputs) or (op.name in _VIEWS and counted.issuperset(inputs)):
+                counted.add(i)
             if op is LITERAL:
                 sources[i] = ()
                 numbers.add(i)
@@ -173,7 +178,8 @@ class _Partition:
             if len(needs) > 1:
                 needs = list(dict.fromkeys(needs))
             forms[i], self.needs[i] = form, needs
-            if form & 1 and (not needs or op.name in _VIEWS):
+            is_counted = op.name in _COMPARISONS and counted.issuperset(needs)
+            if form & 1 and (not needs or op.name in _VIEWS or is_counted):
                 sources[i] = tuple(needs)
                 continue
             depth = 0

@@ -256,7 +256,7 @@ class _Lowering:
                     continue
                 if op is LITERAL:
                     constants[i] = self.backend.from_host(attrs[0].dtype.type(self.graph.literals[attrs[1]]))
-                elif not inputs or inputs[0] not in constants or not self._fold(i, inputs):
+                elif (inputs and inputs[0] not in constants) or not self._fold(i, inputs):
                     self._kernel_of[i] = self._kernel(i)  # a missing one is found before anything runs
                     order.append(i)
         return order

@@ -10,10 +10,13 @@ import pytest
 
 import gradloom as gl
 from gradloom.backend import backends
+from gradloom.compiler import compiler_for
 from gradloom.expansion import fusible
 from gradloom.graph import Graph
 from gradloom.op import ops
 from gradloom.plan import Plan
+from gradloom.program import _prepare
+from gradloom.regions import REGION
 
 GAPS = [
     np.array([0.5, 2.0, 1.25]),
@@ -106,3 +109,20 @@ def test_compiled_gradients_of_decompositions_agree_with_plain_ones(f: Callable[
     a = np.random.default_rng(0).normal(size=(40, 40)) + 8.0 * np.eye(40)
     wanted = gl.grad(f)(a)
     np.testing.assert_allclose(gl.jit(gl.grad(f))(a), wanted, rtol=1e-7, atol=1e-9 * np.abs(wanted).max())
+
+
+def test_branches_stay_apart() -> None:
+    """Each region counts rows and columns itself: no mask is made first, for which all branches would wait."""
+
+    def f(*matrices: Any) -> Any:
+        return sum([np.sum(np.linalg.eigh(a + a.T)[1] ** 3) for a in matrices])
+
+    a = np.ones((100, 100))
+    graph = _prepare(gl.make_graph(gl.grad(f, argnums=(0, 1)))(a, a), "numpy", compiler_for("numpy"))
+    needed: list[set[int]] = []
+    for i, (_, inputs, _) in enumerate(graph.nodes):
+        needed.append(set(inputs).intersection(graph.inputs).union(*[needed[j] for j in inputs]))
+        if graph.nodes[i][0] is REGION:
+            assert needed[i]
+    first, second = [needed[i] for i in graph.outputs]
+    assert first.isdisjoint(second)
