@@ -137,16 +137,22 @@ class _Splitter:
         cut = [j for j in inputs if self.axes[j] is not None]
         if self.axes[i] is None and cut:
             self.combines[i] = self._combine(i, op, inputs, attrs)
-        elif cut and len(cut) < len(inputs):
-            self._check_whole_inputs(i)
+        elif cut and not (op.elementwise and op.axes is None and len(cut) == len(inputs)):
+            self._check_inputs(i)
 
-    def _check_whole_inputs(self, i: int) -> None:
-        """Raise where an axis of a value that is not cut would meet a cut one."""
+    def _check_inputs(self, i: int) -> None:
+        """Raise where a cut axis is needed whole, or would meet an axis of a value that is not cut.
+
+        That both ends of a cumulative sum carry the label of the cut axis (`x * np.cumsum(x)`) does not mean that it
+        can be cut.
+        """
         axes = self._rule(i)
-        _op, inputs, _ = self.graph.nodes[i]
-        out = axes.output[self.axes[i]] if self.axes[i] is not None else None
-        for j, labels in zip(inputs, axes.inputs, strict=True):
-            if self.axes[j] is None and out is not None and out in labels:
+        out = axes.output[self.axes[i]]
+        for j, labels in zip(self.graph.nodes[i][1], axes.inputs, strict=True):
+            own = self.axes[j]
+            if own is not None and (out is None or labels[own] != out):
+                raise _refusal(self.graph, i, "needs the axis whole")
+            if own is None and out is not None and out in labels:
                 raise _refusal(self.graph, i, "meets the axis with another")
 
     def _combine(self, i: int, op: Op, inputs: tuple[int, ...], attrs: tuple[Any, ...]) -> Combine:

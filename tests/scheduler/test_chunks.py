@@ -146,6 +146,18 @@ def test_values_on_demand() -> None:
         (lambda x: np.sum(np.cumsum(x, axis=0) ** 2), "needs the axis whole"),
         (lambda x: np.sum(x @ x.T), "has the axis twice"),
         (lambda x: np.sum(x[1:]), "needs the axis whole"),
+        # Where the result meets the data again, its axis runs with the samples too.
+        (lambda x: np.sum(x * np.cumsum(x, axis=0)), "cumsum: .* needs the axis whole"),
+        (lambda x: np.sum(x * np.cumsum(np.sum(x, axis=1, keepdims=True), axis=0)), "cumsum: .* needs the axis whole"),
+        (lambda x: np.sum(x * np.cumprod(1.0 + x / 100.0, axis=0)), "cumprod: .* needs the axis whole"),
+        (lambda x: np.sum(x * np.sort(x, axis=0)), "needs the axis whole"),
+        (lambda x: np.sum(x * np.argsort(x, axis=0)), "argsort: .* needs the axis whole"),
+        (lambda x: np.sum(x * np.flip(x)), "flip: .* needs the axis whole"),
+        (lambda x: np.sum(x * x[::-1]), "needs the axis whole"),
+        (lambda x: np.sum(x * np.roll(x, 1, axis=0)), "needs the axis whole"),
+        (lambda x: np.sum(np.tril(x @ x[:7].T) * x), "needs the axis whole|meets the axis"),
+        (lambda x: np.prod(1.0 + x / 100.0), "cumprod: .* needs the axis whole"),  # its gradient does
+        (lambda x: np.sum(x * np.prod(1.0 + x / 100.0, axis=0)), "cumprod: .* needs the axis whole"),
     ],
 )
 def test_what_cannot_be_cut(f: Any, why: str) -> None:
@@ -153,6 +165,17 @@ def test_what_cannot_be_cut(f: Any, why: str) -> None:
     with pytest.raises(SplitError, match=why) as raised:
         gl.value_and_grad(f)(DX)
     assert __file__ in str(raised.value)
+
+
+def test_ops_along_another_axis_are_cut() -> None:
+    """What needs an axis whole may run along the others."""
+
+    def f(x: Any) -> Any:
+        y = np.cumsum(x, axis=1) * np.sort(gl.stop_gradient(x), axis=1) + np.flip(x, axis=1) * np.cumprod(x, axis=1)
+        return np.sum(y * x) + np.sum(np.prod(x, axis=1)) + np.sum(np.argsort(x, axis=1) * x[:, ::-1])
+
+    for one, other in zip(dask.compute(*gl.value_and_grad(f)(DX)), gl.value_and_grad(f)(X), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
 def test_lengths_in_attrs() -> None:
