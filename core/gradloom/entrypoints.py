@@ -10,12 +10,12 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from importlib import import_module
 from importlib.machinery import PathFinder
 from typing import Any, NamedTuple, final
 
 _KINDS = (".dist-info", ".egg-info")
+_SEPARATORS = re.compile("[-_.]+")
 
 
 @final
@@ -46,7 +46,7 @@ def entry_points(group: str) -> list[EntryPoint]:
         except OSError:
             continue
         for name in names:
-            folders.setdefault(_normalised(name), os.path.join(folder, name))
+            folders.setdefault(_normalised(name), f"{folder or '.'}/{name}")
     if any([finder is not PathFinder and hasattr(finder, "find_distributions") for finder in sys.meta_path]):
         return _asked_for(group)
     if any([folder.endswith(".egg") for folder in sys.path]):
@@ -68,7 +68,7 @@ def _asked_for(group: str) -> list[EntryPoint]:
 
 def _normalised(folder: str) -> str:
     """Return the name of a distribution, given its folder's; it is the same however it is spelt."""
-    return re.sub("[-_.]+", "_", folder.rpartition(".")[0].partition("-")[0] or folder).lower()
+    return _SEPARATORS.sub("_", folder.rpartition(".")[0].partition("-")[0] or folder).lower()
 
 
 def _points(folder: str, group: str) -> Iterator[EntryPoint]:
@@ -101,6 +101,12 @@ def _read(path: str) -> str:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except OSError:
         return ""
-    with suppress(OSError, UnicodeDecodeError), open(descriptor, "rb", buffering=0) as opened:
-        return opened.read().decode()
-    return ""
+    content = b""
+    try:
+        while piece := os.read(descriptor, 1 << 16):
+            content += piece
+        return content.decode()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    finally:
+        os.close(descriptor)

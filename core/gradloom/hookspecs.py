@@ -17,6 +17,11 @@ hookspec = pluggy.HookspecMarker("gradloom")
 hookimpl = pluggy.HookimplMarker("gradloom")
 
 
+def __dir__() -> list[str]:
+    """Return the hooks alone: pluggy takes long to look at each name."""
+    return [name for name in globals() if name.startswith("gradloom_")]
+
+
 class RegisterOp(Protocol):
     """What `gradloom_ops` is called with."""
 

@@ -13,6 +13,11 @@ from gradloom.hookspecs import hookimpl
 __all__ = ["gradloom_backends"]
 
 
+def __dir__() -> list[str]:
+    """Return the hooks alone: pluggy takes long to look at each name."""
+    return __all__
+
+
 def _cupy_backend() -> AbstractBackend:
     from gradloom_cupy.backend import CupyBackend
 

@@ -10,6 +10,11 @@ from gradloom.hookspecs import hookimpl
 __all__ = ["gradloom_compilers"]
 
 
+def __dir__() -> list[str]:
+    """Return the hooks alone: pluggy takes long to look at each name."""
+    return __all__
+
+
 @hookimpl
 def gradloom_compilers(register: Callable[[str, Callable[[], AbstractCompiler]], None]) -> None:
     """Register the compiler ``llvm``."""

@@ -176,13 +176,19 @@ LINKER: Final = Job(_first_linker)
 @cache
 def _versions() -> bytes:
     this = host()
-    parts = (str(FORMAT), _PIPELINE, *native.versions(), this.triple, this.cpu, this.features, "")
-    return "\0".join(parts).encode()
+    parts = (str(FORMAT), _PIPELINE, *native.versions(), this.triple, this.cpu, this.features)
+    return bytes(sha256("\0".join(parts).encode()).digest())
+
+
+@lru_cache(maxsize=512)
+def _digest(ir: str) -> bytes:
+    return bytes(sha256(ir.encode()).digest())
 
 
 @lru_cache(maxsize=512)
 def _key(ir: str, quick: bool, using: tuple[str, ...] = ()) -> str:
-    return str(sha256(_versions() + (b"quick" if quick else b"") + "".join([ir, *using]).encode()).hexdigest())
+    parts = [_versions(), b"quick" if quick else b"", *map(_digest, (ir, *using))]
+    return str(sha256(b"".join(parts)).hexdigest())
 
 
 def _level(ir: str, quick: bool = False) -> int:

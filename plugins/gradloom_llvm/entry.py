@@ -52,51 +52,29 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
 from gradloom_llvm.engine import Library
 
-__all__ = ["ArrayLayout", "builtin", "opening", "prelude", "unavailable"]
+__all__ = ["builtin", "object_layout", "opening", "prelude", "unavailable"]
 
 _METH_FASTCALL: Final = 0x80
 
 
-class ArrayLayout(NamedTuple):
-    """Where the fields of an array, its dtype and the scalars stand: bytes from the start of the object."""
+def object_layout() -> dict[str, int]:
+    """Return where the fields of an array, its dtype and the scalars stand: bytes from the start of the object.
 
-    type: int
-    data: int
-    ndim: int
-    shape: int
-    strides: int
-    descr: int
-    flags: int
-    #: Within the dtype.
-    byteorder: int
-    type_num: int
-    #: Within a ``float``, ``numpy.float64`` or ``numpy.float32``.
-    value: int
-
-    @classmethod
-    def here(cls) -> ArrayLayout:
-        """Return the layout for this Python; NumPy's headers promise the order of the fields."""
-        head = object.__basicsize__  # reference count and type, and more in a build without GIL
-        return cls(
-            type=head - 8,
-            data=head,
-            ndim=head + 8,
-            shape=head + 16,
-            strides=head + 24,
-            descr=head + 40,  # after `base`
-            flags=head + 48,
-            byteorder=head + 10,  # after a pointer and two characters
-            type_num=head + 12,
-            value=head,
-        )
+    It is the layout for this Python; NumPy's headers promise the order of the fields.
+    """
+    head = object.__basicsize__  # reference count and type, and more in a build without GIL
+    of_array = {"type": head - 8, "data": head, "ndim": head + 8, "shape": head + 16, "strides": head + 24}
+    of_array |= {"descr": head + 40, "flags": head + 48}  # after `base`
+    of_dtype = {"byteorder": head + 10, "type_num": head + 12}  # after a pointer and two characters
+    return of_array | of_dtype | {"value": head}  # of a ``float``, ``numpy.float64`` or ``numpy.float32``
 
 
 @cache
@@ -106,8 +84,8 @@ def unavailable() -> str | None:
         return f"the layout of objects is known for CPython, not for {sys.implementation.name}"
     if ctypes.sizeof(ctypes.c_void_p) != 8:
         return "the layout of arrays is known for 64-bit processes"
-    layout = ArrayLayout.here()
-    if object.__basicsize__ not in (16, 32) or np.ndarray.__basicsize__ < layout.flags + 4:
+    layout = object_layout()
+    if object.__basicsize__ not in (16, 32) or np.ndarray.__basicsize__ < layout["flags"] + 4:
         return f"unknown layout of objects: {object.__basicsize__} bytes of head, {np.ndarray.__basicsize__} of array"
     cube = np.zeros((3, 4, 5))
     samples = (np.zeros(()), np.zeros(0, "f4"), cube, cube[::-1, ::2].T, np.asfortranarray(cube), np.zeros(7, "i4")[1:])
@@ -115,9 +93,9 @@ def unavailable() -> str | None:
         wrong = _differing(array, layout)
         if wrong:
             return f"arrays of NumPy {np.__version__} do not have their {', '.join(wrong)} where its headers say"
-    if not all(_read(ctypes.c_double, x, layout.value) == 1.25 for x in (1.25, np.float64(1.25))):
+    if not all(_read(ctypes.c_double, x, layout["value"]) == 1.25 for x in (1.25, np.float64(1.25))):
         return "floats do not hold their value where Python's headers say"
-    if _read(ctypes.c_float, np.float32(1.25), layout.value) != 1.25:
+    if _read(ctypes.c_float, np.float32(1.25), layout["value"]) != 1.25:
         return "a numpy.float32 does not hold its value where its headers say"
     return None
 
@@ -126,22 +104,25 @@ def _read(kind: Any, thing: Any, offset: int) -> Any:
     return kind.from_address(id(thing) + offset).value
 
 
-def _differing(array: Any, layout: ArrayLayout) -> list[str]:
+def _differing(array: Any, layout: Mapping[str, int]) -> list[str]:
     """Return the fields of `array` that differ from what Python says; pointers are followed only if all else fits."""
     fields: dict[str, tuple[Any, Any]] = {
-        "type": (_read(ctypes.c_size_t, array, layout.type), id(type(array))),
-        "data": (_read(ctypes.c_size_t, array, layout.data), array.__array_interface__["data"][0]),
-        "ndim": (_read(ctypes.c_int, array, layout.ndim), array.ndim),
-        "descr": (_read(ctypes.c_size_t, array, layout.descr), id(array.dtype)),
-        "flags": (_read(ctypes.c_int, array, layout.flags), array.flags.num),
-        "byteorder": (chr(_read(ctypes.c_uint8, array.dtype, layout.byteorder)), array.dtype.byteorder),
-        "type_num": (_read(ctypes.c_int, array.dtype, layout.type_num), array.dtype.num),
+        "type": (_read(ctypes.c_size_t, array, layout["type"]), id(type(array))),
+        "data": (_read(ctypes.c_size_t, array, layout["data"]), array.__array_interface__["data"][0]),
+        "ndim": (_read(ctypes.c_int, array, layout["ndim"]), array.ndim),
+        "descr": (_read(ctypes.c_size_t, array, layout["descr"]), id(array.dtype)),
+        "flags": (_read(ctypes.c_int, array, layout["flags"]), array.flags.num),
+        "byteorder": (chr(_read(ctypes.c_uint8, array.dtype, layout["byteorder"])), array.dtype.byteorder),
+        "type_num": (_read(ctypes.c_int, array.dtype, layout["type_num"]), array.dtype.num),
     }
     wrong = [name for name, (read, expected) in fields.items() if read != expected]
     if wrong or array.ndim == 0:
         return wrong
     numbers = ctypes.c_ssize_t * array.ndim
-    for name, offset, expected in (("shape", layout.shape, array.shape), ("strides", layout.strides, array.strides)):
+    for name, offset, expected in (
+        ("shape", layout["shape"], array.shape),
+        ("strides", layout["strides"], array.strides),
+    ):
         address = _read(ctypes.c_size_t, array, offset)
         if not address or address % 8 or tuple(numbers.from_address(address)) != expected:
             wrong.append(name)
@@ -151,7 +132,7 @@ def _differing(array: Any, layout: ArrayLayout) -> list[str]:
 @cache
 def prelude() -> str:
     """Return the IR that entries begin with: the functions named in this module's table, and what they need."""
-    layout = ArrayLayout.here()
+    layout = object_layout()
     fields = "\n".join(
         f"""define internal {kind} @{name}(ptr %object) alwaysinline nounwind {{
   %field = getelementptr i8, ptr %object, i64 {offset}
@@ -159,17 +140,17 @@ def prelude() -> str:
   ret {kind} %value
 }}"""
         for name, kind, offset in (
-            ("type_of", "ptr", layout.type),
-            ("array_data", "ptr", layout.data),
-            ("array_rank", "i32", layout.ndim),
-            ("array_flags", "i32", layout.flags),
-            ("array_shape", "ptr", layout.shape),
-            ("array_strides", "ptr", layout.strides),
-            ("array_descr", "ptr", layout.descr),
-            ("descr_byteorder", "i8", layout.byteorder),
-            ("descr_number", "i32", layout.type_num),
-            ("float_value", "double", layout.value),
-            ("float32_value", "float", layout.value),
+            ("type_of", "ptr", layout["type"]),
+            ("array_data", "ptr", layout["data"]),
+            ("array_rank", "i32", layout["ndim"]),
+            ("array_flags", "i32", layout["flags"]),
+            ("array_shape", "ptr", layout["shape"]),
+            ("array_strides", "ptr", layout["strides"]),
+            ("array_descr", "ptr", layout["descr"]),
+            ("descr_byteorder", "i8", layout["byteorder"]),
+            ("descr_number", "i32", layout["type_num"]),
+            ("float_value", "double", layout["value"]),
+            ("float32_value", "float", layout["value"]),
         )
     )
     swapped = ord(">" if sys.byteorder == "little" else "<")

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import count
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 
@@ -38,14 +38,21 @@ Native: TypeAlias = Callable[..., None] | None
 _WORD: Final = np.dtype(np.int64)
 
 
-class _Sizes(NamedTuple):
-    """The shapes in which a kernel takes its arrays."""
+@final
+class _Sizes:
+    """The shapes in which a kernel takes its arrays; ``shape`` is that of the part as it is."""
 
-    table: tuple[int, int, int]
-    part: tuple[int, int, int, int]
-    places: tuple[int, int]
-    #: The shape of the part as it is.
-    shape: tuple[int, ...]
+    __slots__ = ("part", "places", "shape", "table")
+
+    def __init__(
+        self,
+        table: tuple[int, int, int],
+        part: tuple[int, int, int, int],
+        places: tuple[int, int],
+        shape: tuple[int, ...],
+    ) -> None:
+        self.table, self.part, self.places = table, part, places
+        self.shape = shape
 
 
 def indexing_kernel(name: str, specs: tuple[Spec, ...], attrs: tuple[Any, ...], plain: Kernel) -> Kernel:
@@ -162,7 +169,7 @@ def _source(name: str, dtype: np.dtype[Any]) -> str:
 
 def _loops(name: str, dtype: np.dtype[Any], loops: str) -> str:
     """Return the function of some loops over elements: without that of the axes behind where these are of length 1."""
-    w, memory = Text(), TYPES[dtype.name][1]
+    w, memory = Text(), TYPES[dtype][1]
     limits = {"r": "%rows", "i": "%is", "j": "%js", "c": "%inner"}
     closes, at, table, part = [], {}, "%table", "%part"
     for word in loops:

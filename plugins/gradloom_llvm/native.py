@@ -19,7 +19,7 @@ from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint8, c_uint64
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final, NamedTuple, final
+from typing import Any, Final, final
 
 from gradloom_llvm.jobs import Job
 
@@ -33,13 +33,15 @@ class CompileError(RuntimeError):
     """LLVM does not accept the IR, or a symbol that it declares is not to be found."""
 
 
-class Host(NamedTuple):
+@final
+class Host:
     """What code is generated for; empty `cpu` and `features` mean any processor of that architecture."""
 
-    triple: str
-    cpu: str = ""
-    features: str = ""
-    vector_bytes: int = 16
+    __slots__ = ("cpu", "features", "triple", "vector_bytes")
+
+    def __init__(self, triple: str, cpu: str = "", features: str = "", vector_bytes: int = 16) -> None:
+        self.triple, self.cpu, self.features = triple, cpu, features
+        self.vector_bytes = vector_bytes
 
 
 class LinkElement(ctypes.Structure):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Final, NamedTuple, final
+from typing import Any, Final, final
 
 import numpy as np
 
@@ -16,7 +16,7 @@ STRETCH: Final = 4096
 
 
 @final
-class Tiles(NamedTuple):
+class Tiles:
     """How results are held in registers.
 
     Attributes
@@ -33,11 +33,11 @@ class Tiles(NamedTuple):
         Rows of a tile, and of the tiles that take what is left over: two, of which the last may have one.
     """
 
-    kind: str
-    itemsize: int
-    lanes: int
-    width: int
-    heights: tuple[int, int]
+    __slots__ = ("heights", "itemsize", "kind", "lanes", "width")
+
+    def __init__(self, kind: str, itemsize: int, lanes: int, width: int, heights: tuple[int, int]) -> None:
+        self.kind, self.itemsize, self.lanes = kind, itemsize, lanes
+        self.width, self.heights = width, heights
 
     @property
     def vector(self) -> str:
@@ -293,7 +293,7 @@ def pack_columns(tiles: Tiles) -> str:
 
     Steps of the packed panel are ``%step`` bytes apart.
     """
-    w = Writer(tiles._replace(lanes=tiles.packed))
+    w = Writer(Tiles(tiles.kind, tiles.itemsize, tiles.packed, tiles.width, tiles.heights))
     lanes, size = tiles.packed, tiles.itemsize
     full = w.emit(f"icmp eq i64 %valid, {lanes}")
     steps_beside = w.emit(f"and i1 {full}, {w.emit(f'icmp eq i64 %kb, {size}')}")

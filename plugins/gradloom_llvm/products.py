@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import count
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, final
 
 import numpy as np
 
@@ -97,14 +97,17 @@ def _is_shared(a: Spec, b: Spec) -> bool:
     return (b.shape[-1] > 1 or a.shape[-2] == 1) and work * a.dtype.itemsize >= 8 * SHARED
 
 
-class _Product(NamedTuple):
-    """Makes products of one kind; ``into(a, b, out)`` tells whether they hold a NaN."""
+@final
+class _Product:
+    """Makes products of one kind; ``into(a, b, out)`` tells whether they hold a NaN, ``empty`` makes the array."""
 
-    into: Callable[[Any, Any, Any], bool]
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    #: Makes the array for a product.
-    empty: Callable[..., Any]
+    __slots__ = ("dtype", "empty", "into", "shape")
+
+    def __init__(
+        self, into: Callable[[Any, Any, Any], bool], shape: tuple[int, ...], dtype: Any, empty: Callable[..., Any]
+    ) -> None:
+        self.into, self.shape, self.dtype = into, shape, dtype
+        self.empty = empty
 
 
 @lru_cache(maxsize=1024)

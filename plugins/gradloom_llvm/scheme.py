@@ -151,8 +151,7 @@ class Scheme:
         read, written = labels[-1:], self.ordered(loop)[-1:]
         if read == written or not {*written} <= {*labels} or (i, labels[-1]) in self.strided:
             return None
-        turn = Turn(*read, *written)
-        return turn if self._long.issuperset(turn) else None
+        return Turn(*read, *written) if self._long.issuperset(read + written) else None
 
     def _places(self) -> dict[int, Place]:
         """Decide where each value is kept."""

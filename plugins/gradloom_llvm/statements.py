@@ -6,7 +6,7 @@ Named tuples would read better, but take Python ten times as long to make when t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, final
+from typing import Any, Literal, final
 
 import numpy as np
 
@@ -85,11 +85,15 @@ class Tile:
         self.over_rows = over_rows
 
 
-class Turn(NamedTuple):
+@final
+class Turn:
     """How a copy runs that reads along one label and writes along another: squares are turned in registers."""
 
-    read: int
-    written: int
+    __slots__ = ("read", "written")
+
+    def __init__(self, read: int, written: int) -> None:
+        self.read = read
+        self.written = written
 
 
 def is_written(literal: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, final
+from typing import final
 
 
 class Text:
@@ -61,16 +61,13 @@ class Text:
 
 
 @final
-class Struct(NamedTuple):
+class Struct:
     """Values in memory that one function leaves for another: the name of the type, and its fields as in a head."""
 
-    name: str
-    fields: str
-
-    @property
-    def kinds(self) -> dict[str, str]:
-        """The kinds of the fields, by name."""
-        return {name: kind for kind, name in map(str.split, self.fields.split(", "))}
+    def __init__(self, name: str, fields: str) -> None:
+        self.name = name
+        #: The kinds of the fields, by name.
+        self.kinds = {field: kind for kind, field in map(str.split, fields.split(", "))}
 
     def definition(self) -> str:
         """Return the definition of the type."""

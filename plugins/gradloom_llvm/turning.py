@@ -16,11 +16,11 @@ def emit_turn(function: Function, s: Statement, turn: Turn, r0: str, r1: str) ->
     """Emit the loops of a copy; ``r0``, ``r1`` bound the block of rows."""
     index: dict[int, str] = {}
     closes = []
-    for label in function.loops.ordered(s.loop - {*turn}):
+    for label in function.loops.ordered(s.loop - {turn.read, turn.written}):
         index[label], close = function.open(*function.range(label, r0, r1), "1")
         closes.append(close)
     copy = _Copy(function, s, turn, index, r0)
-    (i0, i1), (j0, j1) = [function.range(label, r0, r1) for label in turn]
+    (i0, i1), (j0, j1) = [function.range(label, r0, r1) for label in (turn.read, turn.written)]
     i2, j2 = copy.last_square(i0, i1), copy.last_square(j0, j1)
     i, close_squares = function.open(i0, i2, str(copy.side))
     j, close_row = function.open(j0, j2, str(copy.side))
@@ -43,7 +43,7 @@ class _Copy:
         self.index = index
         self.r0 = r0
         self.dtype = function.loops.values[s.id].dtype
-        self.memory = TYPES[self.dtype.name][1]
+        self.memory = TYPES[self.dtype][1]
         self.side = min(SIDE, function.vector_bytes // self.dtype.itemsize)
 
     def last_square(self, start: str, stop: str) -> str:

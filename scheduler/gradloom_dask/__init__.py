@@ -11,6 +11,11 @@ from gradloom.hookspecs import hookimpl
 __all__ = ["gradloom_backends", "gradloom_executors"]
 
 
+def __dir__() -> list[str]:
+    """Return the hooks alone: pluggy takes long to look at each name."""
+    return __all__
+
+
 def _threads_executor() -> AbstractExecutor:
     from gradloom_dask.threads import ThreadsExecutor
 

@@ -50,25 +50,22 @@ class Rule(NamedTuple):
 
 
 #: For an op: rules to try on every node, and rules by the op of an argument.
-RuleTable = Mapping[Op, tuple[tuple[Rule, ...], Mapping[Op, tuple[Rule, ...]]]]
+RuleTable = Mapping[Op, tuple[Sequence[Rule], Mapping[Op, Sequence[Rule]]]]
 
 
 def rule_table(rules: Iterable[Rule]) -> RuleTable:
     """Return rules by the ops they are tried on."""
-    always: dict[Op, list[Rule]] = {}
-    chosen: dict[Op, dict[Op, list[Rule]]] = {}
+    table: dict[Op, tuple[list[Rule], dict[Op, list[Rule]]]] = {}
     for rule in rules:
-        if rule.op not in ops:
+        op = ops.get(rule.op)
+        if op is None:
             continue
-        op = ops[rule.op]
+        always, chosen = table.get(op) or table.setdefault(op, ([], {}))
         if rule.argument is None:
-            always.setdefault(op, []).append(rule)
+            always.append(rule)
         else:
-            chosen.setdefault(op, {}).setdefault(ops[rule.argument], []).append(rule)
-    return {
-        op: (tuple(always.get(op, ())), {key: tuple(found) for key, found in chosen.get(op, {}).items()})
-        for op in (always | chosen)
-    }
+            chosen.setdefault(ops[rule.argument], []).append(rule)
+    return table
 
 
 #: Ops whose arguments may change places.

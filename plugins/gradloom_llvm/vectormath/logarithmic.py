@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf, nan
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from gradloom_llvm.vectormath._text import (
     Function,
@@ -38,12 +38,8 @@ LOG10_2: Final = {
 }
 
 
-class Split(NamedTuple):
-    """x as 2**k (1 + f + rest), k a whole float; rest is what rounding f left out, if anything."""
-
-    k: Vector
-    f: Vector
-    rest: Vector | None = None
+#: x as 2**k (1 + f + rest): k, a whole float; f; and rest, which is what rounding f left out, if anything.
+Split: TypeAlias = tuple[Vector, Vector, Vector | None]
 
 
 def split(x: Vector) -> Split:
@@ -55,7 +51,7 @@ def split(x: Vector) -> Split:
     k = bits.integer("ashr", form.mantissa).integer("add", magic_bits(x)).as_floats()
     k = k - select(tiny, form.magic + lift, form.magic)
     one_plus_f = bits.integer("and", (1 << form.mantissa) - 1).integer("add", SQRT_HALF[dtype]).as_floats()
-    return Split(k, one_plus_f - 1.0)
+    return k, one_plus_f - 1.0, None
 
 
 def magic_bits(x: Vector) -> int:
@@ -132,8 +128,8 @@ def split_sum(total: Vector, left: Vector, dropped: Vector | None = None) -> Spl
     if dropped is not None:
         scale = select(dropped, 0.0, scale)
     if dtype == "float32":
-        return Split(k, fma(left, scale, f))
-    return Split(k, *fast_two_sum(f, left * scale))
+        return k, fma(left, scale, f), None
+    return k, *fast_two_sum(f, left * scale)
 
 
 def log1p(x: Vector) -> Vector:

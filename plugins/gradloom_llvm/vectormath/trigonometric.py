@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from gradloom_llvm.vectormath._text import Function, Vector, fast_two_sum, fma, polynomial, quotient, select
 from gradloom_llvm.vectormath.coefficients import COS, SIN
@@ -20,12 +20,16 @@ HALF_PI: Final = {
 HUGE: Final = {"float64": 2.0**38, "float32": 2.0**16}
 
 
-class Reduced(NamedTuple):
+@final
+class Reduced:
     """|x| as n pi/2 + r + rest, n in the lowest bits of `quadrant`."""
 
-    quadrant: Vector
-    r: Vector
-    rest: Vector
+    __slots__ = ("quadrant", "r", "rest")
+
+    def __init__(self, quadrant: Vector, r: Vector, rest: Vector) -> None:
+        self.quadrant = quadrant
+        self.r = r
+        self.rest = rest
 
 
 def reduced(size: Vector) -> Reduced:
