@@ -159,7 +159,7 @@ def _fill_partials(function: Function, s: Statement) -> None:
     """Set the partial results of a chunk to the identity."""
     dtype = function.loops.values[s.id].dtype
     assert s.combine is not None  # it is reduced
-    memory = TYPES[dtype.name][1]
+    memory = TYPES[dtype][1]
     start = function.partial_of_chunk(s.id)
     k, close = function.open("0", function.number("width", s.id), "1")
     address = function.emit(f"getelementptr {memory}, ptr {start}, i64 {k}")

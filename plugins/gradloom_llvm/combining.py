@@ -38,13 +38,13 @@ def combine_values(body: Body, combine: str, dtype: DType, a: str, b: str) -> st
 
 
 def combine_lanes(body: Body, combine: str, dtype: DType, a: str) -> str:
-    """Combine the lanes of a vector, halves with halves, to a ``<1 x T>``."""
+    """Combine the lanes of a vector, halves with halves, to a scalar."""
     return combine_lanes_of_each(body, combine, dtype, [a])
 
 
 def combine_lanes_of_each(body: Body, combine: str, dtype: DType, vectors: Sequence[str]) -> str:
     """Combine the lanes of each of some vectors to one vector of the results; of two, four, ..., up to the lanes."""
-    kind, lanes, groups = TYPES[dtype.name][0], body.lanes, 1
+    kind, lanes, groups = TYPES[dtype][0], body.lanes, 1
     while lanes > len(vectors) * groups or len(vectors) > 1:
         size = lanes // groups
         lower = [group * size + k for group in range(groups) for k in range(size // 2)]
@@ -58,13 +58,17 @@ def combine_lanes_of_each(body: Body, combine: str, dtype: DType, vectors: Seque
         wide = f"<{lanes} x {kind}>"
         joined = []
         for a, b in pairs:
-            masks = [", ".join(f"i32 {k}" for k in part) for part in (lower, upper)]
-            parts = [
-                body.emit(f"shufflevector {wide} {a}, {wide} {b}, <{len(lower)} x i32> <{mask}>") for mask in masks
-            ]
+            parts = [body.emit(_taken(wide, a, b, part)) for part in (lower, upper)]
             joined.append(combine_values(body.narrowed(len(lower)), combine, dtype, *parts))
         vectors, lanes = joined, len(lower)
     return vectors[0]
+
+
+def _taken(kind: str, a: str, b: str, lanes: Sequence[int]) -> str:
+    """Return what takes some lanes of two vectors of a kind side by side; a single one is of the first."""
+    if len(lanes) == 1:
+        return f"extractelement {kind} {a}, i32 {lanes[0]}"
+    return f"shufflevector {kind} {a}, {kind} {b}, <{len(lanes)} x i32> <{', '.join(f'i32 {k}' for k in lanes)}>"
 
 
 # -- partial results -------------------------------------------------------------------------
@@ -79,7 +83,7 @@ def combiner(name: str, combine: str, dtype: DType, declares: set[str]) -> str:
     values = [memory.load(body, dtype, pointer, None) for pointer in ("%ap", "%bp")]
     memory.store(body, dtype, combine_values(body, combine, dtype, *values), "%ap", None)
     declares |= body.declares
-    return _COMBINER.format(name=name, memory=TYPES[dtype.name][1], lines="\n".join(body.lines))
+    return _COMBINER.format(name=name, memory=TYPES[dtype][1], lines="\n".join(body.lines))
 
 
 _COMBINER = """define internal void {name}(ptr %parts, i64 %count, i64 %width) nounwind {{

@@ -54,7 +54,7 @@ class LLVMCompiler(AbstractCompiler):
         return entry.unavailable() or native.unavailable()
 
     def prepare(self) -> None:
-        """Begin to start LLVM, and then its linker."""
+        """Begin to start LLVM, and then its linker, and to warm it up."""
         from gradloom_llvm import native
 
         if native.unfit() is None:
@@ -77,8 +77,6 @@ class LLVMCompiler(AbstractCompiler):
         from gradloom_llvm import kernel  # noqa: F401
 
         products = [(i, node) for i, node in enumerate(graph.nodes) if node[0].name in PRODUCTS]
-        if not products:
-            native.WARM_UP.begin()
         # The steps of an unrolled loop have the same ones.
         for op, operands, attrs, out in dict.fromkeys(
             [(op, tuple([specs[j] for j in inputs]), attrs, specs[i]) for i, (op, inputs, attrs) in products]
@@ -152,6 +150,7 @@ def _start() -> None:
     from gradloom_llvm.engine import LINKER
 
     LINKER.result()
+    native.WARM_UP.result()
 
 
 def _apart(region: Graph) -> AnyKernel:

@@ -13,18 +13,19 @@ from typing import Any, final
 import numpy as np
 
 from gradloom_llvm import vectormath
+from gradloom_llvm.vectormath import vector
 
 DType = np.dtype[Any]
 
 #: IR type of a dtype in a register, and in memory.
-TYPES: Mapping[str, tuple[str, str]] = {
-    "float64": ("double", "double"),
-    "float32": ("float", "float"),
-    "int64": ("i64", "i64"),
-    "int32": ("i32", "i32"),
-    "bool": ("i1", "i8"),
+TYPES: Mapping[DType, tuple[str, str]] = {
+    np.dtype(np.float64): ("double", "double"),
+    np.dtype(np.float32): ("float", "float"),
+    np.dtype(np.int64): ("i64", "i64"),
+    np.dtype(np.int32): ("i32", "i32"),
+    np.dtype(bool): ("i1", "i8"),
 }
-DTYPES = frozenset(map(np.dtype, TYPES))
+DTYPES = frozenset(TYPES)
 
 
 @lru_cache(maxsize=1024)
@@ -38,6 +39,8 @@ def constant(value: Any, dtype: DType) -> str:
 
 def in_every_lane(emit: Callable[[str], str], kind: str, lanes: int, scalar: str) -> str:
     """Return a vector of a scalar; ``emit`` appends an instruction and returns its name."""
+    if lanes == 1:
+        return scalar
     vector = f"<{lanes} x {kind}>"
     first = emit(f"insertelement {vector} poison, {kind} {scalar}, i64 0")
     return emit(f"shufflevector {vector} {first}, {vector} poison, <{lanes} x i32> zeroinitializer")
@@ -45,7 +48,7 @@ def in_every_lane(emit: Callable[[str], str], kind: str, lanes: int, scalar: str
 
 @final
 class Body:
-    """Straight-line code on vectors of a number of lanes."""
+    """Straight-line code on vectors of a number of lanes; one lane is a scalar."""
 
     def __init__(self, lanes: int, prefix: str) -> None:
         self.lanes = lanes
@@ -72,17 +75,17 @@ class Body:
 
     def type(self, dtype: DType) -> str:
         """Return the vector type of a dtype."""
-        return f"<{self.lanes} x {TYPES[dtype.name][0]}>"
+        return vector(TYPES[dtype][0], self.lanes)
 
     def splat(self, value: Any, dtype: DType) -> str:
         """Return a constant vector."""
-        word = f"{TYPES[dtype.name][0]} {constant(value, dtype)}"
-        return f"<{', '.join([word] * self.lanes)}>"
+        word = constant(value, dtype)
+        return word if self.lanes == 1 else f"<{', '.join([f'{TYPES[dtype][0]} {word}'] * self.lanes)}>"
 
     def intrinsic(self, name: str, dtype: DType, *args: str) -> str:
         """Call an LLVM intrinsic on vectors of one type."""
         kind = self.type(dtype)
-        suffix = f"v{self.lanes}" + {"f": "f", "i": "i"}[dtype.kind] + str(8 * dtype.itemsize)
+        suffix = ("" if self.lanes == 1 else f"v{self.lanes}") + dtype.kind + str(8 * dtype.itemsize)
         self.declares.add(f"declare {kind} @llvm.{name}.{suffix}({', '.join([kind] * len(args))})")
         return self.emit(f"call {kind} @llvm.{name}.{suffix}({', '.join(f'{kind} {a}' for a in args)})")
 
@@ -101,11 +104,11 @@ class Body:
     def select(self, condition: str, dtype: DType, a: str, b: str) -> str:
         """Choose between two vectors lane by lane."""
         kind = self.type(dtype)
-        return self.emit(f"select <{self.lanes} x i1> {condition}, {kind} {a}, {kind} {b}")
+        return self.emit(f"select {vector('i1', self.lanes)} {condition}, {kind} {a}, {kind} {b}")
 
     def logic(self, word: str, a: str, b: str) -> str:
         """Join two vectors of booleans."""
-        return self.emit(f"{word} <{self.lanes} x i1> {a}, {b}")
+        return self.emit(f"{word} {vector('i1', self.lanes)} {a}, {b}")
 
 
 Emitter = Callable[..., str]
@@ -227,7 +230,7 @@ def _magnitude_is_inf(condition: str) -> Emitter:
 
 
 def _signbit(body: Body, out: DType, dtypes: list[DType], a: str) -> str:
-    bits = f"<{body.lanes} x i{8 * dtypes[0].itemsize}>"
+    bits = vector(f"i{8 * dtypes[0].itemsize}", body.lanes)
     pattern = body.emit(f"bitcast {body.type(dtypes[0])} {a} to {bits}")
     return body.emit(f"icmp slt {bits} {pattern}, zeroinitializer")
 

@@ -69,7 +69,7 @@ class Function(Text):
     def literal(self, i: int, lanes: int) -> str:
         """Return a literal that the code reads, in every lane."""
         dtype = self.loops.literals[i][1]
-        kind, _ = TYPES[dtype.name]
+        kind, _ = TYPES[dtype]
         word = self.number("literal", i)
         if dtype.kind == "f":
             word = self._in_entry(("value", i), f"bitcast i64 {word} to double")
@@ -116,7 +116,7 @@ class Function(Text):
 
     def partial_of_chunk(self, i: int) -> str:
         """Return the address of the running chunk's partial results."""
-        memory = TYPES[self.loops.values[i].dtype.name][1]
+        memory = TYPES[self.loops.values[i].dtype][1]
         offset = self.emit(f"mul i64 {self.chunk}, {self.number('width', i)}")
         return self.emit(f"getelementptr {memory}, ptr {self.partials(i)}, i64 {offset}")
 
@@ -134,7 +134,7 @@ class Function(Text):
             Of the running chunk's partial result, rather than the value.
         """
         loops = self.loops
-        memory = TYPES[loops.values[i].dtype.name][1]
+        memory = TYPES[loops.values[i].dtype][1]
         pointer = self.partial_of_chunk(i) if partial else self.pointer(i)
         for label in loops.values[i].labels:
             offset = index.get(label)

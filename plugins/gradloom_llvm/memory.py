@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 
 from gradloom_llvm.elementwise import TYPES, Body, in_every_lane
+from gradloom_llvm.vectormath import vector as vector_of
 
 DType = np.dtype[Any]
 
 
 def load(body: Body, dtype: DType, address: str, mask: str | None, step: str = "1") -> str:
     """Load a vector; ``step`` is the distance of its elements."""
-    kind = TYPES[dtype.name][1]
-    vector = f"<{body.lanes} x {kind}>"
+    kind = TYPES[dtype][1]
+    vector = vector_of(kind, body.lanes)
     if step != "1":
         pointers = _pointers(body, dtype, address, step)
         where = mask or f"<{', '.join(['i1 true'] * body.lanes)}>"
@@ -38,10 +39,10 @@ def load(body: Body, dtype: DType, address: str, mask: str | None, step: str = "
 
 def store(body: Body, dtype: DType, value: str, address: str, mask: str | None, step: str = "1") -> None:
     """Store a vector; ``step`` is the distance of its elements."""
-    kind = TYPES[dtype.name][1]
-    vector = f"<{body.lanes} x {kind}>"
+    kind = TYPES[dtype][1]
+    vector = vector_of(kind, body.lanes)
     if dtype.kind == "b":
-        value = body.emit(f"zext <{body.lanes} x i1> {value} to {vector}")
+        value = body.emit(f"zext {vector_of('i1', body.lanes)} {value} to {vector}")
     if step != "1":
         pointers = _pointers(body, dtype, address, step)
         where = mask or f"<{', '.join(['i1 true'] * body.lanes)}>"
@@ -69,4 +70,4 @@ def _pointers(body: Body, dtype: DType, address: str, step: str) -> str:
     steps = in_every_lane(body.emit, "i64", lanes, step)
     numbers = ", ".join(f"i64 {k}" for k in range(lanes))
     offsets = body.emit(f"mul <{lanes} x i64> {steps}, <{numbers}>")
-    return body.emit(f"getelementptr {TYPES[dtype.name][1]}, ptr {address}, <{lanes} x i64> {offsets}")
+    return body.emit(f"getelementptr {TYPES[dtype][1]}, ptr {address}, <{lanes} x i64> {offsets}")

@@ -103,7 +103,7 @@ class Innermost:
         if i not in self.splats:
             value = self.loops.values[i]
             body = Body(self.lanes, "x" + self.function.fresh("b"))
-            kind, memory = TYPES[value.dtype.name]
+            kind, memory = TYPES[value.dtype]
             loaded = body.emit(f"load {memory}, ptr {self.start(i)}, align {value.dtype.itemsize}")
             if value.dtype.kind == "b":
                 loaded = body.emit(f"icmp ne i8 {loaded}, 0")
@@ -192,7 +192,7 @@ class Innermost:
         return function.emit(f"icmp slt <{lanes} x i64> <{steps}>, {counts}")
 
     def _vector(self, i: int) -> str:
-        return f"<{self.lanes} x {TYPES[self.loops.values[i].dtype.name][0]}>"
+        return f"<{self.lanes} x {TYPES[self.loops.values[i].dtype][0]}>"
 
     # -- sums in registers ---------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class Innermost:
         for s in self.statements:
             value = self.loops.values[s.id]
             if s.combine and self.inner not in value.labels:
-                kind = TYPES[value.dtype.name][0]
+                kind = TYPES[value.dtype][0]
                 word = f"{kind} {constant(identity(s.combine, value.dtype), value.dtype)}"
                 found[s.id] = f"<{', '.join([word] * self.lanes)}>"
         return found
@@ -331,7 +331,7 @@ class _Run:
             return self.owner.function.pointer(i)
         start, step = self.owner.starts[i], self._step(i)
         offset = self.position if step == "1" else self.body.emit(f"mul i64 {self.position}, {step}")
-        memory = TYPES[self.loops.values[i].dtype.name][1]
+        memory = TYPES[self.loops.values[i].dtype][1]
         return self.body.emit(f"getelementptr {memory}, ptr {start}, i64 {offset}")
 
     # -- reductions ------------------------------------------------------------------------------

@@ -63,15 +63,7 @@ def function(op: str) -> Code:
     arity = definitions[definitions.index(f'@"{name}"(') :].split(")")[0].count("%")
     names = [f"%a{k}" for k in range(arity)]
     lines = [f"define double @function({', '.join(f'double {a}' for a in names)}) nounwind {{"]
-    for k, a in enumerate(names):
-        lines.append(f"  %v{k} = insertelement <1 x double> poison, double {a}, i64 0")
-    arguments = ", ".join(f"<1 x double> %v{k}" for k in range(arity))
-    lines += [
-        f'  %r = call <1 x double> @"{name}"({arguments})',
-        "  %d = extractelement <1 x double> %r, i64 0",
-        "  ret double %d",
-        "}",
-    ]
+    lines += [f'  %r = call double @"{name}"({", ".join(f"double {a}" for a in names)})', "  ret double %r", "}"]
     return code("\n".join([*sorted(declares), definitions, *lines]))
 
 
@@ -109,12 +101,12 @@ def _emit(body: Body, instruction: Instruction) -> None:
         place = body.emit(f"getelementptr i32, ptr %pc, i64 {2 + k}")
         position = body.emit(f"load i32, ptr {place}, align 4")
         address = body.emit(f"getelementptr double, ptr %tape, i32 {position}")
-        value = body.emit(f"load <1 x double>, ptr {address}, align 8")
+        value = body.emit(f"load double, ptr {address}, align 8")
         values.append(body.compare("une", _FLOAT, value, body.splat(0, _FLOAT)) if kind == "b" else value)
     result = _result(body, instruction, values)
     if kind_of_result == "b":
-        result = body.emit(f"uitofp <1 x i1> {result} to <1 x double>")
-    body.do(f"store <1 x double> {result}, ptr %result, align 8")
+        result = body.emit(f"uitofp i1 {result} to double")
+    body.do(f"store double {result}, ptr %result, align 8")
 
 
 def _result(body: Body, instruction: Instruction, values: list[str]) -> str:
@@ -124,14 +116,12 @@ def _result(body: Body, instruction: Instruction, values: list[str]) -> str:
         number = body.emit(f"load i32, ptr {place}, align 4")
         slot = body.emit(f"getelementptr ptr, ptr %functions, i32 {number}")
         address = body.emit(f"load ptr, ptr {slot}, align 8")
-        scalars = [body.emit(f"extractelement <1 x double> {v}, i64 0") for v in values]
-        called = body.emit(f"call double {address}({', '.join(f'double {s}' for s in scalars)})")
-        return body.emit(f"insertelement <1 x double> poison, double {called}, i64 0")
+        return body.emit(f"call double {address}({', '.join(f'double {v}' for v in values)})")
     if op == "single":
-        rounded = body.emit(f"fptrunc <1 x double> {values[0]} to <1 x float>")
-        return body.emit(f"fpext <1 x float> {rounded} to <1 x double>")
+        rounded = body.emit(f"fptrunc double {values[0]} to float")
+        return body.emit(f"fpext float {rounded} to double")
     if op == "annihilating_by_first":
-        product = body.emit(f"fmul <1 x double> {values[0]}, {values[1]}")
+        product = body.emit(f"fmul double {values[0]}, {values[1]}")
         return annihilating(body, _FLOAT, product, values[:1])
     kinds = [_BOOL if kind == "b" else _FLOAT for kind in arguments]
     emitter: Callable[..., str] = EMITTERS[op]

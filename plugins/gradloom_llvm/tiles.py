@@ -169,7 +169,7 @@ class _Tiles:
     def _at(self, body: Body, i: int, label: int, start: str, index: str) -> str:
         step = self.function.stride(i, label)
         offset = index if step == "1" else body.emit(f"mul i64 {index}, {step}")
-        return body.emit(f"getelementptr {TYPES[self.dtype.name][1]}, ptr {start}, i64 {offset}")
+        return body.emit(f"getelementptr {TYPES[self.dtype][1]}, ptr {start}, i64 {offset}")
 
     def _vector(self, body: Body, i: int, label: int, start: str, index: str, mask: str | None) -> str:
         """Load a vector of rows of a factor."""
@@ -178,7 +178,7 @@ class _Tiles:
 
     def _splat(self, body: Body, i: int, label: int, start: str, index: str) -> str:
         """Load a number of a factor into every lane."""
-        kind = TYPES[self.dtype.name][0]
+        kind = TYPES[self.dtype][0]
         number = body.emit(f"load {kind}, ptr {self._at(body, i, label, start, index)}, align {self.dtype.itemsize}")
         return in_every_lane(body.emit, kind, self.lanes, number)
 
@@ -187,16 +187,13 @@ class _Tiles:
         self.function.declares |= body.declares
 
     def _lanes_added(self, body: Body, sums: list[str]) -> list[str]:
-        """Return the sum of each vector's lanes, as vectors of one lane."""
-        kind, count = TYPES[self.dtype.name][0], min(SIDE, self.lanes)
+        """Return the sum of each vector's lanes, as scalars."""
+        kind, count = TYPES[self.dtype][0], min(SIDE, self.lanes)
         totals = []
         for k in range(0, len(sums), count):
             together = combine_lanes_of_each(body, "add", self.dtype, sums[k : k + count])
             vector = f"<{count} x {kind}>"
-            totals += [
-                body.emit(f"shufflevector {vector} {together}, {vector} poison, <1 x i32> <i32 {n}>")
-                for n in range(count)
-            ]
+            totals += [body.emit(f"extractelement {vector} {together}, i32 {n}") for n in range(count)]
         return totals
 
     # -- sums ----------------------------------------------------------------------------------
@@ -208,7 +205,7 @@ class _Tiles:
         if op is None or op.name == "matmul":
             return fast
         function = self.function
-        kind = f"<{self.lanes} x {TYPES[self.dtype.name][0]}>"
+        kind = f"<{self.lanes} x {TYPES[self.dtype][0]}>"
         flags = [function.emit(f"fcmp uno {kind} {total}, {total}") for total in fast]
         while len(flags) > 1:
             flags = [
@@ -234,7 +231,7 @@ class _Tiles:
     def _loops(
         self, pieces: Sequence[tuple[str, str, str, Terms]], count: int, add: Callable[[Body, str, str, str], str]
     ) -> list[str]:
-        zero = f"{TYPES[self.dtype.name][0]} {constant(0, self.dtype)}"
+        zero = f"{TYPES[self.dtype][0]} {constant(0, self.dtype)}"
         sums = [f"<{', '.join([zero] * self.lanes)}>"] * count
         for start, stop, step, terms in pieces:
             sums = self._loop(start, stop, step, terms, sums, add)
@@ -246,7 +243,7 @@ class _Tiles:
         """Emit a loop that adds products to sums; return the sums after it."""
         function = self.function
         name = function.fresh("sum")
-        kind = f"<{self.lanes} x {TYPES[self.dtype.name][0]}>"
+        kind = f"<{self.lanes} x {TYPES[self.dtype][0]}>"
         function.branch(f"{name}.start")
         function.label(f"{name}.start")
         function.branch(name)

@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib import import_module
-from inspect import signature
 from typing import Any, Final
 
-from gradloom_llvm.vectormath._text import Body, Function, function_name, vector_type
+from gradloom_llvm.vectormath._text import Body, Function, function_name, vector, vector_type
 
-__all__ = ["bound", "build", "function_name", "names"]
+__all__ = ["bound", "build", "function_name", "names", "vector"]
 
 Request = tuple[str, str, int]
 
@@ -91,7 +90,8 @@ def _definition(op: str, dtype: str, lanes: int, avx512: bool) -> tuple[str, fro
     #: For some functions of float32, the function of float64 that computes them.
     wide_function: dict[str, str] = getattr(family, "WIDE", {})
     body, type = Body(dtype, lanes, avx512), vector_type(dtype, lanes)
-    parameters = [body.parameter(f"%{name}") for name in signature(function).parameters]
+    code = function.__code__
+    parameters = [body.parameter(f"%{name}") for name in code.co_varnames[: code.co_argcount]]
     if dtype == "float32" and op in wide_function:
         wide = body.call(wide_function[op], *[x.astype("float64") for x in parameters], dtype="float64")
         result = wide.astype("float32")

@@ -18,9 +18,14 @@ _FLOATS: Final = {"float64": ("double", "f64", 64), "float32": ("float", "f32", 
 _RARELY: Final = '!{!"branch_weights", i32 1, i32 1000000}'
 
 
+def vector(element: str, lanes: int) -> str:
+    """Return `<8 x double>` for 8 lanes of `double`; one lane is a scalar, which costs LLVM less time."""
+    return element if lanes == 1 else f"<{lanes} x {element}>"
+
+
 def vector_type(dtype: str, lanes: int) -> str:
     """Return `<8 x double>` for float64 and 8 lanes."""
-    return f"<{lanes} x {_FLOATS[dtype][0]}>"
+    return vector(_FLOATS[dtype][0], lanes)
 
 
 def function_name(op: str, dtype: str, lanes: int) -> str:
@@ -29,10 +34,15 @@ def function_name(op: str, dtype: str, lanes: int) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _float_splat(value: float, element: str) -> str:
+def _float_splat(value: float, element: str, lanes: int) -> str:
     if element == "float":
         value = struct.unpack("f", struct.pack("f", value))[0]  # LLVM refuses what is not representable
-    return f"splat ({element} 0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X})"
+    return _splat(element, f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}", lanes)
+
+
+def _splat(element: str, word: str, lanes: int) -> str:
+    """Return a constant in every lane."""
+    return word if lanes == 1 else f"splat ({element} {word})"
 
 
 class Body:
@@ -47,10 +57,10 @@ class Body:
         self.avx512 = avx512
         self.element, short, self.bits = _FLOATS[dtype]
         self.dtype, self.lanes = dtype, lanes
-        self.floats = f"<{lanes} x {self.element}>"
-        self.integers = f"<{lanes} x i{self.bits}>"
-        self.mask = f"<{lanes} x i1>"
-        self.suffix = f"v{lanes}{short}"
+        self.floats = vector(self.element, lanes)
+        self.integers = vector(f"i{self.bits}", lanes)
+        self.mask = vector("i1", lanes)
+        self.suffix = short if lanes == 1 else f"v{lanes}{short}"
         self.block = "entry"
         self.lines: list[str] = []
         self.declares: set[str] = set()
@@ -68,7 +78,7 @@ class Body:
 
     def constant(self, value: float) -> Vector:
         """Return a float constant in all lanes."""
-        return Vector(self, self.floats, _float_splat(value, self.element))
+        return Vector(self, self.floats, self.reference(value))
 
     def intrinsic(self, name: str, *operands: Vector | float) -> Vector:
         """Call an LLVM intrinsic that takes and returns float vectors."""
@@ -87,15 +97,18 @@ class Body:
 
     def per_lane(self, symbol: str, *operands: Vector) -> Vector:
         """Call a function of the C library once for each lane."""
-        scalars = ", ".join([self.element] * len(operands))
-        self.declares.add(f"declare {self.element} @{symbol}({scalars})")
+        kind = self.element
+        self.declares.add(f"declare {kind} @{symbol}({', '.join([kind] * len(operands))})")
+        if self.lanes == 1:
+            return self.emit(kind, f"call {kind} @{symbol}({', '.join([f'{kind} {x.name}' for x in operands])})")
         result = Vector(self, self.floats, "poison")
         for lane in range(self.lanes):
             arguments = [self.emit("", f"extractelement {x.type} {x.name}, i32 {lane}").name for x in operands]
-            passed = ", ".join([f"{self.element} {argument}" for argument in arguments])
-            scalar = self.emit("", f"call {self.element} @{symbol}({passed})")
-            place = f"{self.element} {scalar.name}, i32 {lane}"
-            result = self.emit(self.floats, f"insertelement {self.floats} {result.name}, {place}")
+            passed = ", ".join([f"{kind} {argument}" for argument in arguments])
+            scalar = self.emit("", f"call {kind} @{symbol}({passed})")
+            result = self.emit(
+                self.floats, f"insertelement {self.floats} {result.name}, {kind} {scalar.name}, i32 {lane}"
+            )
         return result
 
     def unless_any(self, mask: Vector, usual: Vector, rare: str, *operands: Vector) -> Vector:
@@ -105,9 +118,11 @@ class Body:
         and must return the usual value in the lanes that it is not meant for.
         """
         count = len(self.lines)
-        reduction = f"@llvm.vector.reduce.or.v{self.lanes}i1"
-        self.declares.add(f"declare i1 {reduction}({self.mask})")
-        any_lane = self.emit("i1", f"call i1 {reduction}({self.mask} {mask.name})")
+        any_lane = mask
+        if self.lanes > 1:
+            reduction = f"@llvm.vector.reduce.or.v{self.lanes}i1"
+            self.declares.add(f"declare i1 {reduction}({self.mask})")
+            any_lane = self.emit("i1", f"call i1 {reduction}({self.mask} {mask.name})")
         self.lines.append(f"  br i1 {any_lane.name}, label %rare{count}, label %join{count}, !prof {_RARELY}")
         self.lines.append(f"rare{count}:")
         value = self.call(rare, *operands, usual)
@@ -118,7 +133,11 @@ class Body:
 
     def reference(self, operand: Vector | float) -> str:
         """Return the text of a float operand."""
-        return operand.name if isinstance(operand, Vector) else _float_splat(operand, self.element)
+        return operand.name if isinstance(operand, Vector) else _float_splat(operand, self.element, self.lanes)
+
+    def whole(self, value: int) -> str:
+        """Return the text of an integer in every lane."""
+        return _splat(f"i{self.bits}", str(value), self.lanes)
 
 
 class Vector:
@@ -193,17 +212,17 @@ class Vector:
 
     def integer(self, instruction: str, other: Vector | int) -> Vector:
         """Append an instruction on integers or masks, such as `add`, `shl`, `and`."""
-        right = other.name if isinstance(other, Vector) else f"splat (i{self.body.bits} {other})"
+        right = other.name if isinstance(other, Vector) else self.body.whole(other)
         return self.body.emit(self.type, f"{instruction} {self.type} {self.name}, {right}")
 
     def integer_from(self, value: int) -> Vector:
         """Return a whole constant less these integers."""
-        return self.body.emit(self.type, f"sub {self.type} splat (i{self.body.bits} {value}), {self.name}")
+        return self.body.emit(self.type, f"sub {self.type} {self.body.whole(value)}, {self.name}")
 
     def matches(self, value: int) -> Vector:
         """Return the mask of the lanes in which an integer has a value."""
         body = self.body
-        return body.emit(body.mask, f"icmp eq {body.integers} {self.name}, splat (i{body.bits} {value})")
+        return body.emit(body.mask, f"icmp eq {body.integers} {self.name}, {body.whole(value)}")
 
     def astype(self, dtype: str) -> Vector:
         """Return the floats converted to another dtype, wider or narrower."""
@@ -230,7 +249,8 @@ class Vector:
         return self.body.emit(self.type, f"or {self.type} {self.name}, {other.name}")
 
     def __invert__(self) -> Vector:
-        return self.body.emit(self.type, f"xor {self.type} {self.name}, splat (i1 true)")
+        body = self.body
+        return body.emit(self.type, f"xor {self.type} {self.name}, {_splat('i1', 'true', body.lanes)}")
 
 
 def fma(x: Vector, y: Vector | float, z: Vector | float) -> Vector:
