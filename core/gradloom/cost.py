@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, final
 
 from gradloom.axes import known_axes
 from gradloom.calibration import Rates
-from gradloom.graph import INPUT, ITEM, LITERAL, Graph
+from gradloom.graph import INPUT, ITEM, LITERAL, Graph, RawNode, varies
 from gradloom.op import Op
 from gradloom.placement import TO_DEVICE
 from gradloom.spec import Spec
@@ -100,19 +100,40 @@ def _is_free(op: Op) -> bool:
 
 
 def _graph_flops(graph: Graph) -> float:
-    total = 0.0
+    if graph.pattern is None:
+        plain, others = _tally(graph)
+    else:
+        known = graph.pattern.found
+        if _tally not in known:
+            known[_tally] = _tally(graph.pattern.graph)
+        plain, others = known[_tally]
     specs = graph.specs
-    for (op, inputs, attrs), out in zip(graph.nodes, specs, strict=True):
+    total: float = sum([each * specs[i].size for i, each in plain])
+    for i, (op, inputs, attrs) in others:
+        outs = specs[i] if type(specs[i]) is tuple else (specs[i],)
+        own = graph.nodes[i][2] if varies(attrs) else attrs
+        if own and isinstance(own[0], Graph):
+            total += _graph_flops(own[0])
+        else:
+            total += _flops(op, tuple([specs[j] for j in inputs]), own, outs)
+    return total
+
+
+def _tally(graph: Graph) -> tuple[list[tuple[int, float]], list[tuple[int, RawNode]]]:
+    """Return the work of a graph: nodes with what they and those like them take for each element, and others."""
+    specs = graph.specs
+    plain: dict[Spec, list[float]] = {}
+    others: list[tuple[int, RawNode]] = []
+    for i, (node, out) in enumerate(zip(graph.nodes, specs, strict=True)):
+        op = node[0]
         if _is_free(op):
             continue
-        outs = out if type(out) is tuple else (out,)
-        if _is_plain(op, outs):
-            total += _plain_flops(op, outs)
-        elif attrs and isinstance(attrs[0], Graph):
-            total += _graph_flops(attrs[0])
+        if _is_plain(op, out if type(out) is tuple else (out,)):
+            own = plain.setdefault(out, [i, 0.0])
+            own[1] += 40.0 if op.name in _TRANSCENDENTAL else 1.0
         else:
-            total += _flops(op, tuple([specs[j] for j in inputs]), attrs, outs)
-    return total
+            others.append((i, node))
+    return [(int(i), each) for i, each in plain.values()], others
 
 
 def _is_plain(op: Op, outs: tuple[Spec, ...]) -> bool:

@@ -16,6 +16,7 @@ from gradloom.sharing import cores
 from gradloom.tasks import TASK_SECONDS, best_cut, longest_path, makespan, step_costs
 
 T = TypeVar("T")
+_OF_BLAS = frozenset({*PRODUCTS, *DECOMPOSITIONS})
 
 #: Plans with more steps are not cut.
 MAX_STEPS = 20_000
@@ -49,13 +50,16 @@ _AS_IT_IS = Decision(None, False)
 def decide(plan: Plan) -> Decision:
     """Return how to run a plan: in branches, with BLAS at one thread, or step by step; found once.
 
-    For its first run no machine is measured, which takes longer than many runs: it goes step by step.
+    For its first run no machine is measured, which takes longer than many runs: it goes step by step. So it does where
+    a plan of other sizes did, as to estimate what its steps take may take longer than the run.
     """
     found: Decision | None = plan.schedule
     if found is None:
         found, final = _decide(plan)
         if final:
             plan.schedule = found
+            if plan.graph.pattern is not None:
+                plan.graph.pattern.found[decide] = found.schedule is None
     return found
 
 
@@ -69,12 +73,14 @@ def _decide(plan: Plan) -> tuple[Decision, bool]:
     if len(plan.graph.nodes) > MAX_STEPS or workers < 2:
         return Decision(None, _has_large_products(plan)), True
     nodes = plan.graph.nodes
-    working = [nodes[s.out][0] for s in plan.steps if s.out < len(nodes) and nodes[s.out][0] is not ITEM]
+    working = [op for call in plan.outline.calls if (op := nodes[call.out][0]) is not ITEM]
     if len(working) < 2 and not any([op.name in PRODUCTS for op in working]):
         return _AS_IT_IS, True
+    step_by_step = Decision(None, _has_large_products(plan))
+    pattern = plan.graph.pattern
+    if not plan.has_run and pattern is not None and pattern.found.get(decide):
+        return step_by_step, False
     costs = step_costs(plan)
-    of_blas = [s.out for s, threaded in zip(plan.steps, _of_each(costs, _threaded), strict=True) if threaded]
-    step_by_step = Decision(None, any([plan.leaves_to_backend(i) for i in of_blas]))
     if sum(_of_each(costs, Cost.seconds)) < TINY_SECONDS:
         return step_by_step, True
     if not (plan.has_run or is_measured()):
@@ -97,12 +103,8 @@ def _of_each(costs: Sequence[Cost], measure: Callable[[Cost], T]) -> list[T]:
     return list(map(known.__getitem__, ids))
 
 
-def _threaded(cost: Cost) -> bool:
-    return cost.threaded
-
-
 def _has_large_products(plan: Plan) -> bool:
     """Return whether BLAS would share out one of a plan's steps."""
     nodes = plan.graph.nodes
-    found = [s.out for s in plan.steps if s.out < len(nodes) and nodes[s.out][0].name in {*PRODUCTS, *DECOMPOSITIONS}]
-    return any([node_cost(plan.graph, i).threaded and plan.leaves_to_backend(i) for i in found])
+    found = [call.out for call in plan.outline.calls if nodes[call.out][0].name in _OF_BLAS]
+    return any([plan.leaves_to_backend(i) and node_cost(plan.graph, i).threaded for i in found])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, final
 
 from gradloom.op import Op, define
+from gradloom.pattern import Pattern
 from gradloom.source import RawSource, Source
 from gradloom.spec import Spec
 from gradloom.symbolic import Symbolic
@@ -76,7 +77,7 @@ class Graph:
     }
     """
 
-    __slots__ = ("_hash", "inputs", "literals", "nodes", "outputs", "sources", "specs")
+    __slots__ = ("_hash", "inputs", "literals", "nodes", "numbers", "outputs", "pattern", "sources", "specs", "write")
 
     def __init__(
         self,
@@ -93,10 +94,32 @@ class Graph:
         self.outputs = outputs
         self.literals = literals
         self.sources = sources or (None,) * len(nodes)
+        #: Where it is known, what graphs share that differ in numbers alone, and the numbers of this one.
+        self.pattern: Pattern | None = None
+        self.numbers: Sequence[Any] = ()
         self._hash: int | None = None
 
+    #: What returns nodes and literals of a graph that nobody has looked at yet.
+    write: Callable[[], tuple[Any, Any]]
+
+    @classmethod
+    def unwritten(cls, like: Graph, specs: tuple[Any, ...], write: Callable[[], tuple[Any, Any]]) -> Graph:
+        """Return a graph like another one, whose nodes and literals ``write`` returns when somebody looks at them."""
+        new: Graph = object.__new__(cls)
+        new.specs, new.inputs, new.outputs, new.sources = specs, like.inputs, like.outputs, like.sources
+        new.pattern, new.numbers, new._hash = None, (), None
+        new.write = write
+        return new
+
+    def __getattr__(self, name: str) -> Any:
+        # Python comes here for what is not there yet.
+        if name != "nodes" and name != "literals":
+            raise AttributeError(f"a graph has no attribute {name!r}")
+        self.nodes, self.literals = self.write()
+        return self.nodes if name == "nodes" else self.literals
+
     def __len__(self) -> int:
-        return len(self.nodes)
+        return len(self.specs)
 
     def __iter__(self) -> Iterator[Node]:
         for i in range(len(self.nodes)):
@@ -238,3 +261,13 @@ def live_nodes(nodes: Any, outputs: tuple[int, ...]) -> bytearray:
             for j in nodes[i][1]:
                 live[j] = 1
     return live
+
+
+def varies(value: Any) -> bool:
+    """Return whether there are symbolic numbers in a value."""
+    kind = type(value)
+    if kind is tuple:
+        return any(map(varies, value))
+    if kind is Spec:
+        return varies(value.shape)
+    return kind is Symbolic or (kind is Graph and varies((value.nodes, value.specs, value.literals)))

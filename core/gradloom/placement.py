@@ -140,6 +140,16 @@ def node_places(graph: Graph) -> list[str | None] | None:
 
     What holds a graph (a loop, say) runs where there is the resource that its graph needs.
     """
+    if graph.pattern is None:
+        return _node_places(graph)
+    known = graph.pattern.found
+    if node_places not in known:
+        known[node_places] = _node_places(graph)
+    places: list[str | None] | None = known[node_places]
+    return places
+
+
+def _node_places(graph: Graph) -> list[str | None] | None:
     held = {i: held_resources(attrs) for i, (_, _, attrs) in enumerate(graph.nodes) if attrs and _holds_graph(attrs)}
     if not any(held.values()) and MOVES.isdisjoint([op for op, _, _ in graph.nodes]):
         return None

@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from typing import Any, final
 
-from gradloom.arrangement import arrange, folds
+from gradloom.arrangement import arrange
 from gradloom.backend import AbstractBackend, Kernel, backends
 from gradloom.buffers import Buffers
 from gradloom.compiler import AbstractCompiler, compilers
 from gradloom.errors import GradloomError
-from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes
+from gradloom.graph import ITEM, Graph
 from gradloom.locks import new_lock
 from gradloom.op import Op
+from gradloom.outline import Outline, outline_of
 from gradloom.placement import MOVES, Device, find_device, is_device, node_places, resources_among, transfer
 from gradloom.regions import REGION
 from gradloom.settle import settle
 from gradloom.source import RawSource, Source
-from gradloom.spec import Spec
 from gradloom.step import Step
 from gradloom.straightline import StraightLine
 
@@ -72,12 +72,14 @@ class Plan:
         self.compiler = compiler
         self._whole = graph
         self._arranged = arranged
-        self._lowering = _Lowering(self, self.places)
+        self._lowering = _Lowering(self, self.places, arranged)
         #: What its compiler failed on, so that kernels of single ops run instead, with other bits.
         self.uncompiled = self._lowering.uncompiled
         #: Values known before any input: literals, and what depends on them alone.
         self.constants = self._lowering.constants
-        self.outputs = self._lowering.outputs
+        #: What runs, in which order.
+        self.outline = self._lowering.outline
+        self.outputs = self.outline.outputs
         self.has_run = False
         #: How executors cut the plan into tasks; found once, by `gradloom.decision`.
         self.schedule: Any = None
@@ -210,9 +212,9 @@ def _rebuild(graph: Graph, backend: str, compiler: str | None, arranged: bool) -
 
 
 class _Lowering:
-    """From a graph to steps: what is constant, what runs, what each step frees."""
+    """From a graph to steps: their kernels, and what is constant."""
 
-    def __init__(self, plan: Plan, places: Sequence[str | None] | None) -> None:
+    def __init__(self, plan: Plan, places: Sequence[str | None] | None, arranged: bool) -> None:
         graph = plan.graph
         self.graph = graph
         self.backend = plan.backend
@@ -221,85 +223,79 @@ class _Lowering:
         self.devices = plan.devices
         self.constants: dict[int, Any] = {}
         self.uncompiled: list[str] = []
-        self._own: set[Any] = set()
-        self._kernels: dict[Any, tuple[Kernel, dict[str, Any]]] = {}
-        self._kernel_of: dict[int, tuple[Kernel, dict[str, Any]]] = {}
-        self._live = live_nodes(graph.nodes, graph.outputs)
-        self._keys = {i: self._key(i) for i, live in enumerate(self._live) if live}
+        self.outline = outline_of(graph, places, arranged)
+        #: By kind; and the kinds whose kernels are the compiler's own, outside of regions.
+        self._kernels: dict[int, tuple[Kernel, dict[str, Any]]] = {}
+        self._own: set[int] = set()
         self._begun = {} if plan.compiler is None else self._begin_kernels(plan.compiler)
-        self._owned = _owned_nodes(graph)
-        self._order = self._fold_constants()
-        self.outputs, self._copies = self._own_outputs()
+        self._find_constants()
+        for call in self.outline.calls:
+            self._kernel(call.kind)  # a missing one is found before anything runs
 
-    def _begin_kernels(self, compiler: AbstractCompiler) -> dict[Any, Callable[[], Kernel]]:
+    def _begin_kernels(self, compiler: AbstractCompiler) -> dict[int, Callable[[], Kernel]]:
         """Begin to compile, so that kernels compile while others are waited for; return what waits for regions'."""
-        nodes = self.graph.nodes
-        keys = dict.fromkeys([key for i, key in self._keys.items() if nodes[i][1]])
-        begun: dict[Any, Callable[[], Kernel]] = {}
+        nodes, specs = self.graph.nodes, self.graph.specs
+        kinds = [(kind, i) for kind, i in enumerate(self.outline.first) if nodes[i][1]]
+        begun: dict[int, Callable[[], Kernel]] = {}
         # What fails here fails again where the kernel is asked for.
-        for op, specs in {(key[0], key[3]) for key in keys if key[0] is not REGION}:
+        others = [(nodes[i][0], tuple([specs[j] for j in nodes[i][1]])) for _, i in kinds if nodes[i][0] is not REGION]
+        for op, own in dict.fromkeys(others):
             with suppress(Exception):
-                compiler.begin_kernel(op, specs)
-        for key in keys:
-            if key[0] is REGION:
+                compiler.begin_kernel(op, own)
+        for kind, i in kinds:
+            if nodes[i][0] is REGION:
                 with suppress(Exception):
-                    begun[key] = compiler.begin(key[1][0])
+                    begun[kind] = compiler.begin(nodes[i][2][0])
         return begun
 
-    def _fold_constants(self) -> list[int]:
-        """Compute what depends on literals alone; return the other live nodes in order."""
-        order = []
-        constants = self.constants
+    def _find_constants(self) -> None:
+        """Compute what depends on literals alone."""
+        constants, nodes, literals = self.constants, self.graph.nodes, self.graph.literals
+        for i in self.outline.literals:
+            spec, slot = nodes[i][2]
+            constants[i] = self.backend.from_host(spec.dtype.type(literals[slot]))
+        firm: set[int] = set()
         with self.backend.quiet():
-            for i, (op, inputs, attrs) in enumerate(self.graph.nodes):
-                if not self._live[i] or op is INPUT:
-                    continue
-                if op is LITERAL:
-                    constants[i] = self.backend.from_host(attrs[0].dtype.type(self.graph.literals[attrs[1]]))
-                elif (inputs and inputs[0] not in constants) or not self._fold(i, inputs):
-                    self._kernel_of[i] = self._kernel(i)  # a missing one is found before anything runs
-                    order.append(i)
-        return order
+            for i in self.outline.folded:
+                inputs = nodes[i][1]
+                if firm.isdisjoint(inputs):
+                    kernel, keywords = self._kernel(self.outline.kinds[i])
+                    try:
+                        constants[i] = kernel(*[constants[j] for j in inputs], **keywords)
+                        continue
+                    except Exception:  # it raises again when the plan runs, with the user's line
+                        pass
+                firm.add(i)
+        if firm:
+            keys = [self.outline.kinds.get(i, -1) for i in range(len(nodes))]
+            self.outline = Outline(self.graph, keys, firm)
 
-    def _fold(self, i: int, inputs: tuple[int, ...]) -> bool:
-        if not folds(self.graph, i, self.constants):
-            return False
-        kernel, keywords = self._kernel(i)
-        try:
-            self.constants[i] = kernel(*[self.constants[j] for j in inputs], **keywords)
-        except Exception:
-            return False  # it raises again when the plan runs, with the user's line
-        self._owned[i] = 0
-        return True
-
-    def _key(self, i: int) -> tuple[Op, tuple[Any, ...], str | None, tuple[Spec, ...]]:
-        """Return what nodes of one kernel have in common."""
-        op, inputs, attrs = self.graph.nodes[i]
-        alike = self.compiler is None or op is REGION  # a region holds the specs of its inputs
-        return op, attrs, self.places[i], () if alike else tuple([self.graph.specs[j] for j in inputs])
-
-    def _kernel(self, i: int) -> tuple[Kernel, dict[str, Any]]:
-        key = op, attrs, place, specs = self._keys[i]
-        found = self._kernels.get(key)
+    def _kernel(self, kind: int) -> tuple[Kernel, dict[str, Any]]:
+        found = self._kernels.get(kind)
         if found is None:
-            device = self.devices.get(place)
-            if op is REGION and self.compiler is not None:
-                found = self._region_kernel(self.compiler, attrs[0], self._begun.pop(key, None)), {}
-            elif op in MOVES:
-                source = self.devices.get(attrs[1])
-                home = Device(self.backend, None)
-                found = transfer(source or home, device or home), {}
-            elif device is not None and op is not ITEM:
-                kernel, keywords = device.backend.kernel(op, attrs)
-                found = device.bound(kernel), keywords
-            else:
-                found = self.backend.kernel(op, attrs)
-                if self.compiler is not None:
-                    own = self._node_kernel(self.compiler, (op, specs, attrs), found[0])
-                    if own is not found[0]:
-                        self._own.add(key)
-                        found = own, found[1]
-            self._kernels[key] = found
+            found = self._kernels[kind] = self._found(kind)
+        return found
+
+    def _found(self, kind: int) -> tuple[Kernel, dict[str, Any]]:
+        i = self.outline.first[kind]
+        op, inputs, attrs = self.graph.nodes[i]
+        device = self.devices.get(self.places[i])
+        if op is REGION and self.compiler is not None:
+            return self._region_kernel(self.compiler, attrs[0], self._begun.pop(kind, None)), {}
+        if op in MOVES:
+            source = self.devices.get(attrs[1])
+            home = Device(self.backend, None)
+            return transfer(source or home, device or home), {}
+        if device is not None and op is not ITEM:
+            kernel, keywords = device.backend.kernel(op, attrs)
+            return device.bound(kernel), keywords
+        found = self.backend.kernel(op, attrs)
+        if self.compiler is not None:
+            specs = tuple([self.graph.specs[j] for j in inputs])
+            own = self._node_kernel(self.compiler, (op, specs, attrs), found[0])
+            if own is not found[0]:
+                self._own.add(kind)
+                return own, found[1]
         return found
 
     def _region_kernel(self, compiler: AbstractCompiler, region: Graph, finish: Callable[[], Kernel] | None) -> Kernel:
@@ -324,7 +320,7 @@ class _Lowering:
 
     def is_own(self, i: int) -> bool:
         """Return whether the kernel of a node outside of regions is the compiler's own."""
-        return bool(self._own) and self._keys[i] in self._own
+        return bool(self._own) and self.outline.kinds.get(i) in self._own
 
     def _warn_of_failure(self, compiler: AbstractCompiler, what: str, error: Exception) -> None:
         self.uncompiled.append(what)
@@ -334,44 +330,14 @@ class _Lowering:
             stacklevel=3,
         )
 
-    def _own_outputs(self) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
-        """Return output ids and the copies (source, target) that keep outputs from aliasing."""
-        outputs: dict[int, None] = {}
-        copies: list[tuple[int, int]] = []
-        for i in self.graph.outputs:
-            if i in outputs or not self._owned[i]:
-                copies.append((i, len(self.graph.nodes) + len(copies)))
-                i = copies[-1][1]
-            outputs[i] = None
-        return tuple(outputs), copies
-
     def steps(self) -> Iterator[Step]:
         """Yield the kernel calls in order."""
-        nodes, sources = self.graph.nodes, self.graph.sources
-        last = self._last_uses()
         quiet = False
-        for i in self._order:
-            op, inputs, _ = nodes[i]
-            kernel, keywords = self._kernel_of[i]
-            drop = tuple([j for j in set(inputs) if last.get(j) == i])
-            if op.donates and inputs[0] in drop and self._owned[inputs[0]] and inputs[0] not in inputs[1:]:
-                keywords = {**keywords, "donate": True}
-            if op is not REGION and op is not ITEM:  # regions never warn, so they go with the step before
-                source = sources[i]
-                quiet = source is not None and source[2] >= 0
-            yield Step(kernel, inputs, keywords, i, drop, quiet)
-        for copied, target in self._copies:
+        for kind, inputs, out, drop, quiet, donates in self.outline.calls:
+            kernel, keywords = self._kernels[kind]
+            yield Step(kernel, inputs, {**keywords, "donate": True} if donates else keywords, out, drop, quiet)
+        for copied, target in self.outline.copies:
             yield Step(self.backend.copy, (copied,), {}, target, (), quiet)
-
-    def _last_uses(self) -> dict[int, int]:
-        """Return, for each value that can be freed, the node that reads it last."""
-        last: dict[int, int] = {}
-        for i in self._order:
-            for j in self.graph.nodes[i][1]:
-                last[j] = i
-        for j in (*self.outputs, *self.constants, *[copied for copied, _ in self._copies]):
-            last.pop(j, None)
-        return last
 
 
 def _devices(graph: Graph, places: Sequence[str | None]) -> dict[str | None, Device]:
@@ -382,14 +348,3 @@ def _devices(graph: Graph, places: Sequence[str | None]) -> dict[str | None, Dev
             source = graph.source(i)
             found[place] = find_device(place, None if source is None else str(source))
     return found
-
-
-def _owned_nodes(graph: Graph) -> bytearray:
-    """Mark the nodes whose memory no input, literal or other node shares."""
-    owned = bytearray(len(graph.nodes))
-    for i, (op, inputs, _) in enumerate(graph.nodes):
-        if op.view and inputs:
-            owned[inputs[0]] = 0
-        elif op is not INPUT and op is not LITERAL:
-            owned[i] = 1
-    return owned

@@ -2,23 +2,29 @@
 
 A function from graphs to graphs runs on a graph with symbolic numbers (`gradloom.symbolic`) for lengths of axes, ends
 of slices and literals. Of a graph that differs in these alone, and for which all that was asked about them has the same
-answer, the result is written down without running the function again: it would be the same.
+answer, the result is written down without running the function again: it would be the same. It knows its pattern,
+and `Shared` functions, which make other data of graphs, are evaluated once for all graphs of a pattern.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
-from typing import Any, final
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar, final
 
-from gradloom.graph import Graph, literal_key
+from gradloom.graph import Graph, literal_key, varies
 from gradloom.op import Op
+from gradloom.pattern import Pattern
 from gradloom.recent import Recent
 from gradloom.source import same_lines
 from gradloom.spec import Spec
 from gradloom.symbolic import Guards, Symbolic, is_settled
 
-__all__ = ["Polymorphic"]
+__all__ = ["Polymorphic", "Shared"]
+
+T = TypeVar("T")
 
 #: Nodes of the graphs whose results are remembered, at most.
 MAX_NODES = 10_000
@@ -48,25 +54,23 @@ class Polymorphic:
 
     def __call__(self, graph: Graph, *others: Hashable) -> Graph:
         """Return the function of a graph, and of other things."""
-        structure = _Structure()
-        key = structure.graph(graph), others
-        if structure.size > MAX_NODES:
+        if _too_large(graph):
             return self._function(graph, *others)
-        known = self._known.get(key, _Known)
-        if known.seen < self._after:
+        structure = _Structure()
+        known = self._known.get((structure.graph(graph), others), _Known)
+        found: Graph | None = known.find(lambda result: result.graph(structure))
+        if found is not None:
+            return found
+        if known.seen < self._after or not known.pays():
             known.seen += 1
             return self._function(graph, *others)
-        for result in list(known.results):
-            found = result.graph(structure)
-            if found is not None:
-                return found
         guards = Guards(structure.numbers)
         symbolic = _Symbolic(dict(zip(structure.places, guards.numbers, strict=True)))
         try:
             result = _Result(guards, structure.sources, self._function(symbolic.graph(graph), *others))
         except Exception:  # with plain numbers it raises again what is the user's affair
             return self._function(graph, *others)
-        known.results.append(result)
+        known.add(result)
         return result.graph(structure) or self._function(graph, *others)
 
     def clear(self) -> None:
@@ -74,13 +78,49 @@ class Polymorphic:
         self._known.clear()
 
 
+def _too_large(graph: Graph) -> bool:
+    """Return whether a graph has too many nodes, with those of the graphs in it, for its result to be remembered."""
+    size = len(graph.nodes)
+    held = [graph]
+    while held and size <= MAX_NODES:
+        held = [a for own in held for _, _, attrs in own.nodes for a in attrs if type(a) is Graph]
+        size += sum(map(len, held))
+    return size > MAX_NODES
+
+
 @final
 class _Known:
-    """What is known of a structure: how many graphs had it before the first result, and the latest results."""
+    """What is known of a structure or pattern: how many graphs had no result of it, and the latest results."""
 
     def __init__(self) -> None:
         self.seen = 0
-        self.results: deque[_Result] = deque(maxlen=MAX_RESULTS)
+        self.results: deque[Any] = deque(maxlen=MAX_RESULTS)
+        #: Results that nobody has found since they were added.
+        self._idle = 0
+
+    def find(self, evaluate: Callable[[Any], Any]) -> Any:
+        """Return the first result that can be evaluated; it will be tried first."""
+        for result in list(self.results):
+            found = evaluate(result)
+            if found is not None:
+                self._idle = 0
+                if result is not self.results[0]:
+                    with suppress(ValueError):  # another thread may have dropped it
+                        self.results.remove(result)
+                        self.results.appendleft(result)
+                return found
+        return None
+
+    def pays(self) -> bool:
+        """Return whether another result is likely to be found again: not where each graph had needed its own."""
+        return self._idle < MAX_RESULTS
+
+    def add(self, result: Any) -> None:
+        """Remember a result, for the one that was found longest ago."""
+        self._idle += 1
+        if len(self.results) == MAX_RESULTS:
+            self.results.pop()
+        self.results.appendleft(result)
 
 
 @final
@@ -93,8 +133,6 @@ class _Structure:
         self.places: dict[Any, tuple[int]] = {}
         #: The sources of the nodes, of each graph there is.
         self.sources: list[Any] = []
-        #: How many nodes there are.
-        self.size = 0
         self._words: dict[Any, int] = {}
 
     def graph(self, graph: Graph) -> Any:
@@ -111,7 +149,6 @@ class _Structure:
                 n = words[spec] = len(words)
                 found.append(self.spec(spec))
             nodes.append((inputs, k, n))
-        self.size += len(nodes)
         self.sources.append(graph.sources)
         literals = tuple([(type(v), self.literal(v)) for v in graph.literals])
         return tuple(nodes), tuple(found), literals, graph.inputs, graph.outputs
@@ -169,6 +206,8 @@ class _Symbolic:
 
 def renumbered(op: Op, attrs: tuple[Any, ...], to: _Structure | _Symbolic) -> tuple[Any, ...]:
     """Return what stands for the attrs of a node."""
+    if not attrs:
+        return attrs
     return tuple(
         [
             tuple(map(to.number, a)) if name in op.shape_attrs else _renumbered(a, to)
@@ -202,18 +241,23 @@ class _Result:
         self._varying: list[tuple[int, int]] = []
         known: dict[int, int] = {}
         for i, (_, _, attrs) in enumerate(graph.nodes):
-            if id(attrs) not in known and _varies(attrs):
+            if id(attrs) not in known and varies(attrs):
                 known[id(attrs)] = len(self._attrs)
                 self._attrs.append(attrs)
             if id(attrs) in known:
                 self._varying.append((i, known[id(attrs)]))
+        self._pattern = Pattern(graph)
+        #: The patterns of the graphs among the attrs.
+        self._held = {id(a): Pattern(a) for attrs in self._attrs for a in attrs if type(a) is Graph}
+        for held in [a for _, _, attrs in graph.nodes for a in attrs if type(a) is Graph and id(a) not in self._held]:
+            held.pattern = held.pattern or Pattern(held)  # it stays as it is
 
     def graph(self, structure: _Structure) -> Graph | None:
         """Return the result for the numbers of a structure; None where it is not known to be this one."""
         numbers = self._guards.values(structure.numbers)
         if numbers is None or not all(map(same_lines, structure.sources, self._sources)):
             return None
-        old, plain = self._graph, _Plain(numbers).of
+        old, plain = self._graph, _Plain(numbers, self._held).of
         attrs = list(map(plain, self._attrs))
         nodes = list(old.nodes)
         for i, k in self._varying:
@@ -221,7 +265,15 @@ class _Result:
             nodes[i] = op, inputs, attrs[k]
         known = {spec: plain(spec) for spec in self._specs}
         specs, literals = tuple(map(known.__getitem__, old.specs)), plain(old.literals)
-        return Graph(tuple(nodes), specs, old.inputs, old.outputs, literals, old.sources)
+        found = Graph(tuple(nodes), specs, old.inputs, old.outputs, literals, old.sources)
+        return _alike(found, self._pattern, numbers)
+
+
+def _alike(graph: Graph, pattern: Pattern | None, numbers: Sequence[Any]) -> Graph:
+    """Return a graph that knows its pattern."""
+    if pattern is not None:
+        graph.pattern, graph.numbers = pattern, numbers
+    return graph
 
 
 def with_values(graph: Graph) -> Graph:
@@ -230,22 +282,13 @@ def with_values(graph: Graph) -> Graph:
     return plain
 
 
-def _varies(value: Any) -> bool:
-    """Return whether there are symbolic numbers in a value."""
-    kind = type(value)
-    if kind is tuple:
-        return any(map(_varies, value))
-    if kind is Spec:
-        return _varies(value.shape)
-    return kind is Symbolic or (kind is Graph and _varies((value.nodes, value.specs, value.literals)))
-
-
 @final
 class _Plain:
-    """From symbolic numbers to plain ones, by default their own values."""
+    """From symbolic numbers to others, by default their own values; the graphs in it may have patterns, by identity."""
 
-    def __init__(self, numbers: list[Any] | None) -> None:
+    def __init__(self, numbers: Sequence[Any] | None, patterns: Mapping[int, Pattern] = MappingProxyType({})) -> None:
         self._numbers = numbers
+        self._patterns = patterns
         #: By identity, as the same attrs, specs and graphs stand in many places; those stay where they are.
         self._known: dict[int, Any] = {}
 
@@ -267,5 +310,61 @@ class _Plain:
             return tuple(map(of, value))
         if kind is Spec:
             return Spec(of(value.shape), value.dtype, value.weak)
-        nodes = tuple([(op, inputs, of(attrs)) for op, inputs, attrs in value.nodes])
-        return Graph(nodes, of(value.specs), value.inputs, value.outputs, of(value.literals), value.sources)
+        pattern = self._patterns.get(id(value))
+
+        def write() -> tuple[Any, Any]:
+            return tuple([(op, inputs, of(attrs)) for op, inputs, attrs in value.nodes]), of(value.literals)
+
+        if pattern is not None:  # who knows the pattern need not look
+            return _alike(Graph.unwritten(value, of(value.specs), write), pattern, self._numbers or ())
+        nodes, literals = write()
+        return Graph(nodes, of(value.specs), value.inputs, value.outputs, literals, value.sources)
+
+
+@final
+class Shared(Generic[T]):
+    """A function from graphs to data that is evaluated once for all graphs of a pattern.
+
+    Parameters
+    ----------
+    function : callable
+        Its result depends on its argument alone: plain data, tuples of them, numbers. It must not be None.
+    """
+
+    def __init__(self, function: Callable[[Graph], T]) -> None:
+        self._function = function
+
+    def __call__(self, graph: Graph) -> T:
+        """Return the function of a graph."""
+        pattern, numbers = graph.pattern, graph.numbers
+        if pattern is None:
+            return self._function(graph)
+        known: _Known = pattern.found.get(self) or pattern.found.setdefault(self, _Known())
+        found: T | None = known.find(lambda result: result.of(numbers))
+        if found is not None:
+            return found
+        # With symbolic numbers it takes several times as long, and there may be no third graph.
+        if known.seen and known.pays():
+            guards = Guards(numbers)
+            try:
+                data = _Data(guards, self._function(_Plain(guards.numbers).of(pattern.graph)))
+            except Exception:  # with plain numbers it raises again what is the user's affair
+                return self._function(graph)
+            known.add(data)
+            found = data.of(numbers)
+        known.seen += 1
+        return self._function(graph) if found is None else found
+
+
+@final
+class _Data:
+    """What a function made of a graph with symbolic numbers."""
+
+    def __init__(self, guards: Guards, data: Any) -> None:
+        self._guards = guards
+        self._data = data
+
+    def of(self, numbers: Sequence[Any]) -> Any:
+        """Return it for other numbers; None where it is not known to be this one."""
+        values = self._guards.values(numbers)
+        return None if values is None else _Plain(values).of(self._data)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -53,6 +53,7 @@ class Guards:
         self._known: dict[Any, Symbolic] = {}
         #: Where hashes begin.
         self.hashes = next(_COUNT) << 32
+        self._formula: _Formula | None = None
         #: By value, those that tables look up by hash; there no two of them are equal.
         self._hashed: dict[Any, Symbolic] = {}
         for value in given:
@@ -95,17 +96,67 @@ class Guards:
 
     def values(self, given: Sequence[Any]) -> list[Any] | None:
         """Return what all numbers are for other given ones; None where an answer would be another one."""
-        values = list(given)
+        formula = self._formula
+        if formula is None or formula.size != len(self.numbers) + len(self.asked):
+            formula = self._formula = _Formula(self)
+        return formula.values(given)
+
+    def derived(self) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
+        """Yield how each number that is not given is computed: a function, and places or constants."""
+        return iter(self._derived)
+
+    def apart(self) -> list[int]:
+        """Return the places of the numbers that must not be equal."""
+        return [number.place for number in self._hashed.values()]
+
+
+@final
+class _Formula:
+    """What `Guards` have noted, as it is quickly evaluated: places in one list, constants behind the numbers."""
+
+    def __init__(self, guards: Guards) -> None:
+        self.size = len(guards.numbers) + len(guards.asked)
+        self._count = len(guards.numbers)
+        self._constants: list[Any] = []
+        self._apart = guards.apart()
+        derived = [(function, self._places(places)) for function, places in guards.derived()]
+        first = self._count - len(derived)
+        #: By the number of arguments, most often two: place, function, places of the arguments.
+        self._derived = [(first + k, function, places) for k, (function, places) in enumerate(derived)]
+        asked = [(function, self._places(places), answer) for (function, places), answer in guards.asked.items()]
+        #: What was asked of two numbers, and of others.
+        self._pairs = [(function, *places, answer) for function, places, answer in asked if len(places) == 2]
+        self._others = [question for question in asked if len(question[1]) != 2]
+
+    def _places(self, places: tuple[Any, ...]) -> tuple[int, ...]:
+        found = []
+        for place in places:
+            if type(place) is not int:
+                self._constants.append(place[0])
+                place = self._count + len(self._constants) - 1
+            found.append(place)
+        return tuple(found)
+
+    def values(self, given: Sequence[Any]) -> list[Any] | None:
+        """Return what all numbers are for given ones; None where an answer would be another one."""
+        values = [*given, *[None] * (self._count - len(given)), *self._constants]
         try:
-            for function, places in self._derived:
-                values.append(function(*[values[a] if type(a) is int else a[0] for a in places]))
-            for (function, places), answer in self.asked.items():
-                if function(*[values[a] if type(a) is int else a[0] for a in places]) != answer:
+            for k, function, places in self._derived:
+                if len(places) == 2:
+                    values[k] = function(values[places[0]], values[places[1]])
+                else:
+                    values[k] = function(*[values[i] for i in places])
+            for function, i, j, answer in self._pairs:
+                if function(values[i], values[j]) != answer:
+                    return None
+            for function, places, answer in self._others:
+                if function(*[values[i] for i in places]) != answer:
                     return None
         except (ArithmeticError, ValueError):
             return None
-        hashed = [values[number.place] for number in self._hashed.values()]
-        return values if len(set(hashed)) == len(hashed) else None
+        del values[self._count :]
+        apart = [values[i] for i in self._apart]
+        return values if len(set(apart)) == len(apart) else None
 
 
 def _place(argument: Any) -> Any:
@@ -229,9 +280,9 @@ def lengths(shape: Sequence[Any]) -> tuple[Any, ...]:
     return tuple([int(n) for n in shape])
 
 
-def settled(number: Any) -> Any:
-    """Return a number, as a plain one where rules look out for its value: zero, one, two and so on."""
-    return number.plain() if type(number) is Symbolic and decide(is_settled, number) else number
+def settled(number: Any, special: Callable[[Any], bool] | None = None) -> Any:
+    """Return a number, as a plain one where rules look out for its value: by default zero, one, two and so on."""
+    return number.plain() if type(number) is Symbolic and decide(special or is_settled, number) else number
 
 
 def is_settled(number: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import final
 
 from gradloom.cost import Cost, node_cost
 from gradloom.placement import TO_DEVICE
@@ -49,20 +49,10 @@ class Task:
 
 def step_costs(plan: Plan) -> list[Cost]:
     """Return the estimated cost of each step of a plan."""
-    nodes, specs = plan.graph.nodes, plan.graph.specs
-    known: dict[Any, Cost] = {}
-    costs = []
-    for step in plan.steps:
-        if step.out >= len(nodes):  # the copy of an output
-            costs.append(Cost(0.0, 2.0 * specs[step.inputs[0]].nbytes))
-            continue
-        op, inputs, attrs = nodes[step.out]
-        key = op, attrs, tuple([specs[j] for j in inputs])
-        cost = known.get(key)
-        if cost is None:
-            cost = known[key] = node_cost(plan.graph, step.out)
-        costs.append(cost)
-    return costs
+    graph, outline = plan.graph, plan.outline
+    costs = {kind: node_cost(graph, outline.first[kind]) for kind in dict.fromkeys([c.kind for c in outline.calls])}
+    copies = [Cost(0.0, 2.0 * graph.specs[copied].nbytes) for copied, _ in outline.copies]
+    return [*[costs[call.kind] for call in outline.calls], *copies]
 
 
 def view_steps(plan: Plan) -> frozenset[int]:

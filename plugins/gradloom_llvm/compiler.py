@@ -12,6 +12,7 @@ from gradloom.compiler import AbstractCompiler
 from gradloom.graph import Graph
 from gradloom.op import Op
 from gradloom.plan import Plan
+from gradloom.polymorphic import Shared
 from gradloom.spec import Spec
 from gradloom_llvm.jobs import Job
 from gradloom_llvm.statements import INDEXING, PRODUCTS
@@ -40,6 +41,8 @@ class LLVMCompiler(AbstractCompiler):
 
     def __init__(self, stacks: bool = True) -> None:
         self._stacks = stacks
+        #: Regions that differ in sizes alone share what it takes to find this.
+        self._outline = Shared(self._outlined)
 
     def unavailable(self) -> str | None:
         """Return why the compiler cannot run here, or None if it can."""
@@ -115,6 +118,19 @@ class LLVMCompiler(AbstractCompiler):
 
     def begin(self, region: Graph) -> Callable[[], AnyKernel]:
         """Begin to compile a region: for the tape where all values are small, else as loops."""
+        form, *measures = self._outline(region)
+        if form == "tape":
+            from gradloom_llvm.tape_kernel import TapeKernel
+
+            return TapeKernel(region).function
+        if form == "apart":
+            return lambda: _apart(region)
+        from gradloom_llvm.kernel import Kernel, Measures
+
+        return Kernel(region, Measures(*measures)).function
+
+    def _outlined(self, region: Graph) -> tuple[Any, ...]:
+        """Return the form in which a region is compiled, and for loops their measures."""
         from gradloom_llvm.support import TAPE, is_stack
 
         specs = region.specs
@@ -124,17 +140,14 @@ class LLVMCompiler(AbstractCompiler):
             for i, (op, args, attrs) in nodes
             if args
         ):
-            from gradloom_llvm.tape_kernel import TapeKernel
+            return ("tape",)
+        from gradloom_llvm.kernel import measured
+        from gradloom_llvm.loops import Loops
 
-            return TapeKernel(region).function
-        if any([is_stack(op, specs[i]) for i, (op, _, _) in nodes]):
-            from gradloom_llvm.loops import Loops
-
-            if not Loops(region).tiles_pay():
-                return lambda: _apart(region)
-        from gradloom_llvm.kernel import Kernel
-
-        return Kernel(region).function
+        loops = Loops(region)
+        if any([is_stack(op, specs[i]) for i, (op, _, _) in nodes]) and not loops.tiles_pay():
+            return ("apart",)
+        return "loops", *measured(loops)
 
     def finish(self, kernel: AnyKernel) -> None:
         """Wait until a kernel runs by code that is compiled well."""

@@ -92,6 +92,9 @@ class Entry:
         self.loaded = load()
         #: What functions go by that run the code without coming here: none can while there may be better code.
         self.names: dict[str, Any] = {"record": None} | dict.fromkeys(("invoke", "together", "mailbox"), _refuse)
+        # Where arrays of other sizes have run the code for long, all is there.
+        if INVOKE.done and all([code.final for code in codes]) and all([job.done for job in self._needs()]):
+            self._enter_directly()
 
     def run(self, run: Callable[[Loaded], object]) -> None:
         """Run the code, and go over to better code when there is some of all."""
@@ -128,6 +131,9 @@ class Entry:
 
     def _settle(self) -> None:
         self.loaded = self._load()
+        self._enter_directly()
+
+    def _enter_directly(self) -> None:
         self.names |= {"record": self.loaded[0], **INVOKE.result()}
         if self._threaded:
             from gradloom_llvm.team import team

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
 from gradloom.graph import Graph
 from gradloom.memory import empty
 from gradloom.sharing import allowed
+from gradloom.symbolic import compute
 from gradloom_llvm import tiers, vectormath
 from gradloom_llvm.codegen import generate
 from gradloom_llvm.engine import Library, host_vector_bytes
@@ -27,6 +29,7 @@ from gradloom_llvm.invoke import (
 )
 from gradloom_llvm.layout import lay_out
 from gradloom_llvm.loops import Loops
+from gradloom_llvm.statements import Labels
 
 #: Estimated seconds from which on other Python threads run meanwhile.
 RELEASE_SECONDS = 50e-6
@@ -50,15 +53,23 @@ BYTES = 10e9
 class Kernel:
     """A region's compiled form for arrays of its shapes.
 
+    Parameters
+    ----------
+    region : Graph
+    own : Measures, optional
+        Those for C-contiguous arrays, where they are known.
+
+    Notes
+    -----
     C-contiguous arrays go straight to the native function. Others are taken as they are, by code
     made for their strides, or copied where they are small or no such code can be. Compiling begins when this is made.
     """
 
-    def __init__(self, region: Graph) -> None:
+    def __init__(self, region: Graph, own: Measures | None = None) -> None:
         self._region = region
         self._asked = region.input_specs()
         self._specs = [(s.shape, s.dtype) for s in region.output_specs()]
-        self._plain = _Variant(region, None)
+        self._plain = _Variant(region, None, own or Measures(*measured(Loops(region))))
         self._variants: dict[Any, _Variant] = {}
 
     def function(self) -> Callable[..., Any]:
@@ -90,49 +101,98 @@ class Kernel:
                 return self._plain
             if len(self._variants) >= 64:
                 self._variants.clear()
-            variant = _Variant(self._region, key)
+            variant = _Variant(self._region, key, Measures(*measured(Loops(self._region, key))))
             variant.load()
             self._variants[key] = variant
         return variant
 
 
+class Measures(NamedTuple):
+    """What a kernel of a region is made of, for its sizes; plain data, see `measured`.
+
+    Attributes
+    ----------
+    text : str
+        Its code.
+    numbers : tuple of int
+        What the code reads.
+    workspaces : tuple of int
+        Bytes of the workspace that all threads share, and of that of each.
+    chunks : int
+        How many there are.
+    threaded : int
+        Whether several threads may share it.
+    phases : tuple of int
+        For threads one bit for each phase, set if it runs over rows; and how many there are.
+    release : int
+        Whether other Python threads run meanwhile.
+    """
+
+    text: str
+    numbers: tuple[int, ...]
+    workspaces: tuple[int, int]
+    chunks: int
+    threaded: int
+    phases: tuple[int, int]
+    release: int
+
+
+def measured(loops: Loops) -> tuple[Any, ...]:
+    """Return the measures of the kernel of some loops, as a tuple."""
+    code = generate(loops, host_vector_bytes())
+    layout = lay_out(loops, code.parameters)
+    seconds = estimated_seconds(loops)
+    rows = [phase.row << t for t, phase in enumerate(loops.phases)]
+    threaded = compute(_is_threaded, len(rows), layout.chunks, *seconds)
+    phases = compute(operator.mul, threaded, sum(rows)), len(rows)
+    release = compute(_releases, *seconds)
+    return code.text, layout.numbers, (layout.workspace, layout.block), layout.chunks, threaded, phases, release
+
+
+def _is_threaded(phases: int, chunks: int, arithmetic: float, traffic: float) -> int:
+    pays = arithmetic >= THREAD_SECONDS or arithmetic + traffic >= TRAFFIC_SECONDS
+    return int(pays and chunks > 1 and phases < 64)
+
+
+def _releases(arithmetic: float, traffic: float) -> int:
+    return int(arithmetic + traffic >= RELEASE_SECONDS)
+
+
 def estimated_seconds(loops: Loops) -> tuple[float, float]:
     """Return roughly how long a kernel takes on one core: its arithmetic, and its traffic with memory."""
     lanes, costly = host_vector_bytes() / 8.0, vectormath.names()
-    points = {loop: loops.points(loop) for loop in {s.loop for s in loops.statements}}
-    seconds = 0.0
+    instructions: dict[frozenset[int], float] = {}
     for s in loops.statements:
         of_doubles = loops.values[s.id].dtype.itemsize / 8.0
-        instructions = 20.0 if s.op is not None and s.op.name in costly else 1.0
-        seconds += points[s.loop] * instructions * of_doubles / lanes * INSTRUCTION_SECONDS
-    ends = (*loops.region.inputs, *loops.outputs)
-    return seconds, sum([loops.points(loops.values[i].labels) * loops.values[i].dtype.itemsize for i in ends]) / BYTES
+        own = 20.0 if s.op is not None and s.op.name in costly else 1.0
+        instructions[s.loop] = instructions.get(s.loop, 0.0) + own * of_doubles / lanes
+    arithmetic = sum([INSTRUCTION_SECONDS * count * loops.points(loop) for loop, count in instructions.items()])
+    moved: dict[Labels, int] = {}
+    for i in (*loops.region.inputs, *loops.outputs):
+        value = loops.values[i]
+        moved[value.labels] = moved.get(value.labels, 0) + value.dtype.itemsize
+    return arithmetic, sum([size * loops.points(labels) for labels, size in moved.items()]) / BYTES
 
 
 @final
 class _Variant:
     """A region's code for C-contiguous inputs, or for inputs of given strides."""
 
-    def __init__(self, region: Graph, strides: tuple[Any, ...] | None) -> None:
-        loops = Loops(region, strides)
-        code = generate(loops, host_vector_bytes())
-        layout = lay_out(loops, code.parameters)
-        self._code = tiers.code(code.text)
-        self._numbers = layout.numbers
-        self._workspaces = (layout.workspace, layout.block)
-        self._chunks = layout.chunks
-        arithmetic, traffic = estimated_seconds(loops)
-        pays = arithmetic >= THREAD_SECONDS or arithmetic + traffic >= TRAFFIC_SECONDS
-        self.threaded = pays and layout.chunks > 1 and len(loops.phases) < 64
-        #: For threads one bit for each phase, set if it runs over rows; and how many there are.
-        rows = [phase.row << t for t, phase in enumerate(loops.phases)]
-        self._phases = sum(rows) if self.threaded else 0, len(rows)
+    def __init__(self, region: Graph, strides: tuple[Any, ...] | None, own: Measures) -> None:
+        self._code = tiers.code(own.text)
+        self._numbers = np.array(own.numbers, np.int64)
+        self._workspaces, self._chunks, self._phases, self._release = (
+            own.workspaces,
+            own.chunks,
+            own.phases,
+            bool(own.release),
+        )
+        self.threaded = bool(own.threaded)
         flags = [CONTIGUOUS | ALIGNED] * len(region.inputs)
         if strides is not None:
             flags = [CONTIGUOUS | ALIGNED if s is None else ALIGNED for s in strides]
         self._arguments = [(s.dtype, s.shape, f) for s, f in zip(region.input_specs(), flags, strict=True)]
         self._arguments += [(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in region.output_specs()]
-        self._release = arithmetic + traffic >= RELEASE_SECONDS
 
     def load(self) -> None:
         """Wait until there is code."""

@@ -7,6 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
+from gradloom.symbolic import compute
 from gradloom_llvm.function import Parameter
 from gradloom_llvm.loops import Loops
 
@@ -30,7 +31,7 @@ class Layout:
 
     __slots__ = ("block", "chunks", "numbers", "workspace")
 
-    def __init__(self, numbers: np.ndarray[Any, Any], workspace: int, block: int, chunks: int) -> None:
+    def __init__(self, numbers: tuple[int, ...], workspace: int, block: int, chunks: int) -> None:
         self.numbers = numbers
         self.workspace = workspace
         self.block = block
@@ -56,7 +57,7 @@ class _Layout:
         self.rows = 1 if loops.row is None else loops.lengths[loops.row]
         self.block = self._block_rows()
         self.chunk = self._chunk_rows()
-        self.chunks = -(-self.rows // self.chunk)
+        self.chunks = compute(_quotient, self.rows, self.chunk)
         self.offsets: dict[tuple[str, int], int] = {}
         self.sizes = {"workspace": 0, "block": 0}
         for i, place in loops.places.items():
@@ -68,7 +69,7 @@ class _Layout:
                 self._reserve("block", "offset", i, self._width(i) * self.block)
 
     def layout(self, parameters: Sequence[Parameter]) -> Layout:
-        numbers = np.array([self._number(*p) for p in parameters], np.int64)
+        numbers = tuple([self._number(*p) for p in parameters])
         return Layout(numbers, self.sizes["workspace"], self.sizes["block"], self.chunks)
 
     def _row_phases(self) -> list[Any]:
@@ -86,19 +87,14 @@ class _Layout:
             budget = TILED_BLOCK_BYTES
             touched = {i for i in touched if loops.places[i] != "register"}
         row_bytes = sum([loops.values[i].dtype.itemsize * self._width(i) for i in touched if self._has_rows(i)])
-        rows = budget // max(row_bytes, 1) // MIN_BLOCK * MIN_BLOCK
-        return max(MIN_BLOCK, min(rows, MAX_BLOCK))
+        rows: int = compute(_block_rows, budget, row_bytes)
+        return rows
 
     def _chunk_rows(self) -> int:
-        points = [
-            loops_points // self.rows
-            for phase in self._row_phases()
-            for loops_points in [max([self.loops.points(nest.loop) for nest in phase.nests], default=1)]
-        ]
-        points_of_row = max(points, default=1)
+        points = [self.loops.points(nest.loop) for phase in self._row_phases() for nest in phase.nests]
         reduced = sum([self._width(i) for i in self.loops.places if self.loops.is_row_sum(i)])
-        wanted = max(CHUNK_POINTS, min(WIDE * reduced, points_of_row * self.rows // SOME_CHUNKS))
-        return self.block * max(1, wanted // (points_of_row * self.block))
+        rows: int = compute(_chunk_rows, self.rows, self.block, reduced, *dict.fromkeys(points))
+        return rows
 
     def _has_rows(self, i: int) -> bool:
         return self.loops.row in self.loops.values[i].labels
@@ -109,17 +105,15 @@ class _Layout:
 
     def _reserve(self, area: str, word: str, i: int, elements: int) -> None:
         self.offsets[word, i] = self.sizes[area]
-        size = elements * self.loops.values[i].dtype.itemsize
-        self.sizes[area] += -(-size // 64) * 64
+        self.sizes[area] += compute(_lines, elements, self.loops.values[i].dtype.itemsize)
 
-    def _number(self, word: str, *key: Any) -> int:
+    def _number(self, word: str, *key: Any) -> Any:
         if word == "literal":
-            value, dtype = self.loops.literals[key[0]]
-            return int(np.float64(dtype.type(value)).view(np.int64) if dtype.kind == "f" else dtype.type(value))
+            return compute(_bits, *self.loops.literals[key[0]])
         if word == "chunks":
             return self.chunks
         if word in ("rows", "chunk", "block"):
-            return int(getattr(self, word))
+            return getattr(self, word)
         if word == "size":
             return self.loops.lengths[key[0]]
         if word == "width":
@@ -138,3 +132,31 @@ class _Layout:
         for other in labels[labels.index(label) + 1 :]:
             step *= self.block if in_block and other == loops.row else loops.lengths[other]
         return step
+
+
+def _quotient(rows: int, chunk: int) -> int:
+    """Return how many chunks some rows have."""
+    return -(-rows // chunk)
+
+
+def _lines(elements: int, itemsize: int) -> int:
+    """Return the bytes of some elements, as whole cache lines."""
+    return -(-elements * itemsize // 64) * 64
+
+
+def _block_rows(budget: int, row_bytes: int) -> int:
+    """Return the rows of a block that may take some bytes."""
+    rows = budget // max(row_bytes, 1) // MIN_BLOCK * MIN_BLOCK
+    return max(MIN_BLOCK, min(rows, MAX_BLOCK))
+
+
+def _chunk_rows(rows: int, block: int, reduced: int, *points: int) -> int:
+    """Return the rows of a chunk, given those of a block, what a row reduces, and the points of each loop over rows."""
+    points_of_row = max(points, default=rows) // rows
+    wanted = max(CHUNK_POINTS, min(WIDE * reduced, points_of_row * rows // SOME_CHUNKS))
+    return block * max(1, wanted // (points_of_row * block))
+
+
+def _bits(value: Any, dtype: np.dtype[Any]) -> int:
+    """Return the bits of a literal."""
+    return int(np.float64(dtype.type(value)).view(np.int64) if dtype.kind == "f" else dtype.type(value))

@@ -15,8 +15,9 @@ from typing import Any, final
 
 from gradloom.graph import Graph
 from gradloom.labels import label_axes
+from gradloom.symbolic import compute, settled
 from gradloom_llvm.lowering import lower
-from gradloom_llvm.statements import PRODUCTS, DType, Labels
+from gradloom_llvm.statements import PRODUCTS, DType, Labels, is_written
 
 #: Bytes from element to element along each axis of each input; None for one, or all, that are C-contiguous.
 Strides = Sequence[tuple[int, ...] | None] | None
@@ -55,7 +56,8 @@ class Loops:
         for label, head in lowered.heads.items():
             self.lengths[head] *= self.lengths[label]
         self.literals: dict[int, tuple[Any, DType]] = {
-            i: (region.literals[region.nodes[i][2][1]], region.specs[i].dtype) for i in lowered.literals
+            i: (settled(region.literals[region.nodes[i][2][1]], is_written), region.specs[i].dtype)
+            for i in lowered.literals
         }
         self.outputs, self.strided = lowered.outputs, lowered.strided
         self.row = self._row_label(lowered.loops, lowered.outermost)
@@ -97,7 +99,8 @@ class Loops:
             points = count * self.points(loop)
             for label in loop:
                 work[label] = work.get(label, 0) + points
-        return max(work, key=lambda a: (work[a], min(self.lengths[a], MANY_ROWS), a in outermost, -a), default=None)
+        many = {label: compute(min, n, MANY_ROWS) for label, n in self.lengths.items()}
+        return max(work, key=lambda a: (work[a], many[a], a in outermost, -a), default=None)
 
     def _order(self, forms: Iterable[Labels]) -> list[int]:
         """Return the labels as on the axes of the largest values, outermost first."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from gradloom.axes import Combine
 from gradloom.op import Op
+from gradloom.symbolic import Symbolic
 
 DType = np.dtype[Any]
 Labels = tuple[int, ...]
@@ -98,6 +99,8 @@ class Turn:
 
 def is_written(literal: Any) -> bool:
     """Return whether a literal stands in the code itself; others, such as 1 / n, are numbers that it reads."""
+    if type(literal) is Symbolic:  # those are settled in `gradloom_llvm.loops`
+        return False
     return not np.isfinite(literal) or abs(literal) in (0, 0.5, 1, 2, 3, 4)
 
 

@@ -12,17 +12,22 @@ from hypothesis import strategies as st
 from tests.core.test_random_programs import INSTRUCTIONS, run
 
 import gradloom as gl
+from gradloom import polymorphic
+from gradloom.backend import backends
 from gradloom.compiler import compiler_for
+from gradloom.decision import decide
 from gradloom.errors import GradloomError, MissingRuleError
 from gradloom.graph import Graph
 from gradloom.jit import leaf_specs, trace_abstractly
 from gradloom.op import Op
-from gradloom.polymorphic import MAX_RESULTS, Polymorphic
+from gradloom.plan import Plan
+from gradloom.polymorphic import MAX_RESULTS, Polymorphic, Shared
 from gradloom.program import _PREPARED, _prepare
 from gradloom.pytree import flatten
 from gradloom.source import same_lines
 from gradloom.spec import Spec
 from gradloom.symbolic import Symbolic
+from gradloom.tasks import step_costs
 
 #: Shapes that meet in several ways: equal axes, axes of length 1, lengths that rules look out for.
 SHAPES = [(5, 7), (6, 8), (7, 7), (1, 7), (7, 1), (8, 5), (64, 3), (2, 9), (16, 17), (60, 6)]
@@ -213,6 +218,113 @@ def test_results_are_bounded() -> None:
     assert count == len(graphs)
     assert pinned(graphs[0]) == graphs[0]
     assert count == len(graphs) + 1
+
+
+def test_where_no_result_is_found_again_none_is_made() -> None:
+    """Symbolic numbers take longer, which does not pay where each graph needs a result of its own."""
+    symbolic = 0
+
+    def asking(graph: Graph) -> Graph:
+        nonlocal symbolic
+        symbolic += type(graph.specs[0].shape[0]) is Symbolic
+        range(graph.specs[0].shape[0])
+        return graph
+
+    pinned = Polymorphic(asking)
+    for n in range(2, 40):
+        graph = traced(lambda x: x * 1.5, np.zeros(n))
+        assert pinned(graph) == graph
+    assert symbolic == MAX_RESULTS
+
+
+def test_nodes_are_counted_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a graph that is too large nothing is asked but how large it is, with the graphs that it holds."""
+    graph = traced(gl.grad(lambda x: np.sum(x * 1.5)), np.zeros(4))
+    size = len(graph) + sum([len(a) for _, _, attrs in graph.nodes for a in attrs if isinstance(a, Graph)])
+    keys = []
+    original = polymorphic._Structure.graph
+    monkeypatch.setattr(polymorphic._Structure, "graph", lambda self, g: keys.append(g) or original(self, g))
+    for most, asked in ((size - 1, 0), (size, 2)):  # the graph, and the one that it holds
+        monkeypatch.setattr(polymorphic, "MAX_NODES", most)
+        assert Polymorphic(from_nothing)(graph) == from_nothing(graph)
+        assert len(keys) == asked
+
+
+def patterned(sizes: list[tuple[int, int, int]]) -> list[Graph]:
+    """Return what is planned for a network of some sizes, found by the first one."""
+    function = Polymorphic(from_nothing)
+    return [function(traced(gl.value_and_grad(network, (2, 3)), *arguments(*size))) for size in sizes]
+
+
+SIZES = [(50, 7, 11), (51, 7, 11), (73, 9, 12), (60, 8, 13), (59, 8, 13)]
+
+
+def test_shared_data() -> None:
+    """Data of graphs of a pattern is evaluated once, and is what it would be; where an answer is another one, anew."""
+    kinds = []
+
+    def data(graph: Graph) -> tuple[Any, ...]:
+        n = graph.specs[0].shape[0]
+        kinds.append(type(n))
+        return "long" if n > 60 else "short", graph.specs[0], (n * 2, n // 3)
+
+    shared = Shared(data)
+    graphs = patterned(SIZES)
+    assert len({graph.pattern for graph in graphs}) == 1
+    for graph in graphs:
+        expected = data(graph.reordered(range(len(graph))))
+        kinds.pop()
+        assert shared(graph) == expected
+    # The first as it is, the second once for all; the third is long.
+    assert kinds == [int, Symbolic, Symbolic]
+    assert shared(from_nothing(traced(lambda x: x * 1.5, np.zeros(61))))[0] == "long"
+
+
+def test_graphs_in_a_graph_are_written_when_looked_at() -> None:
+    """A region found by another size has its specs at once, its nodes when somebody asks."""
+    first, *_, last = patterned(SIZES)
+    nothing = from_nothing(traced(gl.value_and_grad(network, (2, 3)), *arguments(*SIZES[-1])))
+    held = {
+        id(a): (a, b)
+        for (_, _, own), (_, _, other) in zip(last.nodes, nothing.nodes, strict=True)
+        for a, b in zip(own, other, strict=True)
+        if isinstance(a, Graph)
+    }
+    written = [_is_there(region, "nodes") for region, _ in held.values()]
+    assert False in written
+    for (region, expected), is_there in zip(held.values(), written, strict=True):
+        assert region.pattern is not None
+        assert region.specs == expected.specs
+        assert region.input_specs() == expected.input_specs()
+        assert _is_there(region, "literals") is _is_there(region, "nodes") is is_there
+        assert_same(region, expected)
+        assert _is_there(region, "nodes")
+    with pytest.raises(AttributeError, match="no attribute 'edges'"):
+        first.edges  # noqa: B018
+
+
+def _is_there(graph: Graph, name: str) -> bool:
+    try:
+        object.__getattribute__(graph, name)
+    except AttributeError:
+        return False
+    return True
+
+
+def test_plans_of_a_pattern_share_their_outline() -> None:
+    """What runs, and in which order, is found once; it is what it would be."""
+    compiler = compiler_for("numpy")
+    plans = [Plan(graph, backends.get("numpy"), compiler, arranged=True) for graph in patterned(SIZES)]
+    assert len({id(plan.outline) for plan in plans}) == 1
+    for plan, size in zip(plans, SIZES, strict=True):
+        graph = from_nothing(traced(gl.value_and_grad(network, (2, 3)), *arguments(*size)))
+        other = Plan(graph, backends.get("numpy"), compiler, arranged=True)
+        assert [step[1:2] + step[3:] for step in plan.steps] == [step[1:2] + step[3:] for step in other.steps]
+        assert plan.outputs == other.outputs
+        assert step_costs(plan) == step_costs(other)
+        assert decide(plan).one_thread == decide(other).one_thread
+        for a, b in zip(plan.run(arguments(*size)), other.run(arguments(*size)), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_what_takes_no_symbolic_numbers() -> None:

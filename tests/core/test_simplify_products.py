@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from gradloom.graph import Graph
 from gradloom.op import ops
 from gradloom.program import Program
 from gradloom.simplify import simplify
+from gradloom.simplify.product_sums import JOINED_BYTES, _block_starts
 
 rng = np.random.default_rng(0)
 
@@ -186,6 +188,14 @@ class TestSums:
         graph = simplify(gl.make_graph(f)(x, np.ones((200, 200))))
         assert products(graph) == 3
         np.testing.assert_allclose(Program(graph).run([x, np.ones((200, 200))])[0], f(x, 1.0), rtol=1e-12, atol=1e-11)
+
+    def test_blocks_of_sizes_that_differ_little(self) -> None:
+        """What is put together begins at the same places, so that one graph serves them; and fits all the same."""
+        for size in (4099, 16384, 16385, 20000, 2**21, 2**21 + 1, 2**30, 0, 1):
+            starts = [_block_starts(*[size + more] * 300) for more in (0, 1, size // 50)]
+            assert len(set(starts)) <= 2
+            for first, last in pairwise((*starts[0], 300)):
+                assert last == first + 1 or (last - first) * size <= JOINED_BYTES
 
     def test_zeros_annihilate_as_before(self) -> None:
         """A zero cotangent beside inf or NaN contributes zero, also beside an infinite term."""

@@ -153,10 +153,15 @@ class MergedSum:
 
 
 def _block_starts(*sizes: int) -> tuple[int, ...]:
-    """Return where blocks of at most `JOINED_BYTES` begin, given the bytes of what is put together."""
+    """Return where blocks of at most `JOINED_BYTES` begin, given the bytes of what is put together.
+
+    These are rounded up to three binary digits, so that most graphs that differ in sizes alone have the same blocks.
+    """
     starts = []
     room = -1
-    for k, size in enumerate(sizes):
+    for k, own in enumerate(sizes):
+        unit = 1 << max(own.bit_length() - 3, 0)
+        size = -(-own // unit) * unit
         if size > room:
             starts.append(k)
             room = JOINED_BYTES

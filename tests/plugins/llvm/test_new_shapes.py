@@ -14,9 +14,12 @@ import pytest
 import gradloom as gl
 from gradloom import partition
 from gradloom.plan import Plan
-from gradloom.program import Program
+from gradloom.polymorphic import Polymorphic, Shared
+from gradloom.program import Program, _prepare
 from gradloom.regions import REGION
+from gradloom.symbolic import Symbolic
 from gradloom_llvm import lowering
+from gradloom_llvm.compiler import LLVMCompiler
 
 
 def regression(w: Any, X: Any) -> Any:
@@ -105,3 +108,23 @@ def test_a_fresh_process_computes_the_same() -> None:
     )
     there = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=100)
     assert there.stdout.split() == here
+
+
+@pytest.mark.parametrize("f", FUNCTIONS)
+def test_kernels_of_other_sizes_are_measured_once(f: Callable[..., Any]) -> None:
+    """What a kernel reads and needs, for sizes that others came before, is what it would be from nothing."""
+    compiler = LLVMCompiler()
+    outlined: Any = compiler._outlined
+    kinds = []
+    compiler._outline = Shared(lambda region: kinds.append(type(region.specs[0].size)) or outlined(region))
+    found = Polymorphic(lambda graph: _prepare(graph, "numpy", compiler))
+    sizes = (300, 311, 320, 333, 299, 2500, 2600, 2700, 12)
+    held = []
+    for rows in sizes:
+        graph = gl.make_graph(gl.value_and_grad(f, (0, 1)))(*values(rows))
+        held += [attrs[0] for op, _, attrs in found(graph).nodes if op is REGION]
+    for region in dict.fromkeys(held):
+        assert region.pattern is not None
+        assert compiler._outline(region) == outlined(region)
+    assert len(kinds) < len(held)
+    assert Symbolic in kinds
