@@ -8,7 +8,8 @@ Columns are taken in panels of a few vectors. A panel of ``b`` is packed (copied
 are contiguous); rows of ``a`` are taken in tiles whose results stay in registers, and read as they stand. Where
 neighbours along the summed axis lie apart in memory, or rows whole pages apart, so that they compete for one place in
 the cache, ``a`` is packed too. With few columns that does not pay: then short stretches of the summed axis are worked
-off at a time, so that the lines of the cache that one tile reads are still there for the next.
+off at a time, so that the lines of the cache that one tile reads are still there for the next. Many short rows are
+taken in blocks that stay in the cache, with their results, until all panels have passed.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ from gradloom_llvm.product_tiles import Tiles, Writer, pack_columns, pack_panel,
 
 #: Up to so many rows panels are not packed, where the columns of ``b`` are contiguous.
 UNPACKED_ROWS: Final = 32
+#: Rows of the left matrix, at least, that all panels are multiplied with before the next, which finds them in the
+#: cache; as panels are packed each time, it pays for rows of so few bytes alone.
+BLOCK_ROWS: Final = 240
+SHORT_ROW: Final = 512
 #: Steps of the summed axis whose rows are packed at a time: the lines that neighbouring tiles lie on are still there.
 CHUNK: Final = 32
 
@@ -105,6 +110,17 @@ declare i64 @llvm.smin.i64(i64, i64)
 _HEAD: Final = re.compile(r"^define (.*?\))", re.MULTILINE)
 
 
+def _block(w: Writer) -> str:
+    """Return how many rows are multiplied before the next, in even shares; only the last may end within a tile."""
+    tall = w.tiles.heights[0]
+    short = w.emit(f"icmp ule i64 {w.emit(f'mul i64 %k, {w.tiles.itemsize}')}, {SHORT_ROW}")
+    several = w.emit(f"select i1 {short}, i64 {w.emit(f'udiv i64 %m, {BLOCK_ROWS}')}, i64 1")
+    unit = w.emit(f"mul i64 {w.emit(f'call i64 @llvm.smax.i64(i64 {several}, i64 1)')}, {tall}")
+    beyond = w.emit(f"sub i64 {w.emit(f'add i64 %m, {unit}')}, 1")
+    tiles = w.emit(f"udiv i64 {beyond}, {unit}")
+    return w.emit(f"mul i64 {tiles}, {tall}")
+
+
 def _product(tiles: Tiles) -> str:
     """Write the function of a whole product; strides are in bytes, ``%ws`` is aligned to 64 of them."""
     w = Writer(tiles)
@@ -116,13 +132,17 @@ def _product(tiles: Tiles) -> str:
     direct = w.emit(f"and i1 {few}, {side_by_side}")
     packed_rows = w.at("%ws", w.emit(f"mul i64 {w.minimum('%k', '%stretch')}, {full_width * size}"))
     tall, low = tiles.heights
-    tall_end = w.emit(f"sub i64 %m, {w.emit(f'urem i64 %m, {tall}')}")
-    bands = ((tall, "0", tall_end), (low, tall_end, "%m"))
+    block = _block(w)
     k0, close = w.open("0", "%k", "%stretch")
     k = w.minimum(w.emit(f"sub i64 %k, {k0}"), "%stretch")
     more = w.emit(f"icmp ne i64 {k0}, 0")
-    a, b = w.at("%a", w.emit(f"mul i64 {k0}, %ka")), w.at("%b", w.emit(f"mul i64 {k0}, %kb"))
-    row_bytes = w.emit(f"mul i64 {k}, {size}")
+    b, row_bytes = w.at("%b", w.emit(f"mul i64 {k0}, %kb")), w.emit(f"mul i64 {k}, {size}")
+    i0, close_blocks = w.open("0", "%m", block)
+    m = w.minimum(w.emit(f"sub i64 %m, {i0}"), block)
+    a = w.at(w.at("%a", w.emit(f"mul i64 {k0}, %ka")), w.emit(f"mul i64 {i0}, %ra"))
+    c = w.at("%c", w.emit(f"mul i64 {i0}, %rc"))
+    tall_end = w.emit(f"sub i64 {m}, {w.emit(f'urem i64 {m}, {tall}')}")
+    bands = ((tall, "0", tall_end), (low, tall_end, m))
     w.lines.append("  br i1 %packs, label %pack, label %packed")
     w.label("pack")
     q, close_chunks = w.open("0", k, str(CHUNK))
@@ -168,7 +188,7 @@ def _product(tiles: Tiles) -> str:
         w.label(f"{name}.use")
         right = w.emit(f"select i1 {unpacked}, ptr {panel}, ptr {right}")
         right_step = w.emit(f"select i1 {unpacked}, i64 %kb, i64 {right_step}")
-        out = w.at("%c", w.emit(f"mul i64 {j}, {size}"))
+        out = w.at(c, w.emit(f"mul i64 {j}, {size}"))
         across = w.emit(f"select i1 %packs, i64 {size}, i64 %ra")
         for height, start, stop in bands:
             left = w.at(left_rows, w.emit(f"mul i64 {start}, {left_step}"))
@@ -185,6 +205,7 @@ def _product(tiles: Tiles) -> str:
             word = w.emit(f"or i8 {known}, {w.emit(f'zext i1 {found} to i8')}")
             w.lines.append(f"  store i8 {word}, ptr %nan")
         close_panels()
+    close_blocks()
     close()
     last_word = w.emit("load i8, ptr %nan")
     w.lines.append(f"  ret i1 {w.emit(f'trunc i8 {last_word} to i1')}")

@@ -26,8 +26,9 @@ from gradloom_llvm.product_code import entry_source, multiply, tile_sources
 from gradloom_llvm.product_tiles import Tiles, tiles
 from gradloom_llvm.products import product_kernel
 
-#: Rows, summed, columns: tiles and panels, what they leave over, and more than one stretch.
+#: Rows, summed, columns: tiles and panels, what they leave over, more than one stretch, and several blocks of rows.
 SIZES = [
+    *[(487, 6, 31), (731, 9, 70)],
     *[(1, 1, 1), (3, 5, 7), (13, 40, 70), (6, 64, 64), (70, 33, 130), (25, 1030, 33), (7, 2100, 15)],
     *[(40, 300, 49), (45, 600, 1)],
 ]
