@@ -11,6 +11,7 @@ load do not count.
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -178,8 +179,11 @@ def plot(found: dict[str, dict[str, list[float]]], path: Path) -> None:
 
 def validate(where: str, runs: int, only: str) -> None:
     """Print predicted and real times of the workloads whose names begin so."""
-    print("| workload | workers | tasks | predicted, ms | real, ms | predicted / real | two cores do |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print(
+        "| workload | workers | tasks | predicted, ms | real, ms | predicted / real: median | of half the rounds "
+        "| slowest / fastest round | two cores do |"
+    )
+    print("| --- " * 9 + "|")
     if where == "waiting":
         small = workloads(8, 400, lambda *shape: filled(*[FEW[n] for n in shape]))
         for name, (f, args) in workloads(8, 400, empty).items():
@@ -200,9 +204,11 @@ def validate(where: str, runs: int, only: str) -> None:
 def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, Any], other: Any, runs: int) -> None:
     """Print the rows of a workload: on clusters, by number of workers and another of one, or else in threads.
 
-    All that a prediction rests on is measured in turns with what it predicts, as the speed of a machine changes: what
-    each op takes on one core, how much two cores slow each other down, and on clusters what messages take. Of each it
-    is the least, in which what else runs on the machine counts least.
+    All that a prediction rests on is measured in each round, beside what it predicts: what each op takes on one core,
+    and how much two cores slow each other down. So a round has a prediction of its own, and what is compared is of the
+    same few seconds, in which the speed of a shared machine hardly changes: the median of the ratios is the error of
+    the model; how much the rounds differ, that of the machine. What messages take on a cluster, a small part of a run,
+    is the median of all rounds.
     """
     plan = Plan(simplify(gl.make_graph(f)(*args)), backends.get("numpy"), compiler_for("numpy"))
     values = list(leaves(args))
@@ -237,27 +243,32 @@ def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, A
         actions["twice"] = lambda: at_once(actions["1"], actions["1"])
     if clusters:
         actions |= messages(clusters[1])
-    least: dict[str, float] = {}
-
-    def note(key: str, seconds: float) -> None:
-        least[key] = min(seconds, least.get(key, seconds))
-
+    rounds: list[dict[str, float]] = []
     for _ in range(runs):
+        least: dict[str, float] = {}
         for _ in range(REPEATS):
             alone()
             for op, seconds in by_op.items():
-                note(f"op {op}", seconds)
-        for key, action in actions.items():
-            for _ in range(REPEATS):
+                note(least, f"op {op}", seconds)
+            for key, action in actions.items():
                 worked = time.process_time()
-                note(key, seconds_taken(action))
-                note(f"{key}, caller", time.process_time() - worked)
-    steps = seconds_of(costs, estimates, {op: least[f"op {op}"] for op in estimates})
-    slowdown = max(1.0, least["twice"] / least["1"])
+                note(least, key, seconds_taken(action))
+                note(least, f"{key}, caller", time.process_time() - worked)
+        rounds.append(least)
+    middle = {key: statistics.median([least[key] for least in rounds]) for key in rounds[0]}
     for n, cut in cuts.items():
-        link = local_link(least, n) if clusters else Link()
-        guess = cut.with_seconds(steps).run(n, link._replace(slowdown=slowdown)).seconds
-        report(name, n, cut, guess, least[f"{n}"], f"{2.0 / slowdown:.2f}")
+        link = local_link(middle, n) if clusters else Link()
+        pairs = []
+        for least in rounds:
+            steps = seconds_of(costs, estimates, {op: least[f"op {op}"] for op in estimates})
+            slowed = link._replace(slowdown=max(1.0, least["twice"] / least["1"]))
+            pairs.append((cut.with_seconds(steps).run(n, slowed).seconds, least[f"{n}"]))
+        report(name, n, cut, pairs, f"{2.0 * middle['1'] / middle['twice']:.2f}")
+
+
+def note(least: dict[str, float], key: str, seconds: float) -> None:
+    """Keep the least of some times."""
+    least[key] = min(seconds, least.get(key, seconds))
 
 
 def op_seconds(plan: Plan, values: list[Any]) -> dict[str, float]:
@@ -370,8 +381,10 @@ def wait_instead(name: str, f: Function, args: tuple[Any, ...], small: tuple[Any
     values = list(leaves(small))
     for n, cut in cuts.items():
         in_threads(plan, cut, values, n)
-        real = min([seconds_taken(lambda: in_threads(plan, cut, values, n)) for _ in range(runs)])  # noqa: B023
-        report(name, n, cut, cut.run(n, Link()).seconds, real, "-")
+        guess = cut.run(n, Link()).seconds
+        report(
+            name, n, cut, [(guess, seconds_taken(partial(in_threads, plan, cut, values, n))) for _ in range(runs)], "-"
+        )
 
 
 def waiting(kernel: Function, seconds: float) -> Function:
@@ -387,10 +400,15 @@ def waiting(kernel: Function, seconds: float) -> Function:
     return wait
 
 
-def report(name: str, n: int, cut: Cut, guess: float, real: float, gain: str) -> None:
-    """Print a row of a workload."""
-    times = f"{guess * 1e3:.1f} | {real * 1e3:.1f} | {guess / real:.2f}"
-    print(f"| {name} | {n} | {len(cut.tasks)} | {times} | {gain} |", flush=True)
+def report(name: str, n: int, cut: Cut, rounds: list[tuple[float, float]], gain: str) -> None:
+    """Print a row of a workload, of what was predicted and what was real in some rounds."""
+    guess, real = [statistics.median(times) for times in zip(*rounds, strict=True)]
+    ratios = sorted([guessed / taken for guessed, taken in rounds])
+    quarter = len(ratios) // 4
+    spread = f"{ratios[quarter]:.2f} to {ratios[-1 - quarter]:.2f}"
+    slowest, fastest = [pick([taken for _, taken in rounds]) for pick in (max, min)]
+    times = f"{guess * 1e3:.1f} | {real * 1e3:.1f} | {statistics.median(ratios):.2f} | {spread}"
+    print(f"| {name} | {n} | {len(cut.tasks)} | {times} | {slowest / fastest:.2f} | {gain} |", flush=True)
 
 
 def in_threads(plan: Plan, cut: Cut, values: list[Any], workers: int) -> None:
