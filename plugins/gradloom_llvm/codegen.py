@@ -27,13 +27,14 @@ from gradloom_llvm.statements import Nest, Phase, Statement, is_written
 
 @final
 class Code:
-    """IR text, and the numbers that its function expects in ``n``."""
+    """IR text, what its function expects in ``n``, and whether `generate_pairs` writes faster loops."""
 
-    __slots__ = ("parameters", "text")
+    __slots__ = ("parameters", "text", "waits")
 
-    def __init__(self, text: str, parameters: tuple[Parameter, ...]) -> None:
+    def __init__(self, text: str, parameters: tuple[Parameter, ...], waits: bool) -> None:
         self.text = text
         self.parameters = parameters
+        self.waits = waits
 
 
 def generate(loops: Loops, vector_bytes: int) -> Code:
@@ -45,12 +46,26 @@ def generate(loops: Loops, vector_bytes: int) -> Code:
     known: dict[Any, Code] = loops.scheme.codes
     code = known.get(key)
     if code is None:
-        code = known[key] = _write(loops, vector_bytes)
+        code = known[key] = _write(Function(loops, vector_bytes))
     return code
 
 
-def _write(loops: Loops, vector_bytes: int) -> Code:
-    module = _Module(Function(loops, vector_bytes))
+def generate_pairs(loops: Loops, vector_bytes: int) -> str:
+    """Return IR of the same kernel, of the same results: longer, and faster where functions would wait.
+
+    Raises
+    ------
+    RuntimeError
+        It expects other numbers.
+    """
+    code = _write(Function(loops, vector_bytes, pairs=True))
+    if code.parameters != generate(loops, vector_bytes).parameters:
+        raise RuntimeError("the loops over two vectors at a time expect other numbers than those over one")
+    return code.text
+
+
+def _write(kernel: Function) -> Code:
+    loops, module = kernel.loops, _Module(kernel)
     for t, phase in enumerate(loops.phases):
         _phase(module, t, phase)
     return module.code()
@@ -82,6 +97,7 @@ class _Module:
         for nest in nests:
             emit_nest(function, nest, "%r0", "%r1")
         how = "noinline" if any([nest.labels for nest in nests]) else "noinline optnone"
+        kernel.waits |= function.waits
         text = function.text(f"({_SHARED}, i64 %chunk, i64 %r0, i64 %r1) {how}")
         name = self.nests.setdefault(text, f"@nest{len(self.nests)}")
         arguments = f"ptr %p, ptr %n, ptr %ws, ptr %block, i64 {kernel.chunk or 0}, i64 {r0}, i64 {r1}"
@@ -102,7 +118,7 @@ class _Module:
         how = "noinline optnone" if self.apart else ""
         own = kernel.text(f"({_SHARED}, i64 %first, i64 %last, i64 %lo, i64 %hi) {how}")
         parts = [*sorted({*declares, *kernel.declares}), definitions, *self.combiners.values(), *nests]
-        return Code("\n".join([*parts, f"define void @kernel{own}"]), tuple(kernel.parameters))
+        return Code("\n".join([*parts, f"define void @kernel{own}"]), tuple(kernel.parameters), kernel.waits)
 
 
 #: The arguments of all functions.

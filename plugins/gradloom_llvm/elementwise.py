@@ -50,8 +50,10 @@ def in_every_lane(emit: Callable[[str], str], kind: str, lanes: int, scalar: str
 class Body:
     """Straight-line code on vectors of a number of lanes; one lane is a scalar."""
 
-    def __init__(self, lanes: int, prefix: str) -> None:
+    def __init__(self, lanes: int, prefix: str, pairs: bool = False) -> None:
         self.lanes = lanes
+        #: Whether a vector is two registers, whose comparisons LLVM keeps apart only as vectors of whole integers.
+        self.pairs = pairs
         self.lines: list[str] = []
         self.requests: set[tuple[str, str, int]] = set()
         self.declares: set[str] = set()
@@ -175,10 +177,25 @@ def annihilating(body: Body, dtype: DType, product: str, zeros: list[str]) -> st
     """Return a product, but zero where it is NaN and a factor is exactly zero."""
     # Kept where no factor is zero, or it is a number: so, compares and select need no negated mask.
     zero = body.splat(0, dtype)
+    if body.pairs:
+        return _annihilating_pairs(body, dtype, product, zero, zeros)
     nonzero = [body.compare("une", dtype, factor, zero) for factor in zeros]
     kept = nonzero[0] if len(nonzero) == 1 else body.logic("and", *nonzero)
     is_number = body.compare("ord", dtype, product, product)
     return body.select(body.logic("or", kept, is_number), dtype, product, zero)
+
+
+def _annihilating_pairs(body: Body, dtype: DType, product: str, zero: str, zeros: list[str]) -> str:
+    bits = f"<{body.lanes} x i{8 * dtype.itemsize}>"
+
+    def compared(condition: str, a: str, b: str) -> str:
+        return body.emit(f"sext <{body.lanes} x i1> {body.compare(condition, dtype, a, b)} to {bits}")
+
+    nonzero = [compared("une", factor, zero) for factor in zeros]
+    kept = nonzero[0] if len(nonzero) == 1 else body.emit(f"and {bits} {nonzero[0]}, {nonzero[1]}")
+    kept = body.emit(f"or {bits} {kept}, {compared('ord', product, product)}")
+    product = body.emit(f"bitcast {body.type(dtype)} {product} to {bits}")
+    return body.emit(f"bitcast {bits} {body.emit(f'and {bits} {product}, {kept}')} to {body.type(dtype)}")
 
 
 def _extremum(of_float: str, of_int: str, nan_wins: bool) -> Emitter:

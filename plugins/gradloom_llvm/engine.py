@@ -45,7 +45,18 @@ from gradloom_llvm.cache import FORMAT, ObjectCache, sha256
 from gradloom_llvm.jobs import LINKING, Job
 from gradloom_llvm.native import CompileError, Host, Linker, host
 
-__all__ = ["CompileError", "Host", "Library", "assembly", "begin", "host", "host_vector_bytes", "load", "ready"]
+__all__ = [
+    "CompileError",
+    "Host",
+    "Library",
+    "Writer",
+    "assembly",
+    "begin",
+    "host",
+    "host_vector_bytes",
+    "load",
+    "ready",
+]
 
 #: Changes with anything below that changes the code made of the same IR.
 _PIPELINE: Final = "1"
@@ -66,6 +77,8 @@ _forgotten: deque[int] = deque()  # serial numbers of libraries to unload
 
 #: An object, and whether it comes from disk.
 _Object: TypeAlias = tuple[bytes, bool]
+#: Returns IR.
+Writer: TypeAlias = Callable[[], str]
 
 
 class Library:
@@ -104,7 +117,7 @@ _trackers: dict[int, int] = {}
 _serials = count()
 
 
-def load(ir: str, quick: bool = False, using: tuple[str, ...] = ()) -> Library:
+def load(ir: str, quick: bool = False, using: tuple[str, ...] = (), better: Writer | None = None) -> Library:
     """Return the native code of the module `ir`.
 
     Parameters
@@ -115,6 +128,8 @@ def load(ir: str, quick: bool = False, using: tuple[str, ...] = ()) -> Library:
         Compile several times as fast, to code that is somewhat slower; for what runs briefly.
     using : tuple of str, optional
         The IR of other modules, compiled well, whose functions `ir` declares.
+    better : callable, optional
+        Writes the IR that is compiled in place of `ir` when not ``quick``: of the same functions, made from the same.
 
     Returns
     -------
@@ -126,19 +141,21 @@ def load(ir: str, quick: bool = False, using: tuple[str, ...] = ()) -> Library:
     CompileError
         LLVM does not accept `ir`, or a symbol that it declares is not to be found.
     """
-    return _Module(ir, quick, using).finish()
+    return _Module(ir, quick, using, better).finish()
 
 
-def begin(ir: str, quick: bool = False, using: tuple[str, ...] = ()) -> Callable[[], Library]:
+def begin(
+    ir: str, quick: bool = False, using: tuple[str, ...] = (), better: Writer | None = None
+) -> Callable[[], Library]:
     """Begin to compile a module on another thread; the function returned waits, and returns what `load` does."""
-    module = _Module(ir, quick, using)
+    module = _Module(ir, quick, using, better)
     module.begin()
     return module.finish
 
 
-def ready(ir: str) -> bool:
+def ready(ir: str, better: Writer | None = None) -> bool:
     """Return whether the code of a module is in memory or on disk, so that `load` need not compile it."""
-    key, disk = _key(ir, False), _disk()
+    key, disk = _key(ir, _tier(False, better)), _disk()
     return key in _loaded or (disk is not None and disk.path(key).exists())
 
 
@@ -186,9 +203,14 @@ def _digest(ir: str) -> bytes:
 
 
 @lru_cache(maxsize=512)
-def _key(ir: str, quick: bool, using: tuple[str, ...] = ()) -> str:
-    parts = [_versions(), b"quick" if quick else b"", *map(_digest, (ir, *using))]
+def _key(ir: str, tier: bytes, using: tuple[str, ...] = ()) -> str:
+    parts = [_versions(), tier, *map(_digest, (ir, *using))]
     return str(sha256(b"".join(parts)).hexdigest())
+
+
+def _tier(quick: bool, better: Writer | None) -> bytes:
+    """Return by what objects of the same IR differ."""
+    return b"quick" if quick else b"better" if better else b""
 
 
 def _level(ir: str, quick: bool = False) -> int:
@@ -199,15 +221,17 @@ def _level(ir: str, quick: bool = False) -> int:
 class _Module:
     """A module on its way to a library: it is in memory, or its object is a job."""
 
-    def __init__(self, ir: str, quick: bool, using: tuple[str, ...] = ()) -> None:
+    def __init__(self, ir: str, quick: bool, using: tuple[str, ...] = (), better: Writer | None = None) -> None:
         self._ir, self._quick = ir, quick
-        self._key = key = _key(ir, quick, using)
+        write: Writer = (lambda: ir) if quick or better is None else better
+        self._write = write
+        self._key = key = _key(ir, _tier(quick, better), using)
         self._used = [_Module(used, False) for used in using]
         with LINKING:
             self._library = _loaded.get(key)
             job = _jobs.get(key)
             if job is None:
-                job = Job(lambda: _object(key, ir, quick), partial(_keep, key))
+                job = Job(lambda: _object(key, write, quick), partial(_keep, key))
                 if self._library is None:
                     _jobs[key] = job
         self._job = job
@@ -235,7 +259,7 @@ class _Module:
         except CompileError:
             if not stored:
                 raise
-            content = _compiled(self._ir, self._quick)
+            content = _compiled(self._write(), self._quick)
             _keep(self._key, (content, False))
             return _linked(self._key, self._ir, content, used)
 
@@ -249,11 +273,11 @@ def _remembered(library: Library) -> Library:
     return library
 
 
-def _object(key: str, ir: str, quick: bool) -> _Object:
+def _object(key: str, write: Writer, quick: bool) -> _Object:
     """Return the object of a module, from disk or compiled."""
     disk = _disk()
     content = None if disk is None else disk.read(key)
-    return (_compiled(ir, quick), False) if content is None else (content, True)
+    return (_compiled(write(), quick), False) if content is None else (content, True)
 
 
 def _compiled(ir: str, quick: bool) -> bytes:

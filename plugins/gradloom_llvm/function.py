@@ -24,14 +24,19 @@ class Function(Text):
     loops : Loops
     vector_bytes : int
         Width of a vector register.
+    pairs : bool, default False
+        Whether loops run over two vectors at a time where one would wait, as their results do for the ones before.
     """
 
-    def __init__(self, loops: Loops, vector_bytes: int) -> None:
+    def __init__(self, loops: Loops, vector_bytes: int, pairs: bool = False) -> None:
         super().__init__()
         self.loops = loops
         self.vector_bytes = vector_bytes
         #: Whether loads and stores under a mask cost no more than others: then one loop does all.
         self.masks = vector_bytes >= 64
+        self.pairs = pairs and not self.masks
+        #: Whether there are loops that would wait.
+        self.waits = False
         #: The numbers that all functions of the kernel read, and where.
         self.parameters: dict[Parameter, int] = {}
         self.requests: set[tuple[str, str, int]] = set()
@@ -46,7 +51,7 @@ class Function(Text):
 
     def sibling(self) -> Function:
         """Return another function of the same kernel, with the same arguments and numbers."""
-        other = Function(self.loops, self.vector_bytes)
+        other = Function(self.loops, self.vector_bytes, self.pairs)
         other.parameters, other.requests, other.declares = self.parameters, self.requests, self.declares
         other.opaque = True
         other.chunk = None if self.chunk is None else "%chunk"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from gradloom.memory import empty
 from gradloom.sharing import allowed
 from gradloom.symbolic import compute
 from gradloom_llvm import tiers, vectormath
-from gradloom_llvm.codegen import generate
+from gradloom_llvm.codegen import generate, generate_pairs
 from gradloom_llvm.engine import Library, host_vector_bytes
 from gradloom_llvm.invoke import (
     ALIGNED,
@@ -107,7 +107,8 @@ class Kernel:
         return variant
 
 
-class Measures(NamedTuple):
+@final
+class Measures:
     """What a kernel of a region is made of, for its sizes; plain data, see `measured`.
 
     Attributes
@@ -126,15 +127,29 @@ class Measures(NamedTuple):
         For threads one bit for each phase, set if it runs over rows; and how many there are.
     release : int
         Whether other Python threads run meanwhile.
+    waits : int
+        Whether `generate_pairs` writes faster code.
     """
 
-    text: str
-    numbers: tuple[int, ...]
-    workspaces: tuple[int, int]
-    chunks: int
-    threaded: int
-    phases: tuple[int, int]
-    release: int
+    __slots__ = ("chunks", "numbers", "phases", "release", "text", "threaded", "waits", "workspaces")
+
+    def __init__(
+        self,
+        text: str,
+        numbers: tuple[int, ...],
+        workspaces: tuple[int, int],
+        chunks: int,
+        threaded: int,
+        phases: tuple[int, int],
+        release: int,
+        waits: int,
+    ) -> None:
+        self.text, self.numbers = text, numbers
+        self.workspaces = workspaces
+        self.chunks = chunks
+        self.threaded, self.phases = threaded, phases
+        self.release = release
+        self.waits = waits
 
 
 def measured(loops: Loops) -> tuple[Any, ...]:
@@ -146,7 +161,8 @@ def measured(loops: Loops) -> tuple[Any, ...]:
     threaded = compute(_is_threaded, len(rows), layout.chunks, *seconds)
     phases = compute(operator.mul, threaded, sum(rows)), len(rows)
     release = compute(_releases, *seconds)
-    return code.text, layout.numbers, (layout.workspace, layout.block), layout.chunks, threaded, phases, release
+    workspaces = layout.workspace, layout.block
+    return code.text, layout.numbers, workspaces, layout.chunks, threaded, phases, release, int(code.waits)
 
 
 def _is_threaded(phases: int, chunks: int, arithmetic: float, traffic: float) -> int:
@@ -179,7 +195,8 @@ class _Variant:
     """A region's code for C-contiguous inputs, or for inputs of given strides."""
 
     def __init__(self, region: Graph, strides: tuple[Any, ...] | None, own: Measures) -> None:
-        self._code = tiers.code(own.text)
+        better = (lambda: generate_pairs(Loops(region, strides), host_vector_bytes())) if own.waits else None
+        self._code = tiers.code(own.text, better)
         self._numbers = np.array(own.numbers, np.int64)
         self._workspaces, self._chunks, self._phases, self._release = (
             own.workspaces,

@@ -6,6 +6,7 @@ from typing import Any, final
 
 import numpy as np
 
+from gradloom_llvm import vectormath
 from gradloom_llvm.combining import combine_lanes, combine_values, identity
 from gradloom_llvm.elementwise import EMITTERS, TYPES, Body, annihilating, cast, constant, in_every_lane, integer_power
 from gradloom_llvm.function import Function
@@ -85,6 +86,7 @@ class Innermost:
             used.add(filled.id)
         dtypes = [self.loops.values[i].dtype for i in used]
         self.lanes = function.lanes(dtypes) if labels else 1
+        self.lanes_of_sums = self.lanes
         self.starts: dict[int, str] = {}
         self.splats: dict[int, str] = {}
 
@@ -128,12 +130,33 @@ class Innermost:
         if function.masks:
             ends = self._vectors(name, start, stop, sums, masked_to=stop)
         else:
-            count = function.emit(f"sub i64 {stop}, {start}")
-            full = function.emit(f"and i64 {count}, -{self.lanes}")
-            end = function.emit(f"add i64 {start}, {full}")
-            sums = self._vectors(name, start, end, sums, masked_to=None)
-            ends = self._vectors(f"{name}.rest", end, stop, sums, masked_to=stop)
+            if self._waits():
+                function.waits = True
+                if function.pairs:
+                    start, sums = self._in_pairs()._whole_vectors(f"{name}.pairs", start, stop, sums)
+            start, sums = self._whole_vectors(name, start, stop, sums)
+            ends = self._vectors(f"{name}.rest", start, stop, sums, masked_to=stop)
         self._store_sums(ends)
+
+    def _waits(self) -> bool:
+        """Return whether functions, long chains of instructions, leave a processor waiting that does one at a time."""
+        return any([s.op is not None and s.op.name in vectormath.names() for s in self.statements])
+
+    def _in_pairs(self) -> Innermost:
+        """Return this loop over twice as many lanes; sums take one half after the other, to the same bits."""
+        pairs = Innermost(self.function, self.nest, self.labels, self.index, self.r0, self.filled)
+        pairs.lanes = 2 * self.lanes
+        pairs.starts = self.starts
+        pairs._prepare()
+        return pairs
+
+    def _whole_vectors(self, name: str, start: str, stop: str, sums: dict[int, str]) -> tuple[str, dict[int, str]]:
+        """Emit a loop over vectors that need no mask; return where it ends, and the names of the sums there."""
+        function = self.function
+        count = function.emit(f"sub i64 {stop}, {start}")
+        full = function.emit(f"and i64 {count}, -{self.lanes}")
+        end = function.emit(f"add i64 {start}, {full}")
+        return end, self._vectors(name, start, end, sums, masked_to=None)
 
     def _prepare(self) -> None:
         """Compute before the loop what it does not change."""
@@ -192,7 +215,8 @@ class Innermost:
         return function.emit(f"icmp slt <{lanes} x i64> <{steps}>, {counts}")
 
     def _vector(self, i: int) -> str:
-        return f"<{self.lanes} x {TYPES[self.loops.values[i].dtype][0]}>"
+        """Return the type of a sum's vector."""
+        return f"<{self.lanes_of_sums} x {TYPES[self.loops.values[i].dtype][0]}>"
 
     # -- sums in registers ---------------------------------------------------------------------
 
@@ -236,7 +260,7 @@ class _Run:
         self.position = position
         self.mask = mask
         self.sums = dict(sums)
-        self.body = Body(owner.lanes, "x" + owner.function.fresh("r"))
+        self.body = Body(owner.lanes, "x" + owner.function.fresh("r"), owner.lanes > owner.lanes_of_sums)
         self.known: dict[int, str] = {}
 
     def statements(self) -> None:
@@ -342,7 +366,7 @@ class _Run:
         dtype = self.loops.values[s.id].dtype
         assert s.combine is not None
         if s.id in self.sums:
-            combined = combine_values(body, s.combine, dtype, self.sums[s.id], value)
+            combined = self._combined(s.combine, dtype, self.sums[s.id], value)
             if self.mask is not None:
                 combined = body.select(self.mask, dtype, combined, self.sums[s.id])
             self.sums[s.id] = combined
@@ -350,3 +374,15 @@ class _Run:
         address, step = self._address(s.id), self._step(s.id)
         before = load(body, dtype, address, self.mask, step)
         store(body, dtype, combine_values(body, s.combine, dtype, before, value), address, self.mask, step)
+
+    def _combined(self, combine: str, dtype: DType, total: str, value: str) -> str:
+        """Return a sum and a vector combined: one after the other with as many lanes of it as the sum has."""
+        body, lanes = self.body, self.owner.lanes_of_sums
+        if body.lanes == lanes:
+            return combine_values(body, combine, dtype, total, value)
+        narrow, kind = body.narrowed(lanes), body.type(dtype)
+        for first in range(0, body.lanes, lanes):
+            places = ", ".join(f"i32 {first + k}" for k in range(lanes))
+            part = body.emit(f"shufflevector {kind} {value}, {kind} poison, <{lanes} x i32> <{places}>")
+            total = combine_values(narrow, combine, dtype, total, part)
+        return total

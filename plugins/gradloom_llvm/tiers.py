@@ -3,7 +3,8 @@
 Compiling well takes LLVM two to three times as long; the code then runs one to three times as fast, products of
 matrices five times. Nobody knows how often a kernel will run. Who compiles well as soon as the quick code has run for
 as long as that takes, never spends more than twice what he would had he known. Both tiers give the same bits: LLVM does
-floating-point operations as they are written.
+floating-point operations as they are written. What is compiled well may be other IR, that takes too long to write and
+compile at first.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import warnings
 from typing import Final, final
 from weakref import WeakValueDictionary
 
-from gradloom_llvm.engine import Library, begin, load, ready
+from gradloom_llvm.engine import Library, Writer, begin, load, ready
 from gradloom_llvm.jobs import LINKING, Job
 
 __all__ = ["Code", "code"]
@@ -61,16 +62,18 @@ class Code:
     ----------
     ir : str
         Compiling begins, quickly, unless the process or the disk has code that is compiled well.
+    better : callable, optional
+        Writes what is compiled in its place when it is compiled well: other IR of the same functions and results.
     """
 
-    def __init__(self, ir: str) -> None:
+    def __init__(self, ir: str, better: Writer | None = None) -> None:
         self._ir = ir
         #: Seconds to run until better code is worth its compilation.
         self._left = SECONDS_A_LINE * ir.count("\n")
         #: Whether there is no better code to come.
-        self.final = not self._left or ready(ir)
-        self._finish = begin(ir, quick=not self.final)
-        self._better = Job(lambda: load(ir))
+        self.final = not self._left or ready(ir, better)
+        self._finish = begin(ir, quick=not self.final, better=better)
+        self._better = Job(lambda: load(ir, better=better))
 
     def library(self) -> Library:
         """Return the code; it is waited for. Who runs it must hold the library meanwhile."""
@@ -104,10 +107,10 @@ class Code:
 _codes: WeakValueDictionary[str, Code] = WeakValueDictionary()
 
 
-def code(ir: str) -> Code:
+def code(ir: str, better: Writer | None = None) -> Code:
     """Return the code of a module, the same object for the same text while it is in use."""
     with LINKING:
         found = _codes.get(ir)
         if found is None:
-            found = _codes[ir] = Code(ir)
+            found = _codes[ir] = Code(ir, better)
         return found

@@ -149,9 +149,9 @@ def test_new_shapes_need_little_new_code(monkeypatch: pytest.MonkeyPatch) -> Non
     """Loops over other sizes are the same code, but for which axis is cut into blocks."""
     texts: set[str] = set()
 
-    def code(text: str) -> Any:
+    def code(text: str, *others: Any) -> Any:
         texts.add(text)
-        return original(text)
+        return original(text, *others)
 
     original = tiers.code
     monkeypatch.setattr(tiers, "code", code)

@@ -223,7 +223,7 @@ def test_quick_code_goes_on_where_there_is_no_better(monkeypatch: pytest.MonkeyP
     x = rng(1).normal(size=50)
     function = Kernel(gl.make_graph(lambda x: np.exp(x) * 1.75)(x)).function()
 
-    def fails(ir: str) -> Any:
+    def fails(ir: str, better: Any) -> Any:
         raise engine.CompileError("no")
 
     monkeypatch.setattr(tiers, "load", fails)
