@@ -111,7 +111,7 @@ def _graph_flops(graph: Graph) -> float:
     total: float = sum([each * specs[i].size for i, each in plain])
     for i, (op, inputs, attrs) in others:
         outs = specs[i] if type(specs[i]) is tuple else (specs[i],)
-        own = graph.nodes[i][2] if varies(attrs) else attrs
+        own = graph.nodes[i][2] if graph.pattern is not None and varies(attrs) else attrs
         if own and isinstance(own[0], Graph):
             total += _graph_flops(own[0])
         else:

@@ -278,7 +278,7 @@ def _alike(graph: Graph, pattern: Pattern | None, numbers: Sequence[Any]) -> Gra
 
 def with_values(graph: Graph) -> Graph:
     """Return a graph with the values of its symbolic numbers, of which these take no note."""
-    plain: Graph = _Plain(None).of(graph)
+    plain: Graph = graph if _too_large(graph) else _Plain(None).of(graph)  # those have none
     return plain
 
 

@@ -104,6 +104,9 @@ class Program:
         self._functions: dict[str, int] = {}
         self._constants: dict[Any, int] = {}
         self._values: list[Any] = [None] * len(region.nodes)
+        self._kinds = ["b" if s.dtype.kind == "b" else "f" for s in region.specs]
+        #: Kernels of moves, where indices lead, and writers of instructions, which the steps of an unrolled loop share.
+        self._known: dict[Any, Any] = {}
         self._place_literals()
         self._place_inputs()
         values = self._values
@@ -152,7 +155,10 @@ class Program:
     def _node(self, op: Op, args: list[Any], attrs: tuple[Any, ...], inputs: tuple[int, ...], spec: Spec) -> Any:
         name = op.name
         if name in MOVES:
-            kernel, keywords = backends.get("numpy").kernel(op, attrs)
+            found = self._known.get((op, attrs))
+            if found is None:
+                found = self._known[op, attrs] = backends.get("numpy").kernel(op, attrs)
+            kernel, keywords = found
             moved = kernel(*[np.asarray(a, np.int32) for a in args], **keywords)
             return moved if spec.shape else int(moved)
         if name == "index_add":
@@ -161,7 +167,11 @@ class Program:
             return self._product(name, args, attrs, spec)
         if name in _FOLDS:
             return self._fold(_FOLDS[name], args[0], *attrs, spec=spec)
-        write = self._instruction(name, inputs, spec)
+        kinds = "".join([self._kinds[i] for i in inputs])
+        key = name, kinds, spec.dtype.kind, inputs[1] if name == "power" else None
+        write = self._known.get(key)
+        if write is None:
+            write = self._known[key] = self._instruction(name, kinds, inputs, spec)
         if not spec.shape:
             return write(*args)
         flat = [a.reshape(-1).tolist() for a in np.broadcast_arrays(*args)]
@@ -176,12 +186,8 @@ class Program:
             return self._emit(single, value)
         return np.array([self._emit(single, a) for a in value.reshape(-1).tolist()], np.int32).reshape(value.shape)
 
-    def _kind(self, i: int) -> str:
-        return "b" if self._region.specs[i].dtype.kind == "b" else "f"
-
-    def _instruction(self, name: str, inputs: tuple[int, ...], spec: Spec) -> Callable[..., int]:
+    def _instruction(self, name: str, kinds: str, inputs: tuple[int, ...], spec: Spec) -> Callable[..., int]:
         """Return what writes the instruction of an elementwise op for one element."""
-        kinds = "".join([self._kind(i) for i in inputs])
         emit = self._emit
         if name == "where":
             where = OPCODES["where", "bff"]
@@ -251,11 +257,12 @@ class Program:
 
     def _index_add(self, op: Op, args: list[Any], attrs: tuple[Any, ...]) -> Any:
         base, values = np.array(args[0], np.int32, order="C"), np.asarray(args[1], np.int32)
-        numbers = np.arange(base.size).reshape(base.shape)
-        fill = op.attr_dict(attrs)["index"]
-        getitem, _ = backends.get("numpy").kernel(ops["getitem"], (fill,))
         flat, add = base.reshape(-1), OPCODES["add", "ff"]
-        where = np.asarray(getitem(numbers)).reshape(-1).tolist()
+        where = self._known.get((op, attrs, base.shape))
+        if where is None:
+            getitem, _ = backends.get("numpy").kernel(ops["getitem"], (op.attr_dict(attrs)["index"],))
+            numbers = np.arange(base.size).reshape(base.shape)
+            where = self._known[op, attrs, base.shape] = np.asarray(getitem(numbers)).reshape(-1).tolist()
         for position, value in zip(where, values.reshape(-1).tolist(), strict=True):
             flat[position] = self._emit(add, int(flat[position]), value)
         return base
