@@ -6,17 +6,20 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from benchmarks import executors
-from benchmarks.compare import Row, plot, steady_state, table
+from benchmarks.compare import plot, steady_state, table
 from benchmarks.fresh import first_calls, peaks
 from benchmarks.limits import limits
 from benchmarks.shapes import new_shapes
 from benchmarks.workloads import WORKLOADS
+
+T = TypeVar("T")
 
 #: The parts of a workload's samples that are measured for the cost against size.
 FRACTIONS = (16, 8, 4, 2, 1)
@@ -48,7 +51,9 @@ def main() -> int:
         console.print(limits_table())
         return 0
     if options.executors:
-        console.print(executors.table(options.seconds))
+        total = executors.OTHERS + len(options.only)
+        for what, words in progress(executors.measured(options.seconds, options.only), total):
+            console.print(f"[bold]{what}[/]\n{words}\n")
         return 0
     workloads = [WORKLOADS[name] for name in options.only]
     if options.new_shapes:
@@ -70,7 +75,7 @@ def main() -> int:
     return 0
 
 
-def progress(rows: Iterator[Row], total: int) -> Iterator[Row]:
+def progress(rows: Iterator[T], total: int) -> Iterator[T]:
     """Yield the rows, with a bar on the standard error output meanwhile."""
     return iter(track(rows, "Measuring", total, console=Console(stderr=True), transient=True))
 

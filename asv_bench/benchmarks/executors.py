@@ -6,7 +6,7 @@ Cluster benchmarks start worker processes of this machine.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -127,38 +127,37 @@ def auto_and_serial(workload: str, seconds: float) -> dict[str, list[float]]:
     return samples(calls | {"serial again": under("serial")}, seconds, rest=False)
 
 
-def table(seconds: float) -> Any:
-    """Return a rich table of all that is measured here."""
-    from rich.table import Table
+#: What `measured` tells beside the workloads: tasks, programs, steps and the data-parallel gradient.
+OTHERS = len(PROGRAMS) + 3
 
-    result = Table("what", "measured", title="Executors")
 
-    def add(what: str, found: dict[str, list[float]]) -> None:
-        middle = {name: 1e3 * statistics.median(times) for name, times in found.items()}
-        best = {name: 1e3 * min(times) for name, times in found.items()}
-        cells = [f"{name} {value:.3g} ms (least {best[name]:.3g})" for name, value in middle.items()]
-        result.add_row(what, "\n".join(cells))
-
-    def add_gain(found: dict[str, list[float]], one: str, several: str) -> None:
-        gain, most = speed_up(found, one, several), capacity(found, one)
-        result.add_row(f"  {several} over {one}", f"{gain:.2f}; two cores could {most:.2f}")
-
-    result.add_row("a task in threads", f"{1e6 * seconds_per_task():.1f} us")
+def measured(seconds: float, workloads: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield what was measured, and how: of tasks and branches, of ``auto`` on some workloads, of clusters."""
+    yield "a task in threads", f"{1e6 * seconds_per_task():.1f} us"
     for name, program in PROGRAMS.items():
         found = samples(program.calls(), seconds)
-        add(name, found)
-        add_gain(found, "serial, 1 core", "threads")
-    for name in WORKLOADS:
+        yield name, f"{times(found)}\n{gain(found, 'serial, 1 core', 'threads')}"
+    for name in workloads:
         found = auto_and_serial(name, seconds)
-        add(name, found)
         ratios = [f"{other} {paired(found, other, 'serial'):.3f}" for other in ("auto", "threads", "serial again")]
-        result.add_row("  over serial, by rounds", ", ".join(ratios))
+        yield name, f"{times(found)}\nover serial, by rounds: {', '.join(ratios)}"
     with always(2) as executor:
-        add("step of a shipped plan, 2 workers", samples({"step": step_of_a_shipped_plan(executor)}, seconds / 2, 20))
+        found = samples({"step": step_of_a_shipped_plan(executor)}, seconds / 2, 20)
+    yield "step of a shipped plan, 2 workers", times(found)
     found = on_clusters(seconds)
-    add("data-parallel gradient", found)
-    add_gain(found, "1 worker", "2 workers")
-    return result
+    yield "data-parallel gradient", f"{times(found)}\n{gain(found, '1 worker', '2 workers')}"
+
+
+def times(found: dict[str, list[float]]) -> str:
+    """Return the median and least times in words."""
+    return "\n".join(
+        f"{name} {1e3 * statistics.median(own):.3g} ms (least {1e3 * min(own):.3g})" for name, own in found.items()
+    )
+
+
+def gain(found: dict[str, list[float]], one: str, several: str) -> str:
+    """Return the speed-up in words."""
+    return f"{several} over {one}: {speed_up(found, one, several):.2f}; two cores could {capacity(found, one):.2f}"
 
 
 class Overhead:
