@@ -198,12 +198,7 @@ class _Variant:
         better = (lambda: generate_pairs(Loops(region, strides), host_vector_bytes())) if own.waits else None
         self._code = tiers.code(own.text, better)
         self._numbers = np.array(own.numbers, np.int64)
-        self._workspaces, self._chunks, self._phases, self._release = (
-            own.workspaces,
-            own.chunks,
-            own.phases,
-            bool(own.release),
-        )
+        self._own = own
         self.threaded = bool(own.threaded)
         flags = [CONTIGUOUS | ALIGNED] * len(region.inputs)
         if strides is not None:
@@ -217,25 +212,25 @@ class _Variant:
 
     def _load(self) -> Loaded:
         library = self._code.library()
-        own = record(
+        made = record(
             library.address("kernel"),
             self._numbers,
-            self._workspaces,
-            self._phases,
-            self._chunks,
-            self._release,
+            self._own.workspaces,
+            self._own.phases,
+            self._own.chunks,
+            bool(self._own.release),
             self._arguments,
         )
-        return own, library
+        return made, library
 
     def workers(self) -> int:
         """Return how many threads run it here."""
-        return min(allowed(), self._chunks) if self.threaded else 1
+        return min(allowed(), self._own.chunks) if self.threaded else 1
 
     def workspace(self, workers: int) -> np.ndarray[Any, Any]:
         """Return workspace for some threads."""
-        shared, own = self._workspaces
-        return empty((shared + workers * own,), _BYTE)
+        shared, each = self._own.workspaces
+        return empty((shared + workers * each,), _BYTE)
 
     def run(self, inputs: list[Any], outs: list[Any]) -> None:
         """Run the code, in several threads where that pays and is allowed."""
@@ -260,8 +255,8 @@ class _Variant:
         run_chunks(
             library.address("kernel"),
             (arrays.ctypes.data, self._numbers.ctypes.data),
-            (workspace.ctypes.data, *self._workspaces),
-            self._phases,
-            self._chunks,
+            (workspace.ctypes.data, *self._own.workspaces),
+            self._own.phases,
+            self._own.chunks,
             workers,
         )
