@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import Any, NamedTuple, final
+from collections.abc import Collection, Hashable, Sequence
+from typing import NamedTuple, final
 
 from gradloom.arrangement import folds
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes, varies
@@ -129,22 +129,22 @@ def outline_of(graph: Graph, places: Sequence[str | None] | None, arranged: bool
     """
     pattern = graph.pattern
     if pattern is None or places is not None or not arranged:
-        return Outline(graph, _keys(graph, places, lambda attrs: False))
+        return Outline(graph, _keys(graph, places, symbolic=False))
     found: Outline | None = pattern.found.get(Outline)
     if found is None:
-        found = pattern.found.setdefault(Outline, Outline(graph, _keys(pattern.graph, None, varies)))
+        found = pattern.found.setdefault(Outline, Outline(graph, _keys(pattern.graph, None, symbolic=True)))
     return found
 
 
-def _keys(graph: Graph, places: Sequence[str | None] | None, differ: Callable[[Any], bool]) -> list[Hashable]:
-    """Return what nodes of one kernel have in common; attrs that differ from size to size are not compared."""
+def _keys(graph: Graph, places: Sequence[str | None] | None, symbolic: bool) -> list[Hashable]:
+    """Return what nodes of one kernel have in common; attrs with symbolic numbers are not compared."""
     specs = graph.specs
     known: dict[int, Hashable] = {}
     keys: list[Hashable] = []
     for i, (op, inputs, attrs) in enumerate(graph.nodes):
         own = known.get(id(attrs))
         if own is None:
-            own = known[id(attrs)] = id(attrs) if differ(attrs) else attrs
+            own = known[id(attrs)] = id(attrs) if symbolic and varies(attrs) else attrs
         keys.append((op, own, None if places is None else places[i], tuple([id(specs[j]) for j in inputs])))
     return keys
 

@@ -58,13 +58,13 @@ def combine_lanes_of_each(body: Body, combine: str, dtype: DType, vectors: Seque
         wide = f"<{lanes} x {kind}>"
         joined = []
         for a, b in pairs:
-            parts = [body.emit(_taken(wide, a, b, part)) for part in (lower, upper)]
+            parts = [body.emit(taken(wide, a, b, part)) for part in (lower, upper)]
             joined.append(combine_values(body.narrowed(len(lower)), combine, dtype, *parts))
         vectors, lanes = joined, len(lower)
     return vectors[0]
 
 
-def _taken(kind: str, a: str, b: str, lanes: Sequence[int]) -> str:
+def taken(kind: str, a: str, b: str, lanes: Sequence[int]) -> str:
     """Return what takes some lanes of two vectors of a kind side by side; a single one is of the first."""
     if len(lanes) == 1:
         return f"extractelement {kind} {a}, i32 {lanes[0]}"

@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 
 from gradloom_llvm import vectormath
-from gradloom_llvm.combining import combine_lanes, combine_values, identity
+from gradloom_llvm.combining import combine_lanes, combine_values, identity, taken
 from gradloom_llvm.elementwise import EMITTERS, TYPES, Body, annihilating, cast, constant, in_every_lane, integer_power
 from gradloom_llvm.function import Function
 from gradloom_llvm.memory import load, store
@@ -382,7 +382,6 @@ class _Run:
             return combine_values(body, combine, dtype, total, value)
         narrow, kind = body.narrowed(lanes), body.type(dtype)
         for first in range(0, body.lanes, lanes):
-            places = ", ".join(f"i32 {first + k}" for k in range(lanes))
-            part = body.emit(f"shufflevector {kind} {value}, {kind} poison, <{lanes} x i32> <{places}>")
+            part = body.emit(taken(kind, value, "poison", range(first, first + lanes)))
             total = combine_values(narrow, combine, dtype, total, part)
         return total

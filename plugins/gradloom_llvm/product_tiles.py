@@ -239,7 +239,7 @@ def tile(tiles: Tiles, height: int, width: int) -> str:
 
 
 def _store_results(w: Writer, places: dict[tuple[int, int], str], masks: list[str] | None = None) -> None:
-    """Store the results of a tile; under masks some processors take twelve cycles for each vector."""
+    """Store the results of a tile; under masks that takes some processors much longer."""
     for (i, j), place in places.items():
         w.store(f"%t.{i}.{j}", place, masks[j] if masks else None)
     w.branch("stored")
