@@ -11,9 +11,11 @@ import numpy as np
 
 import gradloom as gl
 from benchmarks.fresh import import_seconds
-from benchmarks.interleaved import least
+from benchmarks.interleaved import least, paired, samples
 from benchmarks.shapes import over_the_run
 from benchmarks.workloads import WORKLOADS
+from gradloom.backend import backends
+from gradloom.plan import Plan
 
 
 class Import:
@@ -96,25 +98,30 @@ class Tracing:
     track_seconds_per_op.unit = "s"  # type: ignore[attr-defined]
 
 
-class Plan:
-    """Seconds a plan adds to each kernel: a chain of products of 2 x 2 matrices, less the products alone."""
+class TinyKernels:
+    """A plan of tiny kernels, sines of eight numbers: what each takes, and beside a Python loop that calls them."""
 
     params = [100, 1_000]
     param_names = ["kernels"]
 
-    def track_seconds_per_kernel(self, kernels: int) -> float:
-        angle = 0.1
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-
-        def chain(x: Any, turn: Any) -> Any:
+    def setup(self, kernels: int) -> None:
+        def chain(x: Any) -> Any:
             for _ in range(kernels):
-                x = x @ turn
+                x = np.sin(x)
             return x
 
-        run = gl.jit(chain)
-        return (fastest(lambda: run(turn, turn)) - fastest(lambda: chain(turn, turn))) / kernels
+        x = np.ones(8)
+        plan = Plan(gl.make_graph(chain)(x), backends.get("numpy"))
+        self.found = samples({"plan": lambda: plan.run([x]), "loop": lambda: chain(x)}, 1.0, rest=False)
+
+    def track_seconds_per_kernel(self, kernels: int) -> float:
+        return statistics.median(self.found["plan"]) / kernels
+
+    def track_ratio_to_loop(self, kernels: int) -> float:
+        return paired(self.found, "plan", "loop")
 
     track_seconds_per_kernel.unit = "s"  # type: ignore[attr-defined]
+    track_ratio_to_loop.unit = "ratio"  # type: ignore[attr-defined]
 
 
 class Call:

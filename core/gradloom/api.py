@@ -157,27 +157,27 @@ def elementwise_grad(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..
     return with_name_of(f, gradient, "elementwise_grad")
 
 
-def normalise_argnums(transform: str, argnums: ArgNums, count: int) -> tuple[int, ...]:
-    """Return argnums as non-negative positions, or raise."""
+def normalise_argnums(transform: str, argnums: ArgNums, count: int, name: str = "argnums") -> tuple[int, ...]:
+    """Return argnums, whose name is for errors, as non-negative positions, or raise."""
     if type(argnums) is int and 0 <= argnums < count:
         return (argnums,)
     given = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
     for n in given:
         if not isinstance(n, int) or isinstance(n, bool) or not -count <= n < count:
             raise ArgumentError(
-                "argnums is out of range",
+                f"{name} is out of range",
                 op=transform,
-                argument="argnums",
+                argument=name,
                 expected=f"one or several positions (int) of the {count} positional arguments",
                 got=repr(argnums),
-                remedy="pass the arguments to differentiate by position, not by keyword",
+                remedy=f"pass the arguments that {name} names by position, not by keyword",
             )
     positions = tuple([n % count for n in given])
     if len(set(positions)) < len(positions) or not positions:
         raise ArgumentError(
-            "argnums must name each argument once",
+            f"{name} must name each argument once",
             op=transform,
-            argument="argnums",
+            argument=name,
             expected="one or more different positions",
             got=repr(argnums),
             remedy="leave out repeated positions; -1 is the last one",

@@ -162,8 +162,9 @@ def jit(
     Notes
     -----
     A signature is the structure, shapes and dtypes of the arguments. Arrays that ``f``
-    closes over are inputs of the graph: their content is read at each call. Tracing happens
-    once: printing and other side effects too.
+    closes over are inputs of the graph where they meet a traced value: their content is read
+    at each call. Tracing happens once: printing and other side effects too, and what is
+    computed of such arrays alone.
 
     Where the scheduler is a cluster, persisted lazy tensors and dask's futures of arrays may be arguments: then the
     results are persisted tensors, which stay on the workers until somebody looks at them.
@@ -280,7 +281,7 @@ class Jitted:
 
     def _without_static(self, args: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...], tuple[Any, ...]]:
         """Return the function of the other arguments, those, and a key for the static ones."""
-        positions = normalise_argnums("jit", self._static, len(args))
+        positions = normalise_argnums("jit", self._static, len(args), "static_argnums")
         static = {n: args[n] for n in positions}
         for n, value in static.items():
             try:

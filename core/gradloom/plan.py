@@ -14,7 +14,6 @@ from gradloom.compiler import AbstractCompiler, compilers
 from gradloom.errors import GradloomError
 from gradloom.graph import ITEM, Graph
 from gradloom.locks import new_lock
-from gradloom.op import Op
 from gradloom.outline import Outline, outline_of
 from gradloom.placement import MOVES, Device, find_device, is_device, node_places, resources_among, transfer
 from gradloom.regions import REGION
@@ -281,7 +280,7 @@ class _Lowering:
         op, inputs, attrs = self.graph.nodes[i]
         device = self.devices.get(self.places[i])
         if op is REGION and self.compiler is not None:
-            return self._region_kernel(self.compiler, attrs[0], self._begun.pop(kind, None)), {}
+            return self._region_kernel(self.compiler, i, self._begun.pop(kind, None)), {}
         if op in MOVES:
             source = self.devices.get(attrs[1])
             home = Device(self.backend, None)
@@ -292,40 +291,44 @@ class _Lowering:
         found = self.backend.kernel(op, attrs)
         if self.compiler is not None:
             specs = tuple([self.graph.specs[j] for j in inputs])
-            own = self._node_kernel(self.compiler, (op, specs, attrs), found[0])
+            own = self._node_kernel(self.compiler, i, specs, found[0])
             if own is not found[0]:
                 self._own.add(kind)
                 return own, found[1]
         return found
 
-    def _region_kernel(self, compiler: AbstractCompiler, region: Graph, finish: Callable[[], Kernel] | None) -> Kernel:
+    def _region_kernel(self, compiler: AbstractCompiler, i: int, finish: Callable[[], Kernel] | None) -> Kernel:
         """Return the kernel of a region; if it does not compile, its kernels one after the other, with a warning."""
+        region: Graph = self.graph.nodes[i][2][0]
         try:
             return compiler.compile(region) if finish is None else finish()
         except Exception as error:
             names = ", ".join(dict.fromkeys([op.name for op, inputs, _ in region.nodes if inputs]))
-            self._warn_of_failure(compiler, f"a region of {names}", error)
+            self._warn_of_failure(compiler, f"a region of {names}", i, error)
         run = Plan(region, self.backend).run
         if len(region.outputs) == 1:
             return lambda *arrays: run(arrays)[0]
         return lambda *arrays: tuple(run(arrays))
 
-    def _node_kernel(self, compiler: AbstractCompiler, node: tuple[Op, Any, Any], plain: Kernel) -> Kernel:
+    def _node_kernel(self, compiler: AbstractCompiler, i: int, specs: tuple[Any, ...], plain: Kernel) -> Kernel:
         """Return a compiler's kernel of a single node; if that fails, the backend's, with a warning."""
+        op, _, attrs = self.graph.nodes[i]
         try:
-            return compiler.kernel(*node, plain)
+            return compiler.kernel(op, specs, attrs, plain)
         except Exception as error:
-            self._warn_of_failure(compiler, node[0].name, error)
+            self._warn_of_failure(compiler, op.name, i, error)
             return plain
 
     def is_own(self, i: int) -> bool:
         """Return whether the kernel of a node outside of regions is the compiler's own."""
         return bool(self._own) and self.outline.kinds.get(i) in self._own
 
-    def _warn_of_failure(self, compiler: AbstractCompiler, what: str, error: Exception) -> None:
+    def _warn_of_failure(self, compiler: AbstractCompiler, what: str, i: int, error: Exception) -> None:
         self.uncompiled.append(what)
+        source = self.graph.source(i)
+        where = "" if source is None else f"\n  at {source}"
         warnings.warn(
-            f"compiler {compiler.name!r} failed on {what}; it runs by kernels of single ops: {error}",
+            f"compiler {compiler.name!r} failed on {what}; it runs by kernels of single ops: {error}{where}",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -153,8 +153,12 @@ def test_static_arguments_must_be_hashable(value: Any) -> None:
 
 def test_static_argnums_out_of_range() -> None:
     """Checked when called, against what was given."""
-    with pytest.raises(ArgumentError, match="argnums is out of range"):
-        gl.jit(lambda x: x, static_argnums=1)(X)
+    with pytest.raises(ArgumentError, match="static_argnums is out of range") as caught:
+        gl.jit(lambda x, n: x * n, static_argnums=1)(X, n=2)
+    assert caught.value.argument == "static_argnums"
+    assert caught.value.remedy == "pass the arguments that static_argnums names by position, not by keyword"
+    with pytest.raises(ArgumentError, match="static_argnums must name each argument once"):
+        gl.jit(lambda x, n: x * n, static_argnums=(1, -1))(X, 2)
 
 
 def test_integers_beyond_int64() -> None:

@@ -178,7 +178,11 @@ round = define("round", spec=round_spec, zero_derivative=True, elementwise=True)
 def sign_spec(x: Spec) -> Spec:
     if x.dtype.kind in "bc":
         raise DTypeError(
-            "takes real numbers", argument="x", expected="integers or floats", got=str(x.dtype), remedy="use np.sign"
+            "takes real numbers",
+            argument="x",
+            expected="integers or floats",
+            got=str(x.dtype),
+            remedy="use np.sign" if x.dtype.kind == "c" else "convert it with astype",
         )
     return x
 

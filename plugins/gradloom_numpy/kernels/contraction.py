@@ -37,7 +37,7 @@ def matmul(a: Any, b: Any) -> Any:
     if a.shape[-1] == b.shape[-2] == 1:
         # NumPy takes ten times as long for the product of a column and a row.
         out = empty(np.broadcast_shapes(a.shape, b.shape), np.result_type(a, b))
-        return np.add(np.multiply(a, b, out=out), 0, out=out)  # a sum begins with 0.0
+        return np.add(np.multiply(a, b, out=out), out.dtype.type(0), out=out)  # a sum begins with 0.0
     if b.ndim > 2 and 16 * b.size <= a.size and not b.flags.c_contiguous:
         b = np.ascontiguousarray(b)  # BLAS takes transposed small matrices, but slowly
     if a.size * b.shape[-1] < LARGE or a.dtype != b.dtype:

@@ -102,6 +102,7 @@ SAMPLES = [
     Sample("matmul", (complex_array(1, 3), complex_array(3, seed=1)), product, name="complex"),
     Sample("matmul", (array(2, 3), complex_array(3, 1, seed=1)), product, name="real and complex"),
     Sample("matmul", (np.arange(6).reshape(2, 3), np.arange(3)), product, name="integers"),
+    Sample("matmul", (np.array([[True], [False]]), np.array([[True, False, True]])), product, name="booleans"),
     Sample("matmul", (np.arange(6).reshape(2, 3), array(3)), product, name="integers and floats"),
     *[
         Sample(
