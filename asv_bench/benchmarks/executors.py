@@ -63,13 +63,15 @@ def data_parallel(client: Any) -> Call:
     """Return a gradient of a network on chunks that the workers of a client hold, each as many."""
     import dask.array as da
 
+    from gradloom_dask.place import workers_of
+
     def loss(w: Any, v: Any, x: Any) -> Any:
         z = x
         for _ in range(4):
             z = np.tanh(z @ w)
         return np.mean((z @ v) ** 2)
 
-    workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
+    workers = sorted(workers_of(client))
     normal = da.random.default_rng(0).normal
     x = client.persist(
         da.concatenate(

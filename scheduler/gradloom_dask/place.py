@@ -44,6 +44,19 @@ def amounts(places: Collection[str | None]) -> dict[str, float]:
     return found
 
 
+def workers_of(client: Client) -> Mapping[str, Any]:
+    """Return what the scheduler of a client tells of each worker, by address.
+
+    A client looks in the background too, at few workers or none, and what it finds may come in place of an answer: then
+    it is asked again.
+    """
+    while True:
+        found = client.scheduler_info(n_workers=-1)
+        workers: Mapping[str, Any] = found["workers"]
+        if len(workers) >= found["n_workers"] or client.status != "running":
+            return workers
+
+
 def described(needed: Mapping[str, float]) -> str:
     """Return resources as they are written in Python."""
     return "{" + ", ".join([f"{name!r}: {amount:g}" for name, amount in needed.items()]) + "}"
@@ -73,7 +86,7 @@ class Watch:
 
     def begin(self, client: Client) -> None:
         """Wait until workers have what is needed, for some seconds."""
-        while self._needs and not self.look(client.scheduler_info(n_workers=-1)["workers"]):
+        while self._needs and not self.look(workers_of(client)):
             time.sleep(0.1)
 
     def look(self, workers: Mapping[str, Any]) -> bool:

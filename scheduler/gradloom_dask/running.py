@@ -32,7 +32,7 @@ from gradloom_dask.dask_graph import Call, named_graph
 from gradloom_dask.kept import CHAIN_BYTES, CHAIN_RUNS, LARGE, Fingerprint, Held, KeptInputs, sending
 from gradloom_dask.observing import TaskStream
 from gradloom_dask.packing import fingerprint, pack, unpack, writable
-from gradloom_dask.place import Watch, demands
+from gradloom_dask.place import Watch, demands, workers_of
 from gradloom_dask.shipped import Shipped
 from gradloom_dask.worker import (
     PlanMissingError,
@@ -128,7 +128,7 @@ class Connection:
 
     def threads(self) -> int:
         """Return how many tasks the workers can run at once; at least 2, as workers may still come."""
-        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        workers = workers_of(self.client).values()
         return max(2, sum([int(worker["nthreads"]) for worker in workers]))
 
     # -- plans -------------------------------------------------------------------------------
@@ -300,7 +300,7 @@ class Connection:
             return nullcontext()
         now = time.monotonic()
         if now - self._workers[0] > WORKERS_KNOWN_SECONDS:
-            found = client.scheduler_info(n_workers=-1)["workers"]
+            found = workers_of(client)
             self._workers = now, {address: int(worker["nthreads"]) for address, worker in found.items()}
         places = shipped.places(plan, self._workers[1])
         if not places:
@@ -321,7 +321,7 @@ class Connection:
                         raise
                 if client.status != "running":
                     self.require_scheduler(None)
-                workers = client.scheduler_info(n_workers=-1)["workers"]
+                workers = workers_of(client)
                 if any([one.worker is not None and one.worker not in workers for one in held]):
                     raise CancelledError("a worker is gone, and with it an output of an earlier run")
                 if watch is not None:

@@ -18,6 +18,7 @@ from gradloom.errors import ArgumentError
 from gradloom.plan import Plan
 from gradloom.split import SplitError, split
 from gradloom.testing.backends import assert_same_bits
+from gradloom_dask.place import workers_of
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(1003, 7))
@@ -224,7 +225,7 @@ def test_blocks_leave_a_worker_that_holds_all_the_data(workers: Any) -> None:
         return np.mean(x**2)
 
     client = workers._connection.client
-    first = min(client.scheduler_info(n_workers=-1)["workers"])
+    first = min(workers_of(client))
     x = da.random.default_rng(0).normal(size=(8 * 4096, 96), chunks=(4096, -1))
     x = client.persist(x, workers=[first])
     client.gather(client.compute(x.sum()))

@@ -22,6 +22,7 @@ from gradloom.testing.backends import assert_same_bits
 from gradloom_dask import place, running
 from gradloom_dask.backend import DaskBackend
 from gradloom_dask.dask_graph import Placed
+from gradloom_dask.place import workers_of
 
 X = np.random.default_rng(0).normal(size=(60, 60)) / 8.0
 
@@ -48,7 +49,7 @@ class Ran:
 
     def look(self) -> list[tuple[str, str | None, dict[str, float]]]:
         """Return worker, needed resource and resources of the worker for each task."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        workers = workers_of(self._client)
         keys = self._client.run(_computed)
         return [
             (address, self._needs[key], workers[address]["resources"])
@@ -63,6 +64,17 @@ def _computed(dask_worker: Any) -> list[str]:
     keys = [event[0] for event in dask_worker.state.log if len(event) > 1 and event[1] == "compute-task"]
     dask_worker.state.log.clear()
     return keys
+
+
+def test_all_workers_are_told_while_a_client_looks_at_few() -> None:
+    """What a client finds in the background is of the first few, and comes in place of what was asked for."""
+    with (
+        dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}),
+        LocalCluster(n_workers=7, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        client.wait_for_workers(7)
+        assert {len(workers_of(client)) for _ in range(300)} == {7}
 
 
 def loss(x: Any, w: Any) -> Any:
@@ -221,13 +233,13 @@ def test_workers_with_the_resource_go(monkeypatch: pytest.MonkeyPatch) -> None:
         expected = gl.jit(slow)(LARGE)
         client = executor._connection.client  # type: ignore[attr-defined]
         thread, got = run_in_thread(executor)
-        (big,) = [a for a, w in client.scheduler_info(n_workers=-1)["workers"].items() if w["resources"].get("BIG")]
+        (big,) = [a for a, w in workers_of(client).items() if w["resources"].get("BIG")]
         os.kill(client.run(os.getpid, workers=[big])[big], signal.SIGKILL)
         thread.join(60)
         assert got == [expected]
         monkeypatch.setattr(place, "RESOURCE_SECONDS", 1.0)
         thread, got = run_in_thread(executor)
-        (big,) = [a for a, w in client.scheduler_info(n_workers=-1)["workers"].items() if w["resources"].get("BIG")]
+        (big,) = [a for a, w in workers_of(client).items() if w["resources"].get("BIG")]
         client.retire_workers([big], close_workers=True)
         thread.join(60)
         assert not thread.is_alive()
@@ -258,7 +270,7 @@ def test_chunks_run_where_the_resources_are(labelled: Any) -> None:
     ):
         np.testing.assert_allclose(got[0], expected[0], rtol=1e-13)
         np.testing.assert_allclose(got[1], expected[1], rtol=1e-13)
-    workers = client.scheduler_info(n_workers=-1)["workers"]
+    workers = workers_of(client)
     ran = {
         address: [key for key in keys if str(key).startswith("gradloom-block-")]
         for address, keys in client.run(_computed).items()
