@@ -57,7 +57,8 @@ def main() -> int:
         return 0
     workloads = [WORKLOADS[name] for name in options.only]
     if options.new_shapes:
-        rows = progress(new_shapes([w for w in workloads if w.size is not None]), len(workloads))
+        sized = [w for w in workloads if w.size is not None]
+        rows = progress(new_shapes(sized), len(sized))
         console.print(table(rows, "First call with a new shape, over the run, ms", 1e-3, 1))
         return 0
     if options.sizes:

@@ -89,6 +89,11 @@ def number(ratio: float | None) -> str:
     return "" if ratio is None else f"{ratio:.2f}"
 
 
+def tick(ratio: float) -> str:
+    """Return the text of a tick of the plot: far below 1, where there is no room for 2 and 5, of powers of ten alone."""
+    return f"{ratio:g}" if ratio > 0.09 or math.log10(ratio).is_integer() else ""
+
+
 COLOURS = {"gradloom": "#d1495b", "jax": "#30638e", "torch": "#edae49", "autograd": "#8d99ae"}
 MARKERS = {"gradloom": "D", "jax": "o", "torch": "s", "autograd": "^"}
 
@@ -121,7 +126,7 @@ def plot(rows: list[Row], path: Path, what: str) -> None:
         axes.plot([], [], marker="|", markersize=11, markeredgewidth=2, color="0.2", linestyle="", label="target")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.xaxis.set_major_formatter(lambda x, _: tick(x))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(rows)), [row.workload.replace("_", " ") for row in rows])
     axes.set_ylim(-0.6, len(rows) - 0.4)

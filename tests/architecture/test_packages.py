@@ -90,7 +90,8 @@ def test_sdist(built: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = ["/".join(name.split("/")[1:]) for name in archive.getnames()]
     tops = {name.split("/")[0] for name in names}
-    assert {"core", "plugins", "tests", "docs", "examples", "pyproject.toml", "README.md", "LICENSE"} <= tops
+    needed = {"core", "plugins", "tests", "asv_bench", "docs", "examples", "pyproject.toml", "README.md", "LICENSE"}
+    assert needed <= tops
     allowed = {"scheduler", "tools", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "PKG-INFO", ".gitignore"}
-    assert tops <= allowed | {"core", "plugins", "tests", "docs", "examples", "pyproject.toml", "README.md", "LICENSE"}
+    assert tops <= allowed | needed
     assert [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".log"))] == []

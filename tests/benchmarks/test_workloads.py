@@ -148,3 +148,9 @@ def test_measured_in_a_fresh_process() -> None:
 def test_a_failing_process_says_why() -> None:
     with pytest.raises(RuntimeError, match=r"KeyError: 'nothing'"):
         fresh.in_fresh_process("memory", "nothing", "gradloom")
+
+
+def test_ticks_of_the_plot() -> None:
+    """Ratios of many powers of ten leave room for the powers alone; near 1 there is room for more."""
+    labels = {ratio: compare.tick(ratio) for k in range(-4, 2) for ratio in (10.0**k, 2 * 10.0**k, 5 * 10.0**k)}
+    assert [label for label in labels.values() if label] == "0.0001 0.001 0.01 0.1 0.2 0.5 1 2 5 10 20 50".split()
