@@ -90,7 +90,7 @@ def number(ratio: float | None) -> str:
 
 
 def tick(ratio: float) -> str:
-    """Return the text of a tick of the plot: far below 1, where there is no room for 2 and 5, of powers of ten alone."""
+    """Return the text of a tick of the plot: far below 1, where 2 and 5 have no room, of powers of ten alone."""
     return f"{ratio:g}" if ratio > 0.09 or math.log10(ratio).is_integer() else ""
 
 
