@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar, final
 
+from gradloom.ahead import pacemaker
 from gradloom.graph import Graph, literal_key, varies
 from gradloom.op import Op
 from gradloom.pattern import Pattern
 from gradloom.recent import Recent
-from gradloom.source import same_lines
+from gradloom.source import moved_lines, same_lines
 from gradloom.spec import Spec
 from gradloom.symbolic import Guards, Symbolic, is_settled
 
@@ -28,6 +30,8 @@ T = TypeVar("T")
 
 #: Nodes of the graphs whose results are remembered, at most.
 MAX_NODES = 10_000
+#: Nodes of the graphs whose results are found before another size has come, at most.
+MAX_FORESEEN = 2_000
 #: Results that are remembered of graphs with one structure.
 MAX_RESULTS = 4
 
@@ -58,12 +62,30 @@ class Polymorphic:
             return self._function(graph, *others)
         structure = _Structure()
         known = self._known.get((structure.graph(graph), others), _Known)
-        found: Graph | None = known.find(lambda result: result.graph(structure))
+        found = known.of(structure)
         if found is not None:
             return found
         if known.seen < self._after or not known.pays():
             known.seen += 1
             return self._function(graph, *others)
+        return self._recorded(known, structure, graph, *others)
+
+    def foresee(self, graph: Graph, *others: Hashable) -> Callable[[], Graph] | None:
+        """Return what finds the result that other sizes will need; None where it was returned before.
+
+        It returns the result for this graph, which knows its pattern.
+        """
+        if _too_large(graph, MAX_FORESEEN):
+            return None
+        structure = _Structure()
+        known = self._known.get((structure.graph(graph), others), _Known)
+        if known.foreseen:
+            return None
+        known.foreseen = True
+        return lambda: known.of(structure) or self._recorded(known, structure, graph, *others)
+
+    def _recorded(self, known: _Known, structure: _Structure, graph: Graph, *others: Hashable) -> Graph:
+        """Evaluate the function with symbolic numbers, and remember the result."""
         guards = Guards(structure.numbers)
         symbolic = _Symbolic(dict(zip(structure.places, guards.numbers, strict=True)))
         try:
@@ -78,14 +100,15 @@ class Polymorphic:
         self._known.clear()
 
 
-def _too_large(graph: Graph) -> bool:
+def _too_large(graph: Graph, most: int | None = None) -> bool:
     """Return whether a graph has too many nodes, with those of the graphs in it, for its result to be remembered."""
+    most = MAX_NODES if most is None else most
     size = len(graph.nodes)
     held = [graph]
-    while held and size <= MAX_NODES:
+    while held and size <= most:
         held = [a for own in held for _, _, attrs in own.nodes for a in attrs if type(a) is Graph]
         size += sum(map(len, held))
-    return size > MAX_NODES
+    return size > most
 
 
 @final
@@ -97,6 +120,13 @@ class _Known:
         self.results: deque[Any] = deque(maxlen=MAX_RESULTS)
         #: Results that nobody has found since they were added.
         self._idle = 0
+        #: Whether somebody was to find a result ahead.
+        self.foreseen = False
+
+    def of(self, structure: _Structure) -> Graph | None:
+        """Return the result for a graph of the structure, if it is known."""
+        found: Graph | None = self.find(lambda result: result.graph(structure))
+        return found
 
     def find(self, evaluate: Callable[[Any], Any]) -> Any:
         """Return the first result that can be evaluated; it will be tried first."""
@@ -255,7 +285,8 @@ class _Result:
     def graph(self, structure: _Structure) -> Graph | None:
         """Return the result for the numbers of a structure; None where it is not known to be this one."""
         numbers = self._guards.values(structure.numbers)
-        if numbers is None or not all(map(same_lines, structure.sources, self._sources)):
+        sources = None if numbers is None else self._written_at(structure.sources)
+        if numbers is None or sources is None:
             return None
         old, plain = self._graph, _Plain(numbers, self._held).of
         attrs = list(map(plain, self._attrs))
@@ -265,8 +296,18 @@ class _Result:
             nodes[i] = op, inputs, attrs[k]
         known = {spec: plain(spec) for spec in self._specs}
         specs, literals = tuple(map(known.__getitem__, old.specs)), plain(old.literals)
-        found = Graph(tuple(nodes), specs, old.inputs, old.outputs, literals, old.sources)
+        found = Graph(tuple(nodes), specs, old.inputs, old.outputs, literals, sources)
         return _alike(found, self._pattern, numbers)
+
+    def _written_at(self, sources: list[Any]) -> Any:
+        """Return the sources of the result for graphs with other ones; None where they do not tell."""
+        if all(map(same_lines, sources, self._sources)):
+            return self._graph.sources
+        held = [a for _, _, attrs in self._graph.nodes for a in attrs if type(a) is Graph]
+        lines = moved_lines(chain(*self._sources), chain(*sources))
+        if lines is None or any([own.sources.count(None) < len(own) for own in held]):
+            return None
+        return tuple([None if s is None else (*lines[id(s[0]), s[1]], s[2]) for s in self._graph.sources])
 
 
 def _alike(graph: Graph, pattern: Pattern | None, numbers: Sequence[Any]) -> Graph:
@@ -344,7 +385,7 @@ class Shared(Generic[T]):
         if found is not None:
             return found
         # With symbolic numbers it takes several times as long, and there may be no third graph.
-        if known.seen and known.pays():
+        if (known.seen or pacemaker() is not None) and known.pays():
             guards = Guards(numbers)
             try:
                 data = _Data(guards, self._function(_Plain(guards.numbers).of(pattern.graph)))

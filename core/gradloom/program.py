@@ -14,6 +14,7 @@ from typing import Any, final
 
 import numpy as np
 
+from gradloom import ahead
 from gradloom.arrangement import arrange
 from gradloom.backend import backend_of_type, backends
 from gradloom.collector import resting_collector
@@ -54,12 +55,13 @@ class Program:
         Whether the plan is simplified and compiled, as under `jit`, however small its values are.
     """
 
-    __slots__ = ("_graph", "_plans", "_quick", "_traced", "eager")
+    __slots__ = ("_foresaw", "_graph", "_plans", "_quick", "_traced", "eager")
 
     def __init__(self, graph: Graph, eager: bool = False) -> None:
         self._traced = graph
         self._graph: Graph | None = None
         self.eager = eager
+        self._foresaw = False
         self._plans: dict[str, Plan] = {}
         self._quick: dict[str, tuple[Plan, tuple[int, ...]] | None] = {}
 
@@ -78,8 +80,7 @@ class Program:
             with phase("compiling"), resting_collector():
                 if self.eager or _elements(self.graph) >= COMPILE_ELEMENTS:
                     compiler = compiler_for(backend)
-                    graph = _PREPARED(self._traced, backend, compiler)
-                    new = Plan(graph, backends.get(backend), compiler, arranged=node_places(graph) is None)
+                    new = _planned(_PREPARED(self._traced, backend, compiler), backend, compiler)
                 else:
                     new = Plan(expand_calls(self.graph), backends.get(backend))
             plan = self._plans.setdefault(backend, new)
@@ -133,7 +134,11 @@ class Program:
     def run_plan(self, plan: Plan, values: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; one that is not compiled, from the second run on, optimistically while that gives no NaN."""
         if plan.compiler is not None:
-            return execute(plan, values, sources)
+            again = plan.has_run
+            results = execute(plan, values, sources)
+            if again and not self._foresaw:
+                self._foresee(plan)
+            return results
         if not plan.has_run:
             results = execute(plan, values, sources)
             plan.has_run = True
@@ -149,6 +154,14 @@ class Program:
             # What gave a NaN once is likely to do so again.
             self._quick[name] = None
         return execute(plan, values, sources)
+
+    def _foresee(self, plan: Plan) -> None:
+        """Let what other sizes will need be found meanwhile: what runs twice may run with the last few samples too."""
+        self._foresaw = True
+        name, compiler = plan.backend.name, plan.compiler
+        find = _PREPARED.foresee(self._traced, name, compiler)
+        if find is not None:
+            ahead.add(lambda: _planned(find(), name, compiler))
 
     def _find_quick(self, plan: Plan) -> tuple[Plan, tuple[int, ...]] | None:
         backend = plan.backend
@@ -244,6 +257,11 @@ def _prepare(graph: Graph, backend: str, compiler: AbstractCompiler | None) -> G
 
 
 _PREPARED = Polymorphic(_prepare, after=1)
+
+
+def _planned(graph: Graph, backend: str, compiler: AbstractCompiler | None) -> Plan:
+    """Return the plan of a prepared graph."""
+    return Plan(graph, backends.get(backend), compiler, arranged=node_places(graph) is None)
 
 
 # -- the cache -----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from types import CodeType
 from typing import Any, NamedTuple, final
@@ -90,6 +90,25 @@ def same_lines(a: Sequence[RawSource | None], b: Sequence[RawSource | None]) -> 
         ):
             return False
     return True
+
+
+def moved_lines(
+    before: Iterable[RawSource | None], now: Iterable[RawSource | None]
+) -> dict[tuple[int, int], tuple[CodeType | str, int]] | None:
+    """Return where each place in the code has moved, given the places of the same nodes before and now.
+
+    A place's key is the identity of its code, and the offset. None where one line would have to become two.
+    """
+    found: dict[tuple[int, int], tuple[CodeType | str, int]] = {}
+    for old, new in zip(before, now, strict=True):
+        if old is None or new is None:
+            if old is not new:
+                return None
+        else:
+            known = found.setdefault((id(old[0]), old[1]), new[:2])
+            if old[2] != new[2] or not same_lines([(*known, -1)], [(*new[:2], -1)]):
+                return None
+    return found
 
 
 def user_source(frame: Any = None) -> RawSource | None:

@@ -15,6 +15,8 @@ from typing import Any, final
 
 import numpy as np
 
+from gradloom.ahead import pacemaker
+
 __all__ = ["Guards", "Symbolic", "compute", "concrete", "decide", "is_settled", "lengths", "settled"]
 
 _PLAIN = (int, float, np.generic)
@@ -56,6 +58,7 @@ class Guards:
         self._formula: _Formula | None = None
         #: By value, those that tables look up by hash; there no two of them are equal.
         self._hashed: dict[Any, Symbolic] = {}
+        self._pause = pacemaker()
         for value in given:
             self._add(value)
 
@@ -69,6 +72,8 @@ class Guards:
         key = function, tuple([_place(a) for a in args])
         found = self._known.get(key)
         if found is None:
+            if self._pause is not None:
+                self._pause()
             self._derived.append(key)
             found = self._known[key] = self._add(function(*map(concrete, args)))
         return found
@@ -78,6 +83,8 @@ class Guards:
         key = function, tuple([_place(a) for a in args])
         answer = self.asked.get(key, _NONE)
         if answer is _NONE:
+            if self._pause is not None:
+                self._pause()
             answer = self.asked[key] = function(*map(concrete, args))
         return answer
 

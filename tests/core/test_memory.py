@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import gradloom as gl
+from gradloom import ahead
 from gradloom.program import programs
 
 X = np.array([0.5, -1.25, 2.0])
@@ -106,6 +107,7 @@ def count(calls: int, run: Callable[[int], Any]) -> int:
     """Return how many more objects there are after some calls (warm before)."""
     for k in (*range(20), *range(20), *range(200)):
         run(k)
+    ahead.wait()
     before = len(gc.get_objects())
     for k in range(calls):
         run(k)

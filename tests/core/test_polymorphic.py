@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.core.test_random_programs import INSTRUCTIONS, run
 
 import gradloom as gl
-from gradloom import polymorphic
+from gradloom import ahead, polymorphic
 from gradloom.backend import backends
 from gradloom.compiler import compiler_for
 from gradloom.decision import decide
@@ -187,16 +187,73 @@ def test_literals(number: float) -> None:
 
 
 def test_lines_are_those_of_the_function() -> None:
-    """Functions of one structure have their own lines."""
+    """Functions of one structure have their own lines, and one result."""
     counted = Counted()
     for f in (
-        lambda x: np.sum(np.sin(x)),
-        lambda x: np.sum(np.sin(x)),
+        lambda x: np.sum(np.sin(x) / np.cos(x)),
+        lambda x: np.sum(
+            np.sin(x)
+            / np.cos(
+                x,
+            )
+        ),
     ):
         graph = traced(gl.grad(f), np.zeros(4))
-        lines = {source[0] for source in counted.of(graph).sources if source is not None}
-        assert lines == {f.__code__}
-    assert counted.count == 2
+        found = counted.of(graph)
+        assert_same(found, from_nothing(graph))
+        assert {source[0] for source in found.sources if source is not None} == {f.__code__}
+    assert counted.count == 1
+
+
+def test_one_line_that_would_be_two() -> None:
+    """What was written once may be written twice elsewhere; then lines do not follow from lines."""
+
+    def once(x: Any) -> Any:
+        for _ in range(2):
+            x = np.sin(x)
+        return np.sum(x)
+
+    def twice(x: Any) -> Any:
+        x = np.sin(x)
+        x = np.sin(x)
+        return np.sum(x)
+
+    for first, second, count in ((once, twice, 2), (twice, once, 1)):
+        counted = Counted()
+        for f in (first, second, first):
+            graph = traced(gl.grad(f), np.zeros(4))
+            assert_same(counted.of(graph), from_nothing(graph))
+        assert counted.count == count
+
+
+def test_foreseen_when_it_runs_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs a second time is found for other sizes meanwhile: another one finds all that follows from sizes."""
+    _PREPARED.clear()
+    kinds: list[Any] = []
+
+    def noted(graph: Graph, *others: Any) -> Graph:
+        kinds.append(type(graph.specs[graph.inputs[-1]].shape[0]))
+        return _prepare(graph, *others)
+
+    monkeypatch.setattr(_PREPARED, "_function", noted)
+    gradient = gl.value_and_grad(network, (0, 2, 3))
+    fast = gl.jit(gradient)
+    fast(*arguments(50, 7, 11))
+    ahead.wait()
+    assert kinds == [int]
+    fast(*arguments(50, 7, 11))
+    ahead.wait()
+    assert kinds == [int, Symbolic]
+    found = [fast(*arguments(*size)) for size in ((51, 7, 11), (73, 9, 12))]
+    fast(*arguments(51, 7, 11))
+    ahead.wait()
+    assert kinds == [int, Symbolic]
+    for size, (value, slopes) in zip(((51, 7, 11), (73, 9, 12)), found, strict=True):
+        _PREPARED.clear()
+        expected = gl.jit(gradient)(*arguments(*size))
+        np.testing.assert_array_equal(value, expected[0])
+        for a, b in zip(slopes, expected[1], strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_results_are_bounded() -> None:
