@@ -33,6 +33,7 @@ from gradloom_dask.kept import CHAIN_BYTES, CHAIN_RUNS, LARGE, Fingerprint, Held
 from gradloom_dask.observing import TaskStream
 from gradloom_dask.packing import fingerprint, pack, unpack, writable
 from gradloom_dask.place import Watch, demands, workers_of
+from gradloom_dask.replies import Replies
 from gradloom_dask.shipped import Shipped
 from gradloom_dask.worker import (
     PlanMissingError,
@@ -89,6 +90,7 @@ class Connection:
         self._runs = itertools.count()
         self._prefix = uuid.uuid4().hex[:12]
         self._inputs = KeptInputs(f"gradloom-input-{self._prefix}", self.wait)
+        self._replies = Replies(client)
         #: How many plans there are of each name.
         self._living: dict[str, int] = {}
         #: How these change, in order, and who does it: plans end at any moment, in any thread, so nobody waits.
@@ -207,9 +209,9 @@ class Connection:
         self, shipped: Shipped, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None]
     ) -> list[Any]:
         client = self.client
-        run = self.submit(shipped, plan, inputs, shipped.results, sources)
+        run = self.submit(shipped, plan, inputs, shipped.results, sources, topic=self._replies.topic)
         try:
-            gathered, observer = client.gather(list(run.futures.values()), asynchronous=True), OBSERVER.get()
+            gathered, observer = self._replies.gather(client, run.futures), OBSERVER.get()
             if observer is not None:
                 gathered = TaskStream(client, run.prefix, shipped.tasks, observer).during(gathered)
             results: dict[str, Result] = dict(zip(run.futures, self.wait(gathered, run.held, run.watch), strict=True))
@@ -252,6 +254,7 @@ class Connection:
         inputs: Sequence[Any],
         results: Sequence[str],
         sources: Sequence[RawSource | None] = (),
+        topic: str | None = None,
     ) -> Submitted:
         """Hand a run to the scheduler, without waiting for it.
 
@@ -263,6 +266,8 @@ class Connection:
             Arrays, or `Held` where they are on the workers.
         results : sequence of str
             Suffixes of the keys that are asked for.
+        topic : str, optional
+            Where small results are waited for.
         """
         with self._lock:
             if not shipped.registered:
@@ -276,7 +281,8 @@ class Connection:
         calls = {}
         for t, own in enumerate(shipped.inputs):
             others = [f"{prefix}-{suffix}" for suffix in shipped.others[t]]
-            args = shipped.name, t, shipped.blas, {i: sent.names.get(i) for i in own}
+            waited_for = topic if f"{t}" in results else None
+            args = shipped.name, t, shipped.blas, {i: sent.names.get(i) for i in own}, waited_for
             calls[f"{prefix}-{t}"] = Call(run_task, args, [sent.values[i] for i in own], others)
         wanted = {*results, *[other for others in shipped.others for other in others]}
         for n, (t, ids) in enumerate(shipped.picks):

@@ -18,6 +18,7 @@ from gradloom.schedule import Failures, Schedule
 from gradloom.sharing import kernel_threads
 from gradloom.tasks import Task
 from gradloom_dask.packing import pack, unpack
+from gradloom_dask.replies import reply
 
 #: Seconds for which messages are gathered before they are sent; distributed's own are 2 to 10 ms.
 BATCH_SECONDS = 0.001
@@ -105,6 +106,7 @@ def run_task(
     t: int,
     blas: int | None,
     inputs: Mapping[int, int | None],
+    topic: str | None,
     values: Sequence[Any],
     others: Sequence[Result],
 ) -> Result:
@@ -120,6 +122,8 @@ def run_task(
         How many threads BLAS takes a call; None if it does not matter.
     inputs : mapping
         Ids of the values; with each the id it had where it comes as one of several outputs of an earlier run.
+    topic : str or None
+        Where the result is waited for; see `gradloom_dask.replies`.
     values : sequence of arrays and Result
     others : sequence of Result
         What the tasks gave that this one depends on.
@@ -139,7 +143,10 @@ def run_task(
             value = value.values[i]
         given.append(value)
     result = run_loaded(plan, schedule, t, blas, tuple(inputs), given, others, threads)
-    return result._replace(worker=worker.address)
+    result = result._replace(worker=worker.address)
+    if topic is not None and result.error is None:
+        reply(topic, result.values.values(), result)
+    return result
 
 
 def run_loaded(
