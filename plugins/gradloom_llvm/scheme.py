@@ -192,7 +192,7 @@ class Scheme:
                     if s.combine or s.id not in self.outputs or not self.values[s.id].labels:
                         continue
                     for j in s.inputs:
-                        fits = self.places.get(j) == "workspace" and self.values[j] == self.values[s.id]
+                        fits = self.places.get(j) == "workspace" and self.values[j].has_form_of(self.values[s.id])
                         if fits and last[j] == (t, k) and j not in found and s.id not in found.values():
                             found[j] = s.id
         return found

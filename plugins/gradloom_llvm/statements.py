@@ -67,6 +67,10 @@ class Value:
         self.dtype = dtype
         self.labels = labels
 
+    def has_form_of(self, other: Value) -> bool:
+        """Return whether one array can take the place of the other."""
+        return self.dtype == other.dtype and self.labels == other.labels
+
 
 @final
 class Tile:

@@ -20,7 +20,7 @@ from gradloom_llvm import kernel as kernel_module
 from gradloom_llvm import layout as layout_module
 from gradloom_llvm import loops as loops_module
 from gradloom_llvm import tiers
-from gradloom_llvm.kernel import Kernel
+from gradloom_llvm.kernel import Kernel, Measures, measured
 from gradloom_llvm.loops import Loops as LoopsOfRegion
 
 LLVM = compilers.get("llvm")
@@ -114,6 +114,17 @@ def test_sizes_share_what_a_region_lowers_to() -> None:
     first, *others = shared
     assert [own is first for own in others] == [True, False, True, False, False, True]
     assert len(first.codes) == 1
+
+
+def test_what_a_gradient_scales_last_lies_in_its_array() -> None:
+    """A softmax keeps its exponentials in the array of the result: there is no workspace of that size."""
+    x = rng(5).normal(size=100_000)
+    graph = gl.make_graph(lambda x: np.exp(x) / np.sum(np.exp(x)))(x)
+    loops = loops_module.Loops(graph)
+    assert loops.overwritten[loops.scheme.statements[0].id] == loops.outputs[0]
+    shared, each = Measures(*measured(loops)).workspaces
+    assert shared + each < x.nbytes
+    np.testing.assert_allclose(Kernel(graph).function()(x), np.exp(x) / np.sum(np.exp(x)), rtol=1e-14)
 
 
 @pytest.mark.parametrize("chunks", ["few", "many"])
