@@ -15,6 +15,7 @@ from typing import Any, Final, final
 from gradloom.backend import AbstractBackend, foreign_kernels
 from gradloom.graph import ITEM, Graph
 from gradloom.locks import new_lock
+from gradloom.memory import whole_lines
 from gradloom.step import Step
 
 #: Bytes of the largest value that has a place, but for concatenations; `gradloom.memory` keeps that of larger ones.
@@ -23,8 +24,6 @@ LARGEST: Final = 256 * 1024
 MOST: Final = 32 * 1024 * 1024
 #: Bytes that are kept between runs for all plans together, but for the last.
 KEPT: Final = 64 * 1024 * 1024
-#: Bytes to which sizes are rounded up: a cache line.
-LINE: Final = 64
 
 
 @final
@@ -100,7 +99,7 @@ class _Room:
     """Memory for a value, or for the pieces of a concatenation: offsets in it by value."""
 
     def __init__(self, size: int, dies: int, offsets: dict[int, int]) -> None:
-        self.size = -(-size // LINE) * LINE
+        self.size = whole_lines(size)
         self.dies = dies
         self.offsets = offsets
         #: Where it begins, -1 until it has a place.

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 LEAST: Final = 256 * 1024
 #: Bytes of all blocks together, at most; what is asked for beyond is plain memory.
 MOST: Final = 256 * 1024 * 1024
+#: Bytes of a cache line.
+LINE: Final = 64
+
+
+def whole_lines(size: int) -> int:
+    """Return a number of bytes, rounded up to whole cache lines."""
+    return -(-size // LINE) * LINE
 
 
 @lru_cache(maxsize=1024)

@@ -28,9 +28,14 @@ TYPES: Mapping[DType, tuple[str, str]] = {
 DTYPES = frozenset(TYPES)
 
 
-@lru_cache(maxsize=1024)
 def constant(value: Any, dtype: DType) -> str:
     """Return a scalar as an IR constant."""
+    return _constant(value, dtype, str(value))
+
+
+@lru_cache(maxsize=1024)
+def _constant(value: Any, dtype: DType, text: str) -> str:
+    # Without the text, zeros of both signs would have one word: they are equal.
     if dtype.kind == "f":
         # A float is written as the double that equals it, in hexadecimal digits of its bits.
         return f"0x{np.float64(dtype.type(value)).view(np.uint64):016X}"
@@ -175,27 +180,22 @@ def _annihilating_multiply(body: Body, out: DType, dtypes: list[DType], a: str, 
 
 def annihilating(body: Body, dtype: DType, product: str, zeros: list[str]) -> str:
     """Return a product, but zero where it is NaN and a factor is exactly zero."""
-    # Kept where no factor is zero, or it is a number: so, compares and select need no negated mask.
+    # Of pairs, masks are vectors of whole integers; see `Body`.
+    masks = f"<{body.lanes} x i{8 * dtype.itemsize}>" if body.pairs else vector("i1", body.lanes)
     zero = body.splat(0, dtype)
-    if body.pairs:
-        return _annihilating_pairs(body, dtype, product, zero, zeros)
-    nonzero = [body.compare("une", dtype, factor, zero) for factor in zeros]
-    kept = nonzero[0] if len(nonzero) == 1 else body.logic("and", *nonzero)
-    is_number = body.compare("ord", dtype, product, product)
-    return body.select(body.logic("or", kept, is_number), dtype, product, zero)
-
-
-def _annihilating_pairs(body: Body, dtype: DType, product: str, zero: str, zeros: list[str]) -> str:
-    bits = f"<{body.lanes} x i{8 * dtype.itemsize}>"
 
     def compared(condition: str, a: str, b: str) -> str:
-        return body.emit(f"sext <{body.lanes} x i1> {body.compare(condition, dtype, a, b)} to {bits}")
+        found = body.compare(condition, dtype, a, b)
+        return body.emit(f"sext <{body.lanes} x i1> {found} to {masks}") if body.pairs else found
 
+    # Kept where no factor is zero, or it is a number: so, compares and select need no negated mask.
     nonzero = [compared("une", factor, zero) for factor in zeros]
-    kept = nonzero[0] if len(nonzero) == 1 else body.emit(f"and {bits} {nonzero[0]}, {nonzero[1]}")
-    kept = body.emit(f"or {bits} {kept}, {compared('ord', product, product)}")
-    product = body.emit(f"bitcast {body.type(dtype)} {product} to {bits}")
-    return body.emit(f"bitcast {bits} {body.emit(f'and {bits} {product}, {kept}')} to {body.type(dtype)}")
+    kept = nonzero[0] if len(nonzero) == 1 else body.emit(f"and {masks} {nonzero[0]}, {nonzero[1]}")
+    kept = body.emit(f"or {masks} {kept}, {compared('ord', product, product)}")
+    if not body.pairs:
+        return body.select(kept, dtype, product, zero)
+    product = body.emit(f"bitcast {body.type(dtype)} {product} to {masks}")
+    return body.emit(f"bitcast {masks} {body.emit(f'and {masks} {product}, {kept}')} to {body.type(dtype)}")
 
 
 def _extremum(of_float: str, of_int: str, nan_wins: bool) -> Emitter:

@@ -7,6 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
+from gradloom.memory import whole_lines
 from gradloom.symbolic import compute
 from gradloom_llvm.function import Parameter
 from gradloom_llvm.loops import Loops
@@ -141,7 +142,7 @@ def _quotient(rows: int, chunk: int) -> int:
 
 def _lines(elements: int, itemsize: int) -> int:
     """Return the bytes of some elements, as whole cache lines."""
-    return -(-elements * itemsize // 64) * 64
+    return whole_lines(elements * itemsize)
 
 
 def _block_rows(budget: int, row_bytes: int) -> int:

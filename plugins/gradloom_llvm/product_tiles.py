@@ -7,6 +7,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
+from gradloom.memory import LINE, whole_lines
 from gradloom_llvm.engine import host
 from gradloom_llvm.text import Text
 from gradloom_llvm.turning import transposed
@@ -57,7 +58,7 @@ class Tiles:
     def workspace(self, rows: int, summed: int) -> int:
         """Return the bytes of workspace that a product needs: whole lines of the cache, so that others may follow."""
         packed = min(summed, self.stretch) * self.itemsize * (self.width * self.lanes + rows + 1)
-        return 64 + -(-packed // 64) * 64
+        return LINE + whole_lines(packed)
 
 
 @cache

@@ -10,8 +10,7 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.backend import AbstractBackend, Kernel, Specialised
-from gradloom.buffers import LINE
-from gradloom.memory import empty
+from gradloom.memory import LINE, empty
 from gradloom.spec import Spec
 
 _BYTE = np.dtype(np.uint8)

@@ -12,8 +12,9 @@ import pytest
 
 import gradloom as gl
 from gradloom.backend import backends, foreign_kernels
-from gradloom.buffers import LINE, MOST, Buffers
+from gradloom.buffers import MOST, Buffers
 from gradloom.compiler import compilers
+from gradloom.memory import LINE
 from gradloom.op import define
 from gradloom.plan import Plan
 from gradloom.simplify import simplify

@@ -205,8 +205,8 @@ def negative_of_scaled(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k
 
 
 def even_of_negative(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
-    """``f(-x) -> f(x)`` for square and absolute."""
-    return op, g.nodes[args[0]][1], ()
+    """``f(-x) -> f(x)`` for square and absolute; not unsigned, where -1 is a large number."""
+    return (op, g.nodes[args[0]][1], ()) if spec.dtype.kind != "u" or op.name == "square" else None
 
 
 def absolute_of_nonnegative(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:

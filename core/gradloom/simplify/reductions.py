@@ -24,12 +24,13 @@ MATMUL_ROWS = 8
 def reduce_nothing(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
     """Reshape instead of a reduction over no axis, or axes of length 1; the dtype stays.
 
-    A sum turns -0.0 into 0.0, so only where that cannot be.
+    A sum turns -0.0 into 0.0, so only where that cannot be; and no complex product, which begins with 1, since
+    ``inf * 1`` has a NaN part.
     """
     x = g.specs[args[0]]
     if any([x.shape[axis] != 1 for axis in attrs[0]]) or x.dtype != spec.dtype:
         return None
-    if op.name == "sum" and not never_minus_zero(g, args[0]):
+    if (op.name == "sum" and not never_minus_zero(g, args[0])) or (op.name == "prod" and spec.dtype.kind == "c"):
         return None
     return ops["reshape"], args, (spec.shape,)
 

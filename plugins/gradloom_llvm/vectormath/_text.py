@@ -35,6 +35,7 @@ def function_name(op: str, dtype: str, lanes: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _float_splat(value: float, element: str, lanes: int) -> str:
+    """Return a constant in every lane; not -0.0, which is equal to 0.0."""
     if element == "float":
         value = struct.unpack("f", struct.pack("f", value))[0]  # LLVM refuses what is not representable
     return _splat(element, f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}", lanes)

@@ -72,6 +72,14 @@ def test_mixed_dtypes(n: int) -> None:
     check(f, *arrays, cancelling=False)
 
 
+@pytest.mark.parametrize("n", [5, 70])
+def test_literal_zeros_of_both_signs(n: int) -> None:
+    """Code with 0.0 that was written before does not serve -0.0, nor the other way round."""
+    x = np.arange(n) - 2
+    for zero in (0.0, -0.0, 0.0, -0.0):
+        check(lambda x, zero=zero: (np.arctan2(x, zero), np.copysign(x, zero), x * zero), x)  # type: ignore[misc]
+
+
 @pytest.mark.parametrize("exponent", [-3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 4, 5, 0.7, np.nan, np.inf])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_literal_powers(exponent: float, dtype: str) -> None:
