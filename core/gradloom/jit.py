@@ -28,6 +28,9 @@ from gradloom.trace import Abstract, Handle, Trace, innermost
 
 FastCall = Callable[[tuple[Any, ...]], Any]
 
+#: Signatures of a function that are remembered, at most; each takes some 20 kB.
+MAX_SIGNATURES = 1024
+
 
 class Compiled(NamedTuple):
     """A traced function: its program, the arrays it closed over, and the structure of its output."""
@@ -164,7 +167,7 @@ def jit(
     A signature is the structure, shapes and dtypes of the arguments. Arrays that ``f``
     closes over are inputs of the graph where they meet a traced value: their content is read
     at each call. Tracing happens once: printing and other side effects too, and what is
-    computed of such arrays alone.
+    computed of such arrays alone. After 1,024 signatures all are forgotten, and traced anew.
 
     Where the scheduler is a cluster, persisted lazy tensors and dask's futures of arrays may be arguments: then the
     results are persisted tensors, which stay on the workers until somebody looks at them.
@@ -256,6 +259,9 @@ class Jitted:
             # Concurrent first calls may both trace; the first one to finish is kept.
             compiled = trace_abstractly("jit", f, structure, specs, leaves)
             if not any(isinstance(value, Handle) for value in compiled.captured):
+                if len(self._traces) >= MAX_SIGNATURES:
+                    self._traces.clear()
+                    self._fast_calls.clear()
                 compiled = self._traces.setdefault(key, compiled)
         values = leaves + compiled.captured
         results = run_on_workers(compiled.program, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pytest
 
 import gradloom as gl
 from gradloom.errors import ArgumentError, BackendError, ConcreteValueError, LostGradientError, OutputError
+from gradloom.jit import Jitted
 
 X = np.array([0.5, -1.25, 2.0])
 
@@ -149,6 +151,18 @@ def test_static_arguments_must_be_hashable(value: Any) -> None:
     with pytest.raises(ArgumentError, match="a static argument must be hashable") as caught:
         gl.jit(lambda x, n: x, static_argnums=1)(X, value)
     assert caught.value.argument == "argument 1"
+
+
+def test_signatures_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lengths that never come again take no more and more memory."""
+    monkeypatch.setattr(importlib.import_module("gradloom.jit"), "MAX_SIGNATURES", 3)
+    counted = Counted(np.sum)
+    fast = Jitted(counted, ())
+    for n, traces in ((1, 1), (2, 2), (3, 3), (1, 3), (4, 4), (4, 4), (1, 5)):
+        assert fast((np.ones(n),), {}) == n
+        assert counted.calls == traces
+        assert len(fast._traces) <= 3
+        assert len(fast._fast_calls) <= 3
 
 
 def test_static_argnums_out_of_range() -> None:
