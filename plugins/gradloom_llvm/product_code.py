@@ -86,9 +86,9 @@ def entry_source(tiles: Tiles, number: int) -> str:
 
 
 def _shapes(tiles: Tiles) -> list[tuple[int, int]]:
-    """Return the heights and widths of tiles; narrow ones of two rows would be no faster than tall ones."""
+    """Return the heights and widths of tiles; narrow ones are twice as tall, as one sum waits for the one before."""
     tall, low = tiles.heights
-    return [(tall, tiles.width), (low, tiles.width), (tall, 1)]
+    return [(tall, tiles.width), (low, tiles.width), (2 * tall, 1)]
 
 
 _INTRINSICS = """
@@ -193,13 +193,15 @@ def _product(tiles: Tiles) -> str:
         for height, start, stop in bands:
             left = w.at(left_rows, w.emit(f"mul i64 {start}, {left_step}"))
             along = w.emit(f"select i1 %packs, i64 {height * size}, i64 %ka")
-            down = w.emit(f"mul i64 {left_step}, {height}")
+            apart = w.emit(f"mul i64 {left_step}, {height}")
+            at_once = 2 if (height, width) == (tall, 1) else 1
+            down = w.emit(f"mul i64 {apart}, {at_once}")
             target = w.at(out, w.emit(f"mul i64 {start}, %rc"))
             rows = w.emit(f"sub i64 {stop}, {start}")
             found = w.emit(
-                f"call i1 @tile.{height if width > 1 else tall}.{width}"
-                f"(i64 {k}, ptr {left}, i64 {across}, i64 {along}, i64 {down}, ptr {right}, i64 {right_step}, "
-                f"ptr {target}, i64 %rc, i1 {more}, i64 {valid}, i64 {rows}, i64 {height})"
+                f"call i1 @tile.{height if width > 1 else 2 * tall}.{width}"
+                f"(i64 {k}, ptr {left}, i64 {across}, i64 {along}, i64 {down}, i64 {apart}, ptr {right}, "
+                f"i64 {right_step}, ptr {target}, i64 %rc, i1 {more}, i64 {valid}, i64 {rows}, i64 {height * at_once})"
             )
             known = w.emit("load i8, ptr %nan")
             word = w.emit(f"or i8 {known}, {w.emit(f'zext i1 {found} to i8')}")

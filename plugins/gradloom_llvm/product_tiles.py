@@ -143,17 +143,18 @@ class Writer(Text):
 def tile(tiles: Tiles, height: int, width: int) -> str:
     """Write the function of the tiles of ``%rows`` rows, one below the other: ``%height`` rows of ``width`` vectors.
 
-    All strides are in bytes; ``%down`` is that from tile to tile of ``%a``. ``%more`` says that results so far stand in
-    ``%c``; ``%valid`` is the number of columns that are there. It returns whether there is a NaN. Where a tile has
-    fewer rows than the function computes, its first row is computed several times; wide tiles of the larger height
-    are always whole.
+    All strides are in bytes; ``%down`` is that from tile to tile of ``%a``. What is twice as high as a tall tile takes
+    two of these, which lie ``%apart``. ``%more`` says that results so far stand in ``%c``; ``%valid`` is the number of
+    columns that are there. It returns whether there is a NaN. Where a tile has fewer rows than the function computes,
+    its first row is computed several times; wide tiles of the larger height are always whole.
     """
     w = Writer(tiles)
     whole = (height, width) == (tiles.heights[0], tiles.width)
     cells = [(i, j) for i in range(height) for j in range(width)]
     vector_bytes = tiles.lanes * tiles.itemsize
     bits = f"i{tiles.lanes}"
-    steps = [(w.emit(f"mul i64 %ra, {i}"), w.emit(f"mul i64 %rc, {i}")) for i in range(1, height)]
+    tall = tiles.heights[0]
+    steps = [(w.emit(f"mul i64 %ra, {i}"), w.emit(f"mul i64 %rc, {i}")) for i in range(1, min(height, tall))]
     masks = [w.mask("%valid", j * tiles.lanes) for j in range(width)]
     w.lines += [
         "  br label %next",
@@ -174,9 +175,15 @@ def tile(tiles: Tiles, height: int, width: int) -> str:
         for i, (a, c) in enumerate(steps):
             is_there = w.emit(f"icmp ugt i64 {there}, {i + 1}")
             steps[i] = w.emit(f"select i1 {is_there}, i64 {a}, i64 0"), w.emit(f"select i1 {is_there}, i64 {c}, i64 0")
+    beyond = "0", "0"
+    if height > tall:
+        both = w.emit(f"icmp ugt i64 {there}, {tall}")
+        of_c = w.emit(f"mul i64 %rc, {tall}")
+        beyond = w.emit(f"select i1 {both}, i64 %apart, i64 0"), w.emit(f"select i1 {both}, i64 {of_c}, i64 0")
     # Opaque, so that each stays in a register of its own: LLVM would compute the addresses anew at each step.
     across = ["0", *[w.emit(f'call i64 asm "", "=r,0"(i64 {step})') for step, _ in steps]]
-    lines = ["%out", *[w.at("%out", step) for _, step in steps]]
+    bases = ["%out"] if height <= tall else ["%out", w.at("%out", beyond[1])]
+    lines = [line for base in bases for line in (base, *[w.at(base, step) for _, step in steps])]
     places = {(i, j): w.at(lines[i], str(j * vector_bytes)) for i, j in cells}
     w.lines.append("  br i1 %more, label %resume, label %start")
     w.label("resume")
@@ -195,8 +202,9 @@ def tile(tiles: Tiles, height: int, width: int) -> str:
     for i, j in cells:
         w.lines.append(f"  %s.{i}.{j} = phi {w.vector} [ %z.{i}.{j}, %start ], [ %t.{i}.{j}, %loop ]")
     columns = [w.load(w.at("%row", str(j * vector_bytes))) for j in range(width)]
+    bases = ["%column"] if height <= tall else ["%column", w.at("%column", beyond[0])]
     for i in range(height):
-        factor = w.splat(w.at("%column", across[i]))
+        factor = w.splat(w.at(bases[i // tall], across[i % tall]))
         for j in range(width):
             operands = f"{w.vector} {factor}, {w.vector} {columns[j]}, {w.vector} %s.{i}.{j}"
             w.lines.append(f"  %t.{i}.{j} = call {w.vector} @llvm.fma.{w.name}({operands})")
@@ -208,7 +216,7 @@ def tile(tiles: Tiles, height: int, width: int) -> str:
         "  br i1 %over, label %done, label %loop",
         "done:",
     ]
-    if height == tiles.heights[0]:  # a low one ends a panel: it need not be fast
+    if height >= tall:  # a low one ends a panel: it need not be fast
         all_there = w.emit(f"icmp uge i64 %valid, {width * tiles.lanes}")
         w.lines.append(f"  br i1 {all_there}, label %store, label %store.some")
         w.label("store")
@@ -233,7 +241,7 @@ def tile(tiles: Tiles, height: int, width: int) -> str:
         "  br label %next",
     ]
     arguments = (
-        "i64 %k, ptr %a, i64 %ra, i64 %ka, i64 %down, ptr %b, i64 %rb, "
+        "i64 %k, ptr %a, i64 %ra, i64 %ka, i64 %down, i64 %apart, ptr %b, i64 %rb, "
         "ptr %c, i64 %rc, i1 %more, i64 %valid, i64 %rows, i64 %height"
     )
     return w.function(f"i1 @tile.{height}.{width}({arguments})")
