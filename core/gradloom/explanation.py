@@ -137,6 +137,7 @@ class Explanation:
         for k, step in enumerate(self.steps):
             alone.append(Span((k,), start, start + step.measured, "one core"))
             start += step.measured
+        count = len(self.tasks)
         panels = [
             Panel("on one core, step after step", alone),
             Panel(f"by {self.scheduler}, as it ran", self.spans),
@@ -156,7 +157,7 @@ class Explanation:
 
         critical = frozenset([n for n, task in enumerate(self.tasks) if task.critical])
         return Timeline(
-            f"{len(self.tasks)} tasks, {self.scheduler}",
+            f"{count} task{'s' * (count > 1)}, {self.scheduler}",
             self.summary(),
             panels,
             # Views belong to each task that needs them; the others tell which.

@@ -173,10 +173,10 @@ class LazyTensor(Tensor):
 
     def __dask_graph__(self) -> Any:
         graph, values = self._graph()
-        return _dask().graph_of(graph, values, f"gradloom-{_dask().token(graph, values)}")
+        return _dask().graph_of(graph, values, _dask().key_of(graph, values))
 
     def __dask_keys__(self) -> list[Any]:
-        return [f"gradloom-{self.__dask_tokenize__()[1]}"]
+        return [_dask().key_of(*self._graph())]
 
     def __dask_postcompute__(self) -> tuple[Any, tuple[Any, ...]]:
         return itemgetter(0), ()

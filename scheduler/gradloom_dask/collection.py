@@ -28,7 +28,7 @@ from gradloom.program import choose_backend
 from gradloom.schedule import Failures, Schedule
 from gradloom.sharing import cores
 from gradloom.simulate import choose_cuts
-from gradloom.tasks import step_costs
+from gradloom.tasks import Task, step_costs
 from gradloom_dask.chunks import Computation
 from gradloom_dask.cluster import LINK
 from gradloom_dask.dask_graph import Call, Ref, arguments_of, layer_graph, task_graph
@@ -55,13 +55,18 @@ def token(graph: Graph, values: Sequence[Any]) -> str:
     return digest.hexdigest()
 
 
+def key_of(graph: Graph, values: Sequence[Any]) -> str:
+    """Return the key of one tensor: what dask's pictures call it, its op, and its token."""
+    return f"gradloom.{graph.nodes[graph.outputs[0]][0].name}-{token(graph, values)}"
+
+
 def graph_of(graph: Graph, values: Sequence[Any], key: str) -> Any:
     """Return the dask graph of one tensor: its inputs by content, and one task."""
     values = [_in_graph(value) for value in values]
     if len(graph.nodes) == 1 and type(values[0]) is Held:
         held = values[0]
         return {**task_graph({key: Call(taken, (held.output,), [Ref(held.future.key)])}), held.future.key: held.future}
-    refs = [f"gradloom-{token(_IDENTITY, [value])}" for value in values]
+    refs = [f"gradloom.input-{token(_IDENTITY, [value])}" for value in values]
     calls = {key: Call(run_alone, (graph,), [Ref(ref) for ref in refs])}
     data: dict[Any, Any] = {}
     for ref, value in zip(refs, values, strict=True):
@@ -113,28 +118,35 @@ def optimize(graph: Any, keys: Any) -> Any:
     seconds, workers = [cost.seconds() for cost in step_costs(plan)], cores()
     schedule = Schedule(plan, choose_cuts(plan, seconds, [workers], LINK)[workers].tasks)
     blas = 1 if decide(plan).one_thread else None
-    name = f"gradloom-{whole.content_hash()}-{hashlib.blake2b(repr(refs).encode(), digest_size=8).hexdigest()}"
+    name = f"{whole.content_hash()}-{hashlib.blake2b(repr(refs).encode(), digest_size=8).hexdigest()}"
+    keys_of = [f"gradloom.{_main_op(plan, task, seconds)}-{name}-{t}" for t, task in enumerate(schedule.tasks)]
+    held = f"gradloom.plan-{name}"
     given = dict(zip(whole.inputs, refs, strict=True))
     maker = {i: t for t, own in enumerate(schedule.exports) for i in own}
     planned = Planned(plan, schedule)
     calls, needs, data = {}, {}, {}
     if plan.resources:
-        calls[f"{name}-plan"] = Call(require, (), [planned])
+        calls[held] = Call(require, (), [planned])
     else:
-        data[f"{name}-plan"] = planned
+        data[held] = planned
     for t, task in enumerate(schedule.tasks):
         own = tuple([i for i in schedule.imports[t] if i in given])
-        others = [f"{name}-{other}" for other in task.after]
-        calls[f"{name}-{t}"] = Call(
-            run_planned, (t, blas, own), [Ref(f"{name}-plan"), *[Ref(given[i]) for i in own]], others
-        )
+        others = [keys_of[other] for other in task.after]
+        calls[keys_of[t]] = Call(run_planned, (t, blas, own), [Ref(held), *[Ref(given[i]) for i in own]], others)
         if task.resource is not None:
-            needs[f"{name}-{t}"] = amounts([task.resource])
+            needs[keys_of[t]] = amounts([task.resource])
     for key, i in zip(wanted, plan.outputs, strict=True):
-        others = [f"{name}-{maker[i]}"] if i in maker else []
+        others = [keys_of[maker[i]]] if i in maker else []
         values = [] if i in maker else [plan.constants[i]]
         calls[key] = Call(select, (i,), values, others)
-    return layer_graph(name, {**tasks, **task_graph(calls), **data}, needs)
+    return layer_graph(f"gradloom-{name}", {**tasks, **task_graph(calls), **data}, needs)
+
+
+def _main_op(plan: Plan, task: Task, seconds: Sequence[float]) -> str:
+    """Return the name of the op that takes most of a task's time."""
+    most = max(task.steps, key=seconds.__getitem__)
+    nodes, out = plan.graph.nodes, plan.steps[most].out
+    return nodes[out][0].name if out < len(nodes) else "copy"
 
 
 class Planned:

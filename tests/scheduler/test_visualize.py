@@ -23,10 +23,13 @@ class Drawn:
 
     def __init__(self, **options: Any) -> None:
         self.shapes: dict[str, str] = {}
+        self.tasks: list[str] = []
         self.edges: set[tuple[str, str]] = set()
 
     def node(self, name: str, *, shape: str, **options: Any) -> None:
         self.shapes[name] = shape
+        if shape == "circle":
+            self.tasks.append(options["label"])
 
     def edge(self, start: str, end: str, **options: Any) -> None:
         self.edges.add((start, end))
@@ -81,6 +84,12 @@ def test_optimised_tensors_are_cut_into_tasks(draw: Any) -> None:
     graph = draw(*tensors(), optimize_graph=True)
     assert len(graph.results()) == 3
     assert len(graph.shapes) > len(draw(*tensors()).shapes)
+
+
+def test_tasks_are_called_by_their_ops(draw: Any) -> None:
+    """A tensor by its last op, a task of what is computed together by the op that takes most of its time."""
+    assert sorted(draw(*tensors()).tasks) == ["gradloom.annihilating_matmul"] * 2 + ["gradloom.sum"]
+    assert "gradloom.annihilating_matmul" in draw(*tensors(), optimize_graph=True).tasks
 
 
 def test_method(draw: Any) -> None:
