@@ -25,9 +25,12 @@ from gradloom.schedule import Schedule
 from gradloom.tasks import Task
 
 TASKS = 2_000
-#: Samples of a chunk of the data-parallel gradient, how many chunks, and the width of its layers. A chunk takes some 60
-#: ms, and two workers have eight each; data that is worth a cluster has more (4 GB are 121 chunks in docs/scaling.md).
-ROWS, CHUNKS, WIDTH = 8_192, 16, 96
+#: How many chunks the data-parallel gradient has: two workers have eight each, of some 60 ms. Data that is worth a
+#: cluster has more (4 GB are 121 chunks in docs/scaling.md).
+CHUNKS = 16
+#: Samples of a chunk, and width of the layers. Cores share memory: narrow layers compute little with each number that
+#: they read, so that a second core gains less than with wide ones.
+LAYERS = {"narrow layers": (8_192, 96), "wide layers": (2_560, 176)}
 
 
 def seconds_per_task() -> float:
@@ -59,7 +62,7 @@ def step_of_a_shipped_plan(executor: Any) -> Call:
     return lambda: gradient(x, x)
 
 
-def data_parallel(client: Any) -> Call:
+def data_parallel(client: Any, rows: int, width: int) -> Call:
     """Return a gradient of a network on chunks that the workers of a client hold, each as many."""
     import dask.array as da
 
@@ -76,24 +79,27 @@ def data_parallel(client: Any) -> Call:
     x = client.persist(
         da.concatenate(
             [
-                client.persist(normal(size=(ROWS, WIDTH), chunks=(ROWS, -1)), workers=workers[k % len(workers)])
+                client.persist(
+                    normal(size=(rows, width), chunks=(rows, -1)), workers=workers[k * len(workers) // CHUNKS]
+                )
                 for k in range(CHUNKS)
             ]
         )
     )
-    w, v = np.eye(WIDTH) + 0.01, np.ones((WIDTH, 1)) / WIDTH
+    w, v = np.eye(width) + 0.01, np.ones((width, 1)) / width
     gradients = gl.grad(loss, argnums=(0, 1))
     return lambda: client.gather(client.compute(list(gradients(w, v, x))))
 
 
-def on_clusters(seconds: float) -> dict[str, list[float]]:
+def on_clusters(layers: str, seconds: float) -> dict[str, list[float]]:
     """Return the seconds of the data-parallel gradient on one worker, on two, and twice at once on one worker each.
 
     What cores have to give varies from machine to machine, and on a shared one from minute to minute; the last call
     tells what two of them give now (see `capacity`).
     """
     with ExitStack() as stack:
-        one, other, two = [data_parallel(stack.enter_context(always(n))._connection.client) for n in (1, 1, 2)]
+        clients = [stack.enter_context(always(n))._connection.client for n in (1, 1, 2)]
+        one, other, two = [data_parallel(client, *LAYERS[layers]) for client in clients]
         return samples(
             {"1 worker": one, "2 workers": two, "the same, twice at once": at_once(one, other)}, seconds, warm_up=4
         )
@@ -129,8 +135,8 @@ def auto_and_serial(workload: str, seconds: float) -> dict[str, list[float]]:
     return samples(calls | {"serial again": under("serial")}, seconds, rest=False)
 
 
-#: What `measured` tells beside the workloads: tasks, programs, steps and the data-parallel gradient.
-OTHERS = len(PROGRAMS) + 3
+#: What `measured` tells beside the workloads: tasks, programs, steps and the data-parallel gradients.
+OTHERS = len(PROGRAMS) + len(LAYERS) + 2
 
 
 def measured(seconds: float, workloads: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -146,8 +152,9 @@ def measured(seconds: float, workloads: Iterable[str]) -> Iterator[tuple[str, st
     with always(2) as executor:
         found = samples({"step": step_of_a_shipped_plan(executor)}, seconds / 2, 20)
     yield "step of a shipped plan, 2 workers", times(found)
-    found = on_clusters(seconds)
-    yield "data-parallel gradient", f"{times(found)}\n{gain(found, '1 worker', '2 workers')}"
+    for layers in LAYERS:
+        found = on_clusters(layers, seconds)
+        yield f"data-parallel gradient, {layers}", f"{times(found)}\n{gain(found, '1 worker', '2 workers')}"
 
 
 def times(found: dict[str, list[float]]) -> str:
@@ -218,15 +225,17 @@ class Auto:
 class DataParallel:
     """A gradient over chunks that worker processes hold."""
 
+    params = list(LAYERS)
+    param_names = ["layers"]
     timeout = 300
 
-    def setup(self) -> None:
-        self.found = on_clusters(9.0)
+    def setup(self, layers: str) -> None:
+        self.found = on_clusters(layers, 9.0)
 
-    def track_speed_up_of_two_workers(self) -> float:
+    def track_speed_up_of_two_workers(self, layers: str) -> float:
         return speed_up(self.found, "1 worker", "2 workers")
 
-    def track_capacity_for_two_workers(self) -> float:
+    def track_capacity_for_two_workers(self, layers: str) -> float:
         return capacity(self.found, "1 worker")
 
     track_speed_up_of_two_workers.unit = "ratio"  # type: ignore[attr-defined]
