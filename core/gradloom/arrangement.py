@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from gradloom.blocks import block
 from gradloom.compiler import AbstractCompiler
 from gradloom.graph import INPUT, LITERAL, Graph, live_nodes
 from gradloom.order import economical_order
@@ -15,7 +14,7 @@ from gradloom.placement import MOVES
 FOLD_LIMIT = 4096
 
 
-def arrange(graph: Graph, compiler: AbstractCompiler, elsewhere: Collection[int] = (), blocks: bool = True) -> Graph:
+def arrange(graph: Graph, compiler: AbstractCompiler, elsewhere: Collection[int] = ()) -> Graph:
     """Return a graph cut into regions, its nodes in the order in which they run.
 
     Parameters
@@ -25,10 +24,7 @@ def arrange(graph: Graph, compiler: AbstractCompiler, elsewhere: Collection[int]
         Says which nodes a region may hold.
     elsewhere : collection of int
         Nodes that run on other devices than the compiler's.
-    blocks : bool, default True
-        Whether what pays for it runs by blocks along an axis, where all runs on one device; see `gradloom.blocks`.
     """
-    graph = block(graph, compiler) if blocks and not elsewhere else graph
     cut = partition(graph, compiler, elsewhere)
     live = live_nodes(cut.nodes, cut.outputs)
     constants: set[int] = set()

@@ -30,12 +30,8 @@ DECOMPOSITIONS = {
     "cofactors": 60.0, "eig": 100.0, "solve": 5.0, "annihilating_solve": 5.0,
     "solve_triangular": 1.5, "annihilating_solve_triangular": 1.5,
 }  # fmt: skip
-#: What BLAS and LAPACK do.
-OF_BLAS = frozenset({*PRODUCTS, *DECOMPOSITIONS})
 _SOLVES = frozenset("solve annihilating_solve solve_triangular annihilating_solve_triangular".split())
-#: Graphs as single nodes, whose kernels share their work out; blocks are there for their products.
-_BLOCKS = "blocks"
-_GRAPHS = frozenset({"region", _BLOCKS})
+_REGION = "region"
 #: Products of fewer operations take one thread, whatever BLAS is allowed.
 SMALL_PRODUCT = 2.0 * 64**3
 #: Operations of products, and estimated seconds of compiled regions, from which on their kernels share the
@@ -66,7 +62,7 @@ class Cost(NamedTuple):
         """Return a rough time where the kernel may share its work out over some cores."""
         alone = self.seconds(rates)
         pieces = 1
-        if self.op in _GRAPHS and alone >= SHARED_SECONDS:
+        if self.op == _REGION and alone >= SHARED_SECONDS:
             pieces = cores
         elif self.op in _SHARED_PRODUCTS and self.flops >= SHARED_PRODUCT:
             pieces = max(2, min(16, int(self.flops / PIECE)))
@@ -91,11 +87,12 @@ def node_cost(graph: Graph, i: int) -> Cost:
     outs: tuple[Spec, ...] = graph.specs[i] if type(graph.specs[i]) is tuple else (graph.specs[i],)
     moved = sum([s.nbytes for s in specs]) + sum([s.nbytes for s in outs])
     if attrs and isinstance(attrs[0], Graph):  # a region: the work of its nodes, the traffic of its ends
-        return Cost(_graph_flops(attrs[0]), float(moved), op.name == _BLOCKS, op.name)
+        return Cost(_graph_flops(attrs[0]), float(moved), op=op.name)
     if op.name == "gather":
         # Of the first input it reads no more than it returns.
         moved += outs[0].nbytes - specs[0].nbytes
-    return Cost(_flops(op, specs, attrs, outs), float(moved), op.name in OF_BLAS, op.name)
+    blas = op.name in PRODUCTS or op.name in DECOMPOSITIONS
+    return Cost(_flops(op, specs, attrs, outs), float(moved), blas, op.name)
 
 
 def _is_free(op: Op) -> bool:

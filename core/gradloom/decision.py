@@ -8,7 +8,7 @@ from typing import TypeVar, final
 
 from gradloom.blas import can_limit
 from gradloom.calibration import is_measured, rates
-from gradloom.cost import PRODUCTS, Cost
+from gradloom.cost import DECOMPOSITIONS, PRODUCTS, Cost, node_cost
 from gradloom.graph import ITEM
 from gradloom.plan import Plan
 from gradloom.schedule import Schedule
@@ -16,6 +16,7 @@ from gradloom.sharing import cores
 from gradloom.tasks import TASK_SECONDS, best_cut, longest_path, makespan, step_costs
 
 T = TypeVar("T")
+_OF_BLAS = frozenset({*PRODUCTS, *DECOMPOSITIONS})
 
 #: Plans with more steps are not cut.
 MAX_STEPS = 20_000
@@ -70,12 +71,12 @@ def _decide(plan: Plan) -> tuple[Decision, bool]:
     if not can_limit():
         return _AS_IT_IS, True
     if len(plan.graph.nodes) > MAX_STEPS or workers < 2:
-        return Decision(None, plan.shares_blas), True
+        return Decision(None, _has_large_products(plan)), True
     nodes = plan.graph.nodes
     working = [op for call in plan.outline.calls if (op := nodes[call.out][0]) is not ITEM]
     if len(working) < 2 and not any([op.name in PRODUCTS for op in working]):
         return _AS_IT_IS, True
-    step_by_step = Decision(None, plan.shares_blas)
+    step_by_step = Decision(None, _has_large_products(plan))
     pattern = plan.graph.pattern
     if not plan.has_run and pattern is not None and pattern.found.get(decide):
         return step_by_step, False
@@ -100,3 +101,10 @@ def _of_each(costs: Sequence[Cost], measure: Callable[[Cost], T]) -> list[T]:
     ids = list(map(id, costs))
     known = {i: measure(cost) for i, cost in dict(zip(ids, costs, strict=True)).items()}
     return list(map(known.__getitem__, ids))
+
+
+def _has_large_products(plan: Plan) -> bool:
+    """Return whether BLAS would share out one of a plan's steps."""
+    nodes = plan.graph.nodes
+    found = [call.out for call in plan.outline.calls if nodes[call.out][0].name in _OF_BLAS]
+    return any([plan.leaves_to_backend(i) and node_cost(plan.graph, i).threaded for i in found])

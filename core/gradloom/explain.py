@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gradloom.blas import one_thread_each
-from gradloom.blocks import BLOCKS
 from gradloom.calibration import correct, rates
 from gradloom.context import current_executor
 from gradloom.errors import ArgumentError
@@ -242,7 +241,7 @@ def _step(plan: Plan, k: int, predicted: float, measured: float) -> StepReport:
     raw = plan.graph.sources[node]
     op, _, attrs = plan.graph.nodes[node]
     inner = ""
-    if op is REGION or op is BLOCKS:
+    if op is REGION:
         inner = f" of {', '.join(dict.fromkeys([op.name for op, inputs, _ in attrs[0].nodes if inputs]))}"
     return StepReport(op.name, inner, "" if raw is None else str(Source(*raw)), predicted, measured)
 

@@ -9,10 +9,8 @@ from typing import Any, final
 
 from gradloom.arrangement import arrange
 from gradloom.backend import AbstractBackend, Kernel, backends
-from gradloom.blocks import BLOCKS
 from gradloom.buffers import Buffers
 from gradloom.compiler import AbstractCompiler, compilers
-from gradloom.cost import OF_BLAS, node_cost
 from gradloom.errors import GradloomError
 from gradloom.graph import ITEM, Graph
 from gradloom.locks import new_lock
@@ -164,8 +162,6 @@ class Plan:
         if self.compiler is not None:
             for step in self.steps:
                 self.compiler.finish(step.kernel)
-            for plan in self._lowering.plans_of_blocks:
-                plan.finish()
 
     def compile(self) -> StraightLine:
         """Return the plan as one straight-line Python function; built once."""
@@ -189,14 +185,6 @@ class Plan:
     def leaves_to_backend(self, i: int) -> bool:
         """Return whether a node runs by a kernel of the backend, not by one of the compiler."""
         return self.graph.nodes[i][0] is not REGION and not self._lowering.is_own(i)
-
-    @property
-    def shares_blas(self) -> bool:
-        """Whether BLAS would share out one of its steps."""
-        nodes = self.graph.nodes
-        found = [call.out for call in self.outline.calls if nodes[call.out][0].name in OF_BLAS]
-        large = any([self.leaves_to_backend(i) and node_cost(self.graph, i).threaded for i in found])
-        return large or any([plan.shares_blas for plan in self._lowering.plans_of_blocks])
 
     def explain_error(self, error: Exception, k: int | None, sources: Sequence[RawSource | None]) -> None:
         """Add op and user's line to an error that a kernel raised."""
@@ -238,7 +226,6 @@ class _Lowering:
         #: By kind; and the kinds whose kernels are the compiler's own, outside of regions.
         self._kernels: dict[int, tuple[Kernel, dict[str, Any]]] = {}
         self._own: set[int] = set()
-        self.plans_of_blocks: list[Plan] = []
         self._begun = {} if plan.compiler is None else self._begin_kernels(plan.compiler)
         self._find_constants()
         for call in self.outline.calls:
@@ -292,8 +279,6 @@ class _Lowering:
         i = self.outline.first[kind]
         op, inputs, attrs = self.graph.nodes[i]
         device = self.devices.get(self.places[i])
-        if op is BLOCKS:
-            return self._blocked(*attrs), {}
         if op is REGION and self.compiler is not None:
             return self._region_kernel(self.compiler, i, self._begun.pop(kind, None)), {}
         if op in MOVES:
@@ -324,24 +309,6 @@ class _Lowering:
         if len(region.outputs) == 1:
             return lambda *arrays: run(arrays)[0]
         return lambda *arrays: tuple(run(arrays))
-
-    def _blocked(self, graph: Graph, axes: tuple[int | None, ...], rows: int) -> Kernel:
-        """Return the kernel of a graph that runs by blocks."""
-        from gradloom.blocked import Blocked  # few plans have any
-        from gradloom.split import SplitError
-
-        def plan(part: Graph) -> Callable[[Sequence[Any]], list[Any]]:
-            assert self.compiler is not None
-            inner = Plan(arrange(part, self.compiler, blocks=False), self.backend, self.compiler, arranged=True)
-            self.plans_of_blocks.append(inner)
-            self.uncompiled += inner.uncompiled
-            return inner.run
-
-        try:
-            return Blocked(graph, axes, rows, self.backend, plan)
-        except SplitError:  # an attr has the length of the axis in it
-            run, single = plan(graph), len(graph.outputs) == 1
-            return lambda *arrays: run(arrays)[0] if single else tuple(run(arrays))
 
     def _node_kernel(self, compiler: AbstractCompiler, i: int, specs: tuple[Any, ...], plain: Kernel) -> Kernel:
         """Return a compiler's kernel of a single node; if that fails, the backend's, with a warning."""

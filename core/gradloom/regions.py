@@ -13,14 +13,13 @@ from gradloom.op import define
 from gradloom.spec import Spec
 
 
-def region_spec(*inputs: Spec, graph: Graph) -> Any:
-    """Return the specs of what a region's graph returns, one alone as it is."""
+def _region_spec(*inputs: Spec, graph: Graph) -> Any:
     specs = graph.output_specs()
     return specs if len(specs) > 1 else specs[0]
 
 
 #: A region as one node; its attr is the region's graph. With several outputs, items follow it.
-REGION = define("region", spec=region_spec)
+REGION = define("region", spec=_region_spec)
 
 
 class Body(NamedTuple):
@@ -116,7 +115,7 @@ class Cut(NamedTuple):
         """Return a graph with its regions as single nodes."""
         known: dict[Graph, Graph] = {}  # so that who compares a region with others need not look inside
         regions = [known.setdefault(region, region) for region in [body.graph(whole) for body in self.bodies]]
-        region_specs = [region_spec(graph=region) for region in regions]
+        region_specs = [_region_spec(graph=region) for region in regions]
         attrs_of = [(region,) for region in regions]
         old_nodes, old_specs, old_sources, new = whole.nodes, whole.specs, whole.sources, self.new
         nodes: list[RawNode] = []
@@ -160,11 +159,11 @@ def cut(
     kinds : sequence of int
         Nodes of the same kind differ in nothing but their inputs; see `gradloom.kinds`.
     """
-    bodies = [body_of(graph, members, free, crossing) for members in regions]
+    bodies = [_body(graph, members, free, crossing) for members in regions]
     return _Cutter(graph, bodies, kinds).cut()
 
 
-def body_of(graph: Graph, members: Sequence[int], free: Collection[int], crossing: Collection[int] = ()) -> Body:
+def _body(graph: Graph, members: Sequence[int], free: Collection[int], crossing: Collection[int]) -> Body:
     """Return a region of some nodes that returns all of them."""
     nodes = graph.nodes
     found = set(members)

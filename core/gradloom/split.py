@@ -8,6 +8,7 @@ last graph does the rest, once. One pass serves chunked data, clusters and cache
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 from gradloom.axes import Combine, known_axes
@@ -29,6 +30,7 @@ COMBINE: Mapping[Combine, str] = {
 
 
 @final
+@dataclass(frozen=True)
 class Pass:
     """One pass over the blocks.
 
@@ -43,20 +45,13 @@ class Pass:
         before, to what the blocks need of them; None if that is nothing.
     """
 
-    __slots__ = ("_axes", "_graph", "_known", "_outputs", "before", "joined", "partials")
-
-    def __init__(
-        self,
-        partials: tuple[Combine, ...],
-        joined: tuple[int, ...],
-        before: Graph | None,
-        graph: Graph,
-        axes: tuple[int | None, ...],
-        outputs: tuple[int, ...],
-        known: tuple[int, ...],
-    ) -> None:
-        self.partials, self.joined, self.before = partials, joined, before
-        self._graph, self._axes, self._outputs, self._known = graph, axes, outputs, known
+    partials: tuple[Combine, ...]
+    joined: tuple[int, ...]
+    before: Graph | None
+    _graph: Graph
+    _axes: tuple[int | None, ...]
+    _outputs: tuple[int, ...]
+    _known: tuple[int, ...]
 
     def block(self, size: int) -> Graph:
         """Return the graph of a block of some length: inputs of the whole graph, then what ``before`` gives."""
@@ -64,6 +59,7 @@ class Pass:
 
 
 @final
+@dataclass(frozen=True)
 class Split:
     """A graph as passes over blocks along an axis, and what comes after.
 
@@ -82,17 +78,11 @@ class Split:
         Where each output of the graph comes from: ``("joined", pass, k)`` or ``("after", 0, k)``.
     """
 
-    __slots__ = ("after", "cut", "graph", "outputs", "passes")
-
-    def __init__(
-        self,
-        graph: Graph,
-        cut: tuple[int | None, ...],
-        passes: tuple[Pass, ...],
-        after: Graph,
-        outputs: tuple[tuple[str, int, int], ...],
-    ) -> None:
-        self.graph, self.cut, self.passes, self.after, self.outputs = graph, cut, passes, after, outputs
+    graph: Graph
+    cut: tuple[int | None, ...]
+    passes: tuple[Pass, ...]
+    after: Graph
+    outputs: tuple[tuple[str, int, int], ...]
 
 
 class SplitError(GradloomError, ValueError):
@@ -117,27 +107,10 @@ def split(graph: Graph, seeds: Mapping[int, int]) -> Split:
     chosen = {labels[graph.inputs[n]][axis] for n, axis in seeds.items()}
     if len(chosen) != 1 or None in chosen:
         raise SplitError("the axes do not run together", op="split", expected="axes of one label", got=dict(seeds))
-    return Extent(graph, labels, chosen.pop()).split()
+    return _Splitter(graph, labels, chosen.pop()).split()
 
 
-@final
-class Extent:
-    """How far an axis runs through a graph.
-
-    Parameters
-    ----------
-    graph : Graph
-    labels : sequence
-        Those of `label_axes`.
-    label : int
-        That of the axis.
-
-    Raises
-    ------
-    SplitError
-        As `split` does.
-    """
-
+class _Splitter:
     def __init__(self, graph: Graph, labels: Sequence[AxisLabels], label: int | None) -> None:
         self.graph = graph
         live = live_nodes(graph.nodes, graph.outputs)
@@ -157,12 +130,6 @@ class Extent:
         if len(found) > 1 and self.live[i]:
             raise _refusal(self.graph, i, "has the axis twice")
         return found[0] if found else None
-
-    def length(self, i: int) -> Any:
-        """Return the length of the axis, which a node has."""
-        axis = self.axes[i]
-        assert axis is not None
-        return self.graph.specs[i].shape[axis]
 
     def _visit(self, i: int) -> None:
         op, inputs, attrs = self.graph.nodes[i]

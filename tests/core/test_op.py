@@ -20,7 +20,7 @@ from gradloom.testing import samples as sample_package
 from gradloom.testing.sample import Sample
 
 X = np.array([0.5, -1.25, 2.0])
-STRUCTURAL = {"input", "literal", "item", "call", "gradient", "region", "blocks"}
+STRUCTURAL = {"input", "literal", "item", "call", "gradient", "region"}
 
 
 def all_samples() -> list[Sample]:

@@ -36,7 +36,7 @@ Array = np.ndarray[Any, Any]
 with np.errstate(all="ignore"):
     _DIFFERENTIABLE = [sample for sample in SAMPLES if differentiable(sample)]
 #: Ops that a plan resolves by itself.
-_STRUCTURAL = frozenset({"input", "literal", "item", "call", "gradient", "region", "blocks", "to_device", "to_worker"})
+_STRUCTURAL = frozenset({"input", "literal", "item", "call", "gradient", "region", "to_device", "to_worker"})
 _DTYPES = ("?", "b", "h", "i", "q", "B", "H", "I", "Q", "f", "d", "F", "D")
 
 
