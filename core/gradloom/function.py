@@ -144,6 +144,15 @@ def output_ids(trace: Trace, transform: str, tree: Any) -> tuple[tuple[int, ...]
                 remedy="return arrays and numbers in tuples, lists and dicts; compute the rest outside",
             )
         ids.append(trace.home(trace.lift(value)))
+    if _holds_handle(structure):
+        raise OutputError(
+            "the function returned a traced value where containers hold none",
+            op=transform,
+            argument="output",
+            expected="arrays as entries and fields, not as keys or in static fields",
+            got=repr(tree),
+            remedy="return it as an entry of its own",
+        )
     if not values:
         raise OutputError(
             "the function returned nothing",
@@ -154,6 +163,11 @@ def output_ids(trace: Trace, transform: str, tree: Any) -> tuple[tuple[int, ...]
             remedy="end the function with a return statement",
         )
     return tuple(ids), structure
+
+
+def _holds_handle(structure: Structure) -> bool:
+    """Return whether a key or a static field of a container is a traced value."""
+    return isinstance(structure, Handle) or (isinstance(structure, tuple) and any(map(_holds_handle, structure)))
 
 
 def scalar_output(trace: Trace, transform: str, out: Any) -> int:

@@ -248,6 +248,8 @@ def test_output_of_another_kind() -> None:
     """Named by its place."""
     with pytest.raises(OutputError, match=r"output\['name'\]"):
         gl.jit(lambda x: {"name": "y", "y": x})(X)
+    with pytest.raises(OutputError, match="a traced value where containers hold none"):
+        gl.jit(lambda x: {x: 1.0})(1.0)
     with pytest.raises(OutputError, match="returned nothing"):
         gl.jit(lambda x: None)(X)
 

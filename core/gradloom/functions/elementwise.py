@@ -36,20 +36,27 @@ def _spec(x: Any) -> Spec:
 # -- powers, quotients and parts of floats -----------------------------------------------------
 
 
-@implements(operator.pow, np.power)
-def np_power(x: Any, y: Any) -> Tensor:
-    """Return a power; simple literal exponents take the op that NumPy takes."""
+@implements(operator.pow)
+def power_operator(x: Any, y: Any) -> Tensor:
+    """Return ``x ** y``; simple literal exponents take the op that NumPy takes."""
     kind = x.spec.dtype.kind if isinstance(x, Handle) else ""
-    if kind and type(y) in (int, float) and (kind in "fc" or (kind in "iu" and y == 2 and type(y) is int)):
+    if kind and type(y) in (int, float) and (kind in "fc" or (y == 2 and type(y) is int)):
         if y == 2:
             return ops.square(x)
-        if y == 1:
+        if y == 1 and kind == "f":
             return ops.positive(x)
         if y == 0.5:
             return ops.sqrt(x)
         if y == -1:
             return ops.reciprocal(x)
     return ops.power(x, y)
+
+
+@implements(np.power)
+def np_power(x: Any, y: Any) -> Tensor:
+    """Return a power, which is ``x ** y`` but for the dtype of booleans and for complex infinities and zeros."""
+    kind = x.spec.dtype.kind if isinstance(x, Handle) else ""
+    return ops.power(x, y) if kind in "bc" else power_operator(x, y)
 
 
 @implements(np.float_power)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -370,6 +371,31 @@ def test_promotion_of_integers() -> None:
             x = np.array([1, 0], dtype)
             assert gl.jit(ufunc)(x).dtype == ufunc(x).dtype
     assert gl.jit(np.float_power)(np.float32(2), np.float32(3)).dtype == np.float64
+
+
+SPECIAL_COMPLEX = np.array([np.inf + 0j, complex(0.0, -0.0), 1 + 1j, complex(-np.inf, np.nan), -2j])
+
+
+@pytest.mark.parametrize("y", [-1, 0.5, 1, 2, 3])
+@pytest.mark.parametrize("x", [SPECIAL_COMPLEX, SPECIAL_COMPLEX.astype(np.complex64)])
+@pytest.mark.parametrize("f", [operator.pow, np.power, np.float_power])
+def test_complex_powers_at_special_values(f: Any, x: Any, y: float) -> None:
+    """The operator and the function differ there, and so they do here; NaNs and zeros with their signs."""
+    got, expected = gl.jit(f, static_argnums=1)(x, y), f(x, y)
+    assert got.dtype == expected.dtype
+    for part in (np.real, np.imag):
+        np.testing.assert_allclose(part(got), part(expected), rtol=1e-6)
+        zero = part(expected) == 0
+        np.testing.assert_array_equal(np.signbit(part(got)[zero]), np.signbit(part(expected)[zero]))
+
+
+@pytest.mark.parametrize("y", [0, 1, 2, 3, 2.0, 0.5])
+@pytest.mark.parametrize("f", [operator.pow, np.power])
+def test_powers_of_booleans(f: Any, y: float) -> None:
+    x = np.array([True, False])
+    got, expected = gl.jit(f, static_argnums=1)(x, y), f(x, y)
+    assert got.dtype == expected.dtype
+    np.testing.assert_array_equal(got, expected)
 
 
 # -- arguments that cannot be honoured, and errors ---------------------------------------------------------
