@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any, final
 
-from distributed import Client, Future, get_worker, wait
+from distributed import Client, Future, as_completed, get_worker
 
 #: Results of so many bytes go with the note. A scheduler keeps the last thousand of them.
 SMALL = 4_096
@@ -46,11 +46,9 @@ class Replies:
         """Wait for results, and return them; those that did not come by themselves are fetched."""
         self._found.update(dict.fromkeys(futures))
         try:
-            with client.as_current():
-                for future in futures.values():
-                    await wait([future])
-                    if future.status == "error":  # which gathering raises
-                        break
+            async for future in as_completed(futures.values(), loop=client.loop):
+                if future.status != "finished":  # which gathering raises
+                    break
             found = [data for key in futures if (data := self._found[key]) is not None]
             if len(found) == len(futures):
                 return list(map(pickle.loads, found))

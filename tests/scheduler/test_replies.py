@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 from distributed import Client
@@ -58,3 +60,14 @@ def test_errors_are_fetched(workers: Any, fetched: Sequence[int]) -> None:
         f(np.zeros((3, 3)))
     assert list(fetched) == [1]
     assert np.array_equal(f(np.eye(3)), np.eye(3))
+
+
+def test_the_configuration_of_dask_is_left_alone(workers: Any) -> None:
+    """Other threads compute meanwhile, by whatever is configured."""
+    f, x = gl.jit(np.sin, scheduler=workers), np.arange(8.0)
+    thread = threading.Thread(target=lambda: [f(x) for _ in range(20)])
+    seen = {dask.config.get("scheduler", None)}
+    thread.start()
+    while thread.is_alive():
+        seen.add(dask.config.get("scheduler", None))
+    assert seen == {None}

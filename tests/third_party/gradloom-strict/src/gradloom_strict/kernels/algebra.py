@@ -16,6 +16,13 @@ def eye(n: int, m: int | None = None) -> Any:
     return xp.eye(n, m, dtype=xp.int64, device=device()) == 1
 
 
+def matmul(a: Any, b: Any) -> Any:
+    """Return a product; the array API has none of booleans."""
+    if xp.isdtype(xp.result_type(a, b), "bool"):
+        return xp.astype(xp.astype(a, xp.int64) @ xp.astype(b, xp.int64), xp.bool)
+    return a @ b
+
+
 def annihilating_matmul(a: Any, b: Any, *, zeros: int) -> Any:
     rows = xp.expand_dims(a, axis=0) if a.ndim == 1 else a
     columns = xp.expand_dims(b, axis=-1) if b.ndim == 1 else b
@@ -173,7 +180,7 @@ def pinv(a: Any, *, rcond: float | None) -> Any:
 
 
 KERNELS: dict[str, Any] = {
-    "matmul": lambda a, b: a @ b,
+    "matmul": matmul,
     "annihilating_matmul": annihilating_matmul,
     "einsum": einsum,
     "inv": xp.linalg.inv,
