@@ -71,7 +71,7 @@ class Polymorphic:
         return self._recorded(known, structure, graph, *others)
 
     def foresee(self, graph: Graph, *others: Hashable) -> Callable[[], Graph] | None:
-        """Return what finds the result that other sizes will need; None where it was returned before.
+        """Return what finds the result that other sizes will need; None where it was returned or found before.
 
         It returns the result for this graph, which knows its pattern.
         """
@@ -79,7 +79,7 @@ class Polymorphic:
             return None
         structure = _Structure()
         known = self._known.get((structure.graph(graph), others), _Known)
-        if known.foreseen:
+        if known.foreseen or known.results:
             return None
         known.foreseen = True
         return lambda: known.of(structure) or self._recorded(known, structure, graph, *others)
