@@ -238,7 +238,7 @@ def held_out_picture(path: Path, z: Array, y: Array) -> None:
         low, high = wilson_interval(was, n)
         calibration.plot([said, said], [low, high], color=BLUE, linewidth=1.5)
         calibration.plot(said, was, "o", color=BLUE, markersize=4 + np.sqrt(n) / 2)
-        calibration.annotate(f"{n} rows", (said, was), (12 if said < 0.7 else -12, -3), textcoords="offset points",
+        calibration.annotate(f"{n} rows", (said, was), (12, -3) if said < 0.7 else (-12, 4), textcoords="offset points",
                              ha="left" if said < 0.7 else "right")  # fmt: skip
     calibration.set(xlabel="mean predicted probability of benign", ylabel="share of benign rows", title="Calibration")
     calibration.legend(frameon=False, loc="upper left")
