@@ -16,7 +16,7 @@ from typing import final
 
 from gradloom.locks import new_lock
 
-__all__ = ["add", "pacemaker", "wait"]
+__all__ = ["add", "is_here", "pacemaker", "wait"]
 
 #: Seconds that a piece takes, and those of the pause after it.
 PIECE, PAUSE = 0.5e-3, 2e-3
@@ -92,9 +92,10 @@ _worker = _Worker()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_worker.__init__)
 add = _worker.add
+is_here = _worker.is_here
 wait = _worker.wait
 
 
 def pacemaker() -> Callable[[], None] | None:
     """Return what work done ahead calls now and then, so that others have their turn; None in any other thread."""
-    return _worker.pause if _worker.is_here() else None
+    return _worker.pause if is_here() else None

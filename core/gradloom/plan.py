@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from typing import Any, final
 
-from gradloom.ahead import pacemaker
+from gradloom import ahead
 from gradloom.arrangement import arrange
 from gradloom.backend import AbstractBackend, Kernel, backends
 from gradloom.buffers import Buffers
@@ -326,7 +326,7 @@ class _Lowering:
 
     def _warn_of_failure(self, compiler: AbstractCompiler, what: str, i: int, error: Exception) -> None:
         self.uncompiled.append(what)
-        if pacemaker() is not None:  # nobody runs it, and the plan that is run has told
+        if ahead.is_here():  # nobody runs it, and the plan that is run has told
             return
         source = self.graph.source(i)
         where = "" if source is None else f"\n  at {source}"

@@ -15,7 +15,7 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar, final
 
-from gradloom.ahead import pacemaker
+from gradloom import ahead
 from gradloom.graph import Graph, literal_key, varies
 from gradloom.op import Op
 from gradloom.pattern import Pattern
@@ -58,7 +58,7 @@ class Polymorphic:
 
     def __call__(self, graph: Graph, *others: Hashable) -> Graph:
         """Return the function of a graph, and of other things."""
-        if _too_large(graph):
+        if _too_large(graph, MAX_NODES):
             return self._function(graph, *others)
         structure = _Structure()
         known = self._known.get((structure.graph(graph), others), _Known)
@@ -100,9 +100,8 @@ class Polymorphic:
         self._known.clear()
 
 
-def _too_large(graph: Graph, most: int | None = None) -> bool:
+def _too_large(graph: Graph, most: int) -> bool:
     """Return whether a graph has too many nodes, with those of the graphs in it, for its result to be remembered."""
-    most = MAX_NODES if most is None else most
     size = len(graph.nodes)
     held = [graph]
     while held and size <= most:
@@ -319,7 +318,7 @@ def _alike(graph: Graph, pattern: Pattern | None, numbers: Sequence[Any]) -> Gra
 
 def with_values(graph: Graph) -> Graph:
     """Return a graph with the values of its symbolic numbers, of which these take no note."""
-    plain: Graph = graph if _too_large(graph) else _Plain(None).of(graph)  # those have none
+    plain: Graph = graph if _too_large(graph, MAX_NODES) else _Plain(None).of(graph)  # those have none
     return plain
 
 
@@ -385,7 +384,7 @@ class Shared(Generic[T]):
         if found is not None:
             return found
         # With symbolic numbers it takes several times as long, and there may be no third graph.
-        if (known.seen or pacemaker() is not None) and known.pays():
+        if (known.seen or ahead.is_here()) and known.pays():
             guards = Guards(numbers)
             try:
                 data = _Data(guards, self._function(_Plain(guards.numbers).of(pattern.graph)))

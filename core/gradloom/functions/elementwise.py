@@ -39,7 +39,7 @@ def _spec(x: Any) -> Spec:
 @implements(operator.pow)
 def power_operator(x: Any, y: Any) -> Tensor:
     """Return ``x ** y``; simple literal exponents take the op that NumPy takes."""
-    kind = x.spec.dtype.kind if isinstance(x, Handle) else ""
+    kind = _kind(x)
     if kind and type(y) in (int, float) and (kind in "fc" or (y == 2 and type(y) is int)):
         if y == 2:
             return ops.square(x)
@@ -55,8 +55,12 @@ def power_operator(x: Any, y: Any) -> Tensor:
 @implements(np.power)
 def np_power(x: Any, y: Any) -> Tensor:
     """Return a power, which is ``x ** y`` but for the dtype of booleans and for complex infinities and zeros."""
-    kind = x.spec.dtype.kind if isinstance(x, Handle) else ""
-    return ops.power(x, y) if kind in "bc" else power_operator(x, y)
+    return ops.power(x, y) if _kind(x) in ("b", "c") else power_operator(x, y)
+
+
+def _kind(x: Any) -> str:
+    """Return the kind of a traced value's dtype; nothing for others."""
+    return x.spec.dtype.kind if isinstance(x, Handle) else ""
 
 
 @implements(np.float_power)
