@@ -1,4 +1,4 @@
-"""Tiles: the parts of a product of matrices that stay in registers, and what is packed for them; as IR text."""
+"""Tiles: the parts of a product of matrices that stay in registers; as IR text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 from gradloom.memory import LINE, whole_lines
 from gradloom_llvm.engine import host
 from gradloom_llvm.text import Text
-from gradloom_llvm.turning import transposed
 
 #: Bytes of one column of a packed panel: so long are the stretches of the summed axis that are worked off at a time.
 STRETCH: Final = 4096
@@ -148,185 +147,168 @@ def tile(tiles: Tiles, height: int, width: int) -> str:
     columns that are there. It returns whether there is a NaN. Where a tile has fewer rows than the function computes,
     its first row is computed several times; wide tiles of the larger height are always whole.
     """
-    w = Writer(tiles)
-    whole = (height, width) == (tiles.heights[0], tiles.width)
-    cells = [(i, j) for i in range(height) for j in range(width)]
-    vector_bytes = tiles.lanes * tiles.itemsize
-    bits = f"i{tiles.lanes}"
-    tall = tiles.heights[0]
-    steps = [(w.emit(f"mul i64 %ra, {i}"), w.emit(f"mul i64 %rc, {i}")) for i in range(1, min(height, tall))]
-    masks = [w.mask("%valid", j * tiles.lanes) for j in range(width)]
-    w.lines += [
-        "  br label %next",
-        "next:",
-        "  %rest = phi i64 [ %rows, %entry ], [ %rest.next, %stored ]",
-        "  %first = phi ptr [ %a, %entry ], [ %first.next, %stored ]",
-        "  %out = phi ptr [ %c, %entry ], [ %out.next, %stored ]",
-        f"  %nan = phi {bits} [ 0, %entry ], [ %nan.next, %stored ]",
-        "  %ends = icmp sle i64 %rest, 0",
-        "  br i1 %ends, label %end, label %begin",
-        "end:",
-        f"  %any = icmp ne {bits} %nan, 0",
-        "  ret i1 %any",
-        "begin:",
-    ]
-    if not whole:
+    return _Tile(tiles, height, width).function()
+
+
+@final
+class _Tile:
+    """The function of tiles of some height and width, while it is written.
+
+    ``%s`` are the sums before a step, ``%t`` those after it, each with the numbers of its row and its vector.
+    """
+
+    __slots__ = ("bits", "cells", "height", "masks", "tall", "w", "width")
+
+    def __init__(self, tiles: Tiles, height: int, width: int) -> None:
+        self.w = Writer(tiles)
+        self.height, self.width, self.tall = height, width, tiles.heights[0]
+        self.cells = [(i, j) for i in range(height) for j in range(width)]
+        self.bits = f"i{tiles.lanes}"
+        self.masks: list[str] = []
+
+    def function(self) -> str:
+        """Return the text."""
+        w = self.w
+        steps = [
+            (w.emit(f"mul i64 %ra, {i}"), w.emit(f"mul i64 %rc, {i}")) for i in range(1, min(self.height, self.tall))
+        ]
+        self.masks = [w.mask("%valid", j * w.tiles.lanes) for j in range(self.width)]
+        self._open_tiles()
+        steps, beyond = self._steps_to_rows(steps)
+        # Opaque, so that each stays in a register of its own: LLVM would compute the addresses anew at each step.
+        across = ["0", *[w.emit(f'call i64 asm "", "=r,0"(i64 {step})') for step, _ in steps]]
+        places = self._places(["0", *[step for _, step in steps]], beyond[1])
+        self._sum(places, across, beyond[0])
+        self._store(places)
+        self._close_tiles(self._undefined())
+        arguments = (
+            "i64 %k, ptr %a, i64 %ra, i64 %ka, i64 %down, i64 %apart, ptr %b, i64 %rb, "
+            "ptr %c, i64 %rc, i1 %more, i64 %valid, i64 %rows, i64 %height"
+        )
+        return w.function(f"i1 @tile.{self.height}.{self.width}({arguments})")
+
+    def _open_tiles(self) -> None:
+        """Open the loop over tiles."""
+        self.w.lines += [
+            "  br label %next",
+            "next:",
+            "  %rest = phi i64 [ %rows, %entry ], [ %rest.next, %stored ]",
+            "  %first = phi ptr [ %a, %entry ], [ %first.next, %stored ]",
+            "  %out = phi ptr [ %c, %entry ], [ %out.next, %stored ]",
+            f"  %nan = phi {self.bits} [ 0, %entry ], [ %nan.next, %stored ]",
+            "  %ends = icmp sle i64 %rest, 0",
+            "  br i1 %ends, label %end, label %begin",
+            "end:",
+            f"  %any = icmp ne {self.bits} %nan, 0",
+            "  ret i1 %any",
+            "begin:",
+        ]
+
+    def _close_tiles(self, undefined: str) -> None:
+        """Go on to the next tile, knowing which columns of this one hold a NaN."""
+        w = self.w
+        w.lines += [
+            f"  %nan.next = or {self.bits} %nan, {w.emit(f'bitcast {w.lane_mask} {undefined} to {self.bits}')}",
+            "  %rest.next = sub i64 %rest, %height",
+            "  %first.next = getelementptr i8, ptr %first, i64 %down",
+            f"  %out.next = getelementptr i8, ptr %out, i64 {w.emit('mul i64 %rc, %height')}",
+            "  br label %next",
+        ]
+
+    def _steps_to_rows(self, steps: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], tuple[str, str]]:
+        """Return how far rows of ``%a`` and ``%c`` lie from the first, and the second tall tile; none where none is."""
+        w = self.w
+        if (self.height, self.width) == (self.tall, w.tiles.width):
+            return steps, ("0", "0")
         there = w.minimum("%rest", "%height")
-        for i, (a, c) in enumerate(steps):
-            is_there = w.emit(f"icmp ugt i64 {there}, {i + 1}")
-            steps[i] = w.emit(f"select i1 {is_there}, i64 {a}, i64 0"), w.emit(f"select i1 {is_there}, i64 {c}, i64 0")
-    beyond = "0", "0"
-    if height > tall:
-        both = w.emit(f"icmp ugt i64 {there}, {tall}")
-        of_c = w.emit(f"mul i64 %rc, {tall}")
-        beyond = w.emit(f"select i1 {both}, i64 %apart, i64 0"), w.emit(f"select i1 {both}, i64 {of_c}, i64 0")
-    # Opaque, so that each stays in a register of its own: LLVM would compute the addresses anew at each step.
-    across = ["0", *[w.emit(f'call i64 asm "", "=r,0"(i64 {step})') for step, _ in steps]]
-    bases = ["%out"] if height <= tall else ["%out", w.at("%out", beyond[1])]
-    lines = [line for base in bases for line in (base, *[w.at(base, step) for _, step in steps])]
-    places = {(i, j): w.at(lines[i], str(j * vector_bytes)) for i, j in cells}
-    w.lines.append("  br i1 %more, label %resume, label %start")
-    w.label("resume")
-    before = {(i, j): w.load(places[i, j], masks[j]) for i, j in cells}
-    w.branch("start")
-    w.label("start")
-    for i, j in cells:
-        w.lines.append(f"  %z.{i}.{j} = phi {w.vector} [ zeroinitializer, %begin ], [ {before[i, j]}, %resume ]")
-    w.branch("loop")
-    w.label("loop")
-    w.lines += [
-        "  %left = phi i64 [ %k, %start ], [ %left.next, %loop ]",
-        "  %column = phi ptr [ %first, %start ], [ %column.next, %loop ]",
-        "  %row = phi ptr [ %b, %start ], [ %row.next, %loop ]",
-    ]
-    for i, j in cells:
-        w.lines.append(f"  %s.{i}.{j} = phi {w.vector} [ %z.{i}.{j}, %start ], [ %t.{i}.{j}, %loop ]")
-    columns = [w.load(w.at("%row", str(j * vector_bytes))) for j in range(width)]
-    bases = ["%column"] if height <= tall else ["%column", w.at("%column", beyond[0])]
-    for i in range(height):
-        factor = w.splat(w.at(bases[i // tall], across[i % tall]))
-        for j in range(width):
-            operands = f"{w.vector} {factor}, {w.vector} {columns[j]}, {w.vector} %s.{i}.{j}"
-            w.lines.append(f"  %t.{i}.{j} = call {w.vector} @llvm.fma.{w.name}({operands})")
-    w.lines += [
-        "  %column.next = getelementptr i8, ptr %column, i64 %ka",
-        "  %row.next = getelementptr i8, ptr %row, i64 %rb",
-        "  %left.next = sub i64 %left, 1",
-        "  %over = icmp eq i64 %left.next, 0",
-        "  br i1 %over, label %done, label %loop",
-        "done:",
-    ]
-    if height >= tall:  # a low one ends a panel: it need not be fast
-        all_there = w.emit(f"icmp uge i64 %valid, {width * tiles.lanes}")
-        w.lines.append(f"  br i1 {all_there}, label %store, label %store.some")
-        w.label("store")
-        _store_results(w, places)
-    else:
-        w.branch("store.some")
-    w.label("store.some")
-    _store_results(w, places, masks)
-    w.label("stored")
-    undefined = "zeroinitializer"
-    for j, mask in enumerate(masks):
-        column = "zeroinitializer"
-        for i in range(0, height, 2):  # two at a time: either is a NaN
-            own = w.emit(f"fcmp uno {w.vector} %t.{i}.{j}, %t.{min(i + 1, height - 1)}.{j}")
-            column = w.emit(f"or {w.lane_mask} {column}, {own}")
-        undefined = w.emit(f"or {w.lane_mask} {undefined}, {w.emit(f'and {w.lane_mask} {column}, {mask}')}")
-    w.lines += [
-        f"  %nan.next = or {bits} %nan, {w.emit(f'bitcast {w.lane_mask} {undefined} to {bits}')}",
-        "  %rest.next = sub i64 %rest, %height",
-        "  %first.next = getelementptr i8, ptr %first, i64 %down",
-        f"  %out.next = getelementptr i8, ptr %out, i64 {w.emit('mul i64 %rc, %height')}",
-        "  br label %next",
-    ]
-    arguments = (
-        "i64 %k, ptr %a, i64 %ra, i64 %ka, i64 %down, i64 %apart, ptr %b, i64 %rb, "
-        "ptr %c, i64 %rc, i1 %more, i64 %valid, i64 %rows, i64 %height"
-    )
-    return w.function(f"i1 @tile.{height}.{width}({arguments})")
 
+        def where_more(rows: int, of_a: str, of_c: str) -> tuple[str, str]:
+            more = w.emit(f"icmp ugt i64 {there}, {rows}")
+            return w.emit(f"select i1 {more}, i64 {of_a}, i64 0"), w.emit(f"select i1 {more}, i64 {of_c}, i64 0")
 
-def _store_results(w: Writer, places: dict[tuple[int, int], str], masks: list[str] | None = None) -> None:
-    """Store the results of a tile; under masks that takes some processors much longer."""
-    for (i, j), place in places.items():
-        w.store(f"%t.{i}.{j}", place, masks[j] if masks else None)
-    w.branch("stored")
+        steps = [where_more(i, *step) for i, step in enumerate(steps, 1)]
+        if self.height <= self.tall:
+            return steps, ("0", "0")
+        return steps, where_more(self.tall, "%apart", w.emit(f"mul i64 %rc, {self.tall}"))
 
+    def _both(self, base: str, beyond: str) -> list[str]:
+        """Return the addresses of the first tall tile and the second, as far as there are such."""
+        return [base] if self.height <= self.tall else [base, self.w.at(base, beyond)]
 
-def pack_rows(tiles: Tiles) -> str:
-    """Write the function that packs the ``%rows`` of a tile of ``%height``: those of one step stand together."""
-    w = Writer(tiles)
-    size, tall = tiles.itemsize, tiles.heights[0]
-    step_bytes = w.emit(f"mul i64 %height, {size}")
-    whole = w.emit(f"and i1 {w.emit(f'icmp eq i64 %ra, {size}')}, {w.emit(f'icmp eq i64 %rows, {tall}')}")
-    w.lines.append(f"  br i1 {whole}, label %side.by.side, label %apart")
-    for name in ("side.by.side", "apart"):
-        w.label(name)
-        k, close = w.open("0", "%k", "1")
-        source, target = w.at("%a", w.emit(f"mul i64 {k}, %ka")), w.at("%to", w.emit(f"mul i64 {k}, {step_bytes}"))
-        if name == "apart":
-            i, close_rows = w.open("0", "%rows", "1")
-            w.copy(w.at(source, w.emit(f"mul i64 {i}, %ra")), w.at(target, w.emit(f"mul i64 {i}, {size}")))
-            close_rows()
+    def _places(self, steps: list[str], beyond: str) -> dict[tuple[int, int], str]:
+        """Return the addresses of the results."""
+        w = self.w
+        lines = [line for base in self._both("%out", beyond) for line in (base, *[w.at(base, s) for s in steps[1:]])]
+        vector_bytes = w.tiles.lanes * w.tiles.itemsize
+        return {(i, j): w.at(lines[i], str(j * vector_bytes)) for i, j in self.cells}
+
+    def _sum(self, places: dict[tuple[int, int], str], across: list[str], beyond: str) -> None:
+        """Add the products of all steps to the results so far."""
+        w = self.w
+        w.lines.append("  br i1 %more, label %resume, label %start")
+        w.label("resume")
+        before = {(i, j): w.load(places[i, j], self.masks[j]) for i, j in self.cells}
+        w.branch("start")
+        w.label("start")
+        for i, j in self.cells:
+            w.lines.append(f"  %z.{i}.{j} = phi {w.vector} [ zeroinitializer, %begin ], [ {before[i, j]}, %resume ]")
+        w.branch("loop")
+        w.label("loop")
+        w.lines += [
+            "  %left = phi i64 [ %k, %start ], [ %left.next, %loop ]",
+            "  %column = phi ptr [ %first, %start ], [ %column.next, %loop ]",
+            "  %row = phi ptr [ %b, %start ], [ %row.next, %loop ]",
+        ]
+        for i, j in self.cells:
+            w.lines.append(f"  %s.{i}.{j} = phi {w.vector} [ %z.{i}.{j}, %start ], [ %t.{i}.{j}, %loop ]")
+        self._multiply_add(across, beyond)
+        w.lines += [
+            "  %column.next = getelementptr i8, ptr %column, i64 %ka",
+            "  %row.next = getelementptr i8, ptr %row, i64 %rb",
+            "  %left.next = sub i64 %left, 1",
+            "  %over = icmp eq i64 %left.next, 0",
+            "  br i1 %over, label %done, label %loop",
+            "done:",
+        ]
+
+    def _multiply_add(self, across: list[str], beyond: str) -> None:
+        """Add the products of one step."""
+        w = self.w
+        vector_bytes = w.tiles.lanes * w.tiles.itemsize
+        columns = [w.load(w.at("%row", str(j * vector_bytes))) for j in range(self.width)]
+        bases = self._both("%column", beyond)
+        for i in range(self.height):
+            factor = w.splat(w.at(bases[i // self.tall], across[i % self.tall]))
+            for j in range(self.width):
+                operands = f"{w.vector} {factor}, {w.vector} {columns[j]}, {w.vector} %s.{i}.{j}"
+                w.lines.append(f"  %t.{i}.{j} = call {w.vector} @llvm.fma.{w.name}({operands})")
+
+    def _store(self, places: dict[tuple[int, int], str]) -> None:
+        """Store the results; under masks, which takes some processors much longer, where columns are missing."""
+        w = self.w
+        if self.height >= self.tall:  # a low one ends a panel: it need not be fast
+            all_there = w.emit(f"icmp uge i64 %valid, {self.width * w.tiles.lanes}")
+            w.lines.append(f"  br i1 {all_there}, label %store, label %store.some")
+            w.label("store")
+            for (i, j), place in places.items():
+                w.store(f"%t.{i}.{j}", place)
+            w.branch("stored")
         else:
-            w.copy(source, target, f"<{tall} x {tiles.kind}>")
-        close()
-        w.lines.append("  ret void")
-    return w.function("void @pack.rows(i64 %k, ptr %a, i64 %ra, i64 %ka, ptr %to, i64 %height, i64 %rows)")
+            w.branch("store.some")
+        w.label("store.some")
+        for (i, j), place in places.items():
+            w.store(f"%t.{i}.{j}", place, self.masks[j])
+        w.branch("stored")
+        w.label("stored")
 
-
-def pack_panel(tiles: Tiles, width: int) -> str:
-    """Write the function that packs a panel whose columns lie side by side, of which ``%valid`` are there.
-
-    It takes the panel step by step, so that the lines that a step lies on are read once.
-    """
-    w = Writer(tiles)
-    vector_bytes = tiles.lanes * tiles.itemsize
-    masks = [w.mask("%valid", j * tiles.lanes) for j in range(width)]
-    k, close = w.open("0", "%k", "1")
-    source, target = (
-        w.at("%b", w.emit(f"mul i64 {k}, %kb")),
-        w.at("%to", w.emit(f"mul i64 {k}, {width * vector_bytes}")),
-    )
-    for j, mask in enumerate(masks):
-        place = str(j * vector_bytes)
-        w.store(w.load(w.at(source, place), mask), w.at(target, place), align=vector_bytes)
-    close()
-    w.lines.append("  ret void")
-    return w.function(f"void @pack.panel.{width}(i64 %k, ptr %b, i64 %kb, ptr %to, i64 %valid)")
-
-
-def pack_columns(tiles: Tiles) -> str:
-    """Write the function that packs some columns that lie apart, of which the first ``%valid`` are there.
-
-    Steps of the packed panel are ``%step`` bytes apart.
-    """
-    w = Writer(Tiles(tiles.kind, tiles.itemsize, tiles.packed, tiles.width, tiles.heights))
-    lanes, size = tiles.packed, tiles.itemsize
-    full = w.emit(f"icmp eq i64 %valid, {lanes}")
-    steps_beside = w.emit(f"and i1 {full}, {w.emit(f'icmp eq i64 %kb, {size}')}")
-    blocks = w.emit(f"and i64 %k, -{lanes}")
-    done = w.emit(f"select i1 {steps_beside}, i64 {blocks}, i64 0")
-    k, close = w.open("0", done, str(lanes))
-    _transpose_block(w, k)
-    close()
-    k, close = w.open(done, "%k", "1")
-    source, target = w.at("%b", w.emit(f"mul i64 {k}, %kb")), w.at("%to", w.emit(f"mul i64 {k}, %step"))
-    w.store("zeroinitializer", target, align=lanes * size)
-    j, close_columns = w.open("0", "%valid", "1")
-    w.copy(w.at(source, w.emit(f"mul i64 {j}, %cb")), w.at(target, w.emit(f"mul i64 {j}, {size}")))
-    close_columns()
-    close()
-    w.lines.append("  ret void")
-    return w.function("void @pack.columns(i64 %k, ptr %b, i64 %kb, i64 %cb, ptr %to, i64 %step, i64 %valid)")
-
-
-def _transpose_block(w: Writer, k: str) -> None:
-    """Pack as many steps as a vector has lanes, where steps are contiguous."""
-    lanes, size = w.tiles.lanes, w.tiles.itemsize
-    source = w.at("%b", w.emit(f"mul i64 {k}, {size}"))
-    rows = [w.load(w.at(source, w.emit(f"mul i64 %cb, {r}"))) for r in range(lanes)]
-    target = w.at("%to", w.emit(f"mul i64 {k}, %step"))
-    for r, row in enumerate(transposed(w.emit, w.vector, rows)):
-        w.store(row, w.at(target, w.emit(f"mul i64 %step, {r}")), align=lanes * size)
+    def _undefined(self) -> str:
+        """Return the lanes in which a result is a NaN."""
+        w = self.w
+        undefined = "zeroinitializer"
+        for j, mask in enumerate(self.masks):
+            column = "zeroinitializer"
+            for i in range(0, self.height, 2):  # two at a time: either is a NaN
+                own = w.emit(f"fcmp uno {w.vector} %t.{i}.{j}, %t.{min(i + 1, self.height - 1)}.{j}")
+                column = w.emit(f"or {w.lane_mask} {column}, {own}")
+            undefined = w.emit(f"or {w.lane_mask} {undefined}, {w.emit(f'and {w.lane_mask} {column}, {mask}')}")
+        return undefined
