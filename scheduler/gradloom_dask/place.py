@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, final
 
 import dask
-from distributed import Client, LocalCluster, get_worker
+from distributed import Client, LocalCluster, Worker, get_worker
 from distributed.utils import sync
 
 from gradloom.errors import DeviceError
@@ -44,17 +44,19 @@ def amounts(places: Collection[str | None]) -> dict[str, float]:
     return found
 
 
-def workers_of(client: Client) -> Mapping[str, Any]:
-    """Return what the scheduler of a client tells of each worker, by address.
+def workers_of(there: Client | Worker) -> Mapping[str, Any]:
+    """Return what the scheduler of a client, or of a worker, tells of each worker, by address; nothing if it is lost.
 
-    A client looks in the background too, at few workers or none, and what it finds may come in place of an answer: then
-    it is asked again.
+    The scheduler itself is asked: what `Client.scheduler_info` returns may be what the client looked up in the
+    background, of few workers or none. Who waits for results of a lost scheduler hears of that in another way.
     """
-    while True:
-        found = client.scheduler_info(n_workers=-1)
-        workers: Mapping[str, Any] = found["workers"]
-        if len(workers) >= found["n_workers"] or client.status != "running":
-            return workers
+    if there.scheduler is None:  # of a client that is being closed
+        return {}
+    try:
+        workers: Mapping[str, Any] = sync(there.loop, there.scheduler.identity, n_workers=-1)["workers"]
+    except OSError:
+        return {}
+    return workers
 
 
 def described(needed: Mapping[str, float]) -> str:
@@ -141,7 +143,7 @@ def require(values: Sequence[Any], others: Sequence[Any]) -> Any:
     (computation,) = values
     worker = _this_worker(computation.graph, computation.needs[0])
     watch = Watch(computation.graph, computation.needs)
-    while not watch.look(sync(worker.loop, worker.scheduler.identity, n_workers=-1)["workers"]):
+    while not watch.look(workers_of(worker)):
         time.sleep(0.1)
     return computation
 
@@ -160,7 +162,7 @@ def require_here(graph: Graph, places: Collection[str]) -> None:
         )
 
 
-def _this_worker(graph: Graph, places: Collection[str]) -> Any:
+def _this_worker(graph: Graph, places: Collection[str]) -> Worker:
     """Return the worker of a cluster that this is."""
     try:
         return get_worker()

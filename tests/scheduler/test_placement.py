@@ -13,7 +13,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_worker
 
 import gradloom as gl
 from gradloom.errors import ArgumentError, DeviceError
@@ -75,6 +75,8 @@ def test_all_workers_are_told_while_a_client_looks_at_few() -> None:
     ):
         client.wait_for_workers(7)
         assert {len(workers_of(client)) for _ in range(300)} == {7}
+        assert client.submit(lambda: sorted(workers_of(get_worker()))).result() == sorted(workers_of(client))
+    assert not workers_of(client)  # which has no scheduler any more
 
 
 def loss(x: Any, w: Any) -> Any:
