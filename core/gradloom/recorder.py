@@ -26,6 +26,8 @@ class Recorder(ABC):
     handle: type[Handle]
     #: When set, nodes are the derivative of the node with this source.
     origin: RawSource | None
+    #: Whether small arrays are copied when they are captured.
+    copies: bool = True
 
     @abstractmethod
     def lift(self, value: Any, op: Op | None = None) -> Any:

@@ -47,11 +47,13 @@ class Trace(Recorder):
         ``evaluate(trace, index, action)`` computes a value on demand; without it, asking raises.
     copies : bool, default True
         Whether small captured arrays are copied; if not, all are write-protected while the
-        trace lasts, and a graph that outlives the trace sees their later content.
+        trace lasts, and a graph that outlives the trace sees their later content. A trace within
+        one that does not copy does not either.
     """
 
     __slots__ = (
         "_captured",
+        "_copied",
         "_count",
         "_literals",
         "_protected",
@@ -118,6 +120,8 @@ class Trace(Recorder):
         self.places: list[str | None] = []
         self.moves: dict[tuple[str | None, int], int] = {}
         self._captured: dict[Any, int] = {}
+        #: The arrays that were copied, by the ids of their copies.
+        self._copied: dict[int, np.ndarray[Any, Any]] = {}
         self._literals: dict[Any, int] = {}
         self._protected: list[np.ndarray[Any, Any]] = []
         #: What is followed, and how many nodes of it; the lists belong to it till it is left. See `gradloom.follow`.
@@ -212,7 +216,17 @@ class Trace(Recorder):
         index = self.append(INPUT, (), (spec,), spec, None)
         self.inputs.append(index)
         self.input_values[index] = value
+        self.nest(value)
         return index
+
+    def nest(self, outer: Any) -> None:
+        """Capture arrays by reference, those captured before too, if a value from outside is of a trace that does."""
+        if self.copies and isinstance(outer, Handle) and not outer._trace.copies:
+            self.copies = False
+            for index, array in self._copied.items():
+                if array.tobytes() == self.input_values[index].tobytes():
+                    self.protect(array)
+                    self.input_values[index] = array
 
     def tensor(self, index: int) -> Handle:
         """Return a new tensor for a node."""
@@ -298,6 +312,7 @@ class Trace(Recorder):
         if found is None:
             snapshot: Any = np.ndarray(array.shape, array.dtype, key[1])
             found = self._captured[key] = self._input(spec, snapshot)
+            self._copied[found] = array
         return found
 
     # -- ending ------------------------------------------------------------------------
@@ -324,6 +339,7 @@ class Trace(Recorder):
         self.nodes = ENDED
         self.evaluate = None
         self.values.clear()
+        self._copied.clear()
         release(self._protected)
 
     # -- values on demand --------------------------------------------------------------

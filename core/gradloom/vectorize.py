@@ -131,6 +131,7 @@ def _example(trace: Trace, leaves: list[Any], axes: list[int | None]) -> tuple[l
         if axis is not None:
             spec = _spec(leaf)
             trace.protect(leaf)
+            trace.nest(leaf)
             shape = spec.shape[:axis] + spec.shape[axis + 1 :]
             new_leaves[k] = trace.add_input(Spec(shape, spec.dtype), _MAPPED)
             mapped.append(axis)

@@ -276,6 +276,34 @@ def test_closures_are_read_at_each_call(size: int) -> None:
     assert w.flags.writeable
 
 
+@pytest.mark.parametrize("size", [3, 5000])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        gl.grad,
+        lambda f: gl.grad(gl.grad(f)),
+        lambda f: lambda x: gl.value_and_grad(f)(x)[1],
+        gl.jacobian,
+        lambda f: lambda x: gl.jvp(f, (x,), (1.0,))[1],
+        lambda f: lambda x: gl.vjp(f, x)[1](1.0)[0],
+        lambda f: lambda x: gl.hvp(f)(x, 1.0),
+        lambda f: lambda x: np.sum(gl.vmap(f)(x * np.ones(2))),
+        lambda f: lambda x: gl.grad(lambda s: f(s) * x)(2.0),
+    ],
+    ids="grad second value_and_grad jacobian jvp vjp hvp vmap outer".split(),
+)
+def test_closures_of_transformed_functions_are_read_at_each_call(transform: Any, size: int) -> None:
+    """What an inner transform closes over is an input too, also when it meets no argument of the outer function."""
+    w = np.ones(size)
+    f = Counted(transform(lambda x: np.sum(w * x * x) * x))
+    fast = gl.jit(f)
+    before = fast(3.0)
+    w[:] *= 2.0
+    np.testing.assert_allclose(fast(3.0), 2.0 * before, rtol=1e-14)
+    assert f.calls == 1
+    assert w.flags.writeable
+
+
 def test_methods() -> None:
     """A bound method can be jitted; on a class, self is a static argument."""
 
