@@ -17,6 +17,7 @@ from gradloom.graph import ITEM, Graph
 from gradloom.locks import new_lock
 from gradloom.memory import whole_lines
 from gradloom.step import Step
+from gradloom.symbolic import lengths
 
 #: Bytes of the largest value that has a place, but for concatenations; `gradloom.memory` keeps that of larger ones.
 LARGEST: Final = 256 * 1024
@@ -27,33 +28,65 @@ KEPT: Final = 64 * 1024 * 1024
 
 
 @final
+class Places:
+    """Which values have places; what there is to know of them without sizes.
+
+    Attributes
+    ----------
+    written : dict
+        For each step that writes where it is told: the ids of what it writes.
+    items, joined : set of int
+        The steps that take items of what is written, and those that join what lies side by side: nothing runs.
+    numbers : dict
+        The number of each value's array among those of a block.
+    text : object
+        What a plan with these places runs, where it is known; see `gradloom.template`.
+    """
+
+    __slots__ = ("items", "joined", "numbers", "text", "written")
+
+    def __init__(self, layout: _Layout) -> None:
+        self.written = layout.written
+        self.items, self.joined = layout.items(), layout.joined
+        self.numbers = {i: n for n, i in enumerate(layout.offsets)}
+        self.text: Any = None
+
+
+def places_of(
+    graph: Graph, steps: Sequence[Step], outputs: Iterable[int], backend: AbstractBackend
+) -> tuple[Places, tuple[int, ...], int]:
+    """Return the places of a plan's values: which there are, where in a block they are, and its size."""
+    outputs = tuple(outputs)
+    largest = LARGEST
+    layout = _Layout(graph, steps, outputs, backend, largest)
+    while layout.size > MOST:
+        largest //= 4
+        layout = _Layout(graph, steps, outputs, backend, largest)
+    return Places(layout), tuple(layout.offsets.values()), layout.size
+
+
+@final
 class Buffers:
-    """The places of a plan's values, and blocks of memory with arrays there.
+    """Blocks of memory, with arrays at the places of a plan's values.
 
     Parameters
     ----------
-    graph : Graph
-    steps : sequence of Step
-    outputs : sequence of int
-        Ids of the values that leave the plan.
+    places : Places
+    offsets : sequence of int
+        Where in a block those are, by number.
+    size : int
+        Of a block, in bytes.
+    specs : sequence
+        Of the plan's values.
     backend : AbstractBackend
     """
 
-    def __init__(self, graph: Graph, steps: Sequence[Step], outputs: Iterable[int], backend: AbstractBackend) -> None:
-        outputs = tuple(outputs)
-        largest = LARGEST
-        layout = _Layout(graph, steps, outputs, backend, largest)
-        while layout.size > MOST:
-            largest //= 4
-            layout = _Layout(graph, steps, outputs, backend, largest)
-        #: For each step that writes where it is told: the ids of what it writes.
-        self.written = layout.written
-        #: The steps that take items of what is written, and those that join what lies side by side: nothing runs.
-        self.items, self.joined = layout.items(), layout.joined
-        #: The number of each value's array among those of a block.
-        self.numbers = {i: n for n, i in enumerate(layout.offsets)}
-        self._places = [(offset, graph.specs[i]) for i, offset in layout.offsets.items()]
-        self._size = layout.size
+    def __init__(
+        self, places: Places, offsets: Sequence[int], size: int, specs: Sequence[Any], backend: AbstractBackend
+    ) -> None:
+        self.places = places
+        self._places = [(offset, specs[i]) for i, offset in zip(places.numbers, offsets, strict=True)]
+        self._size = size
         self._backend = backend
         self._idle: deque[Sequence[Any]] = deque(maxlen=2)
         #: Takes back the arrays of a block that a run is done with.
@@ -189,6 +222,8 @@ class _Layout:
         for k, step in enumerate(self.steps):
             if step.out < len(self.graph.nodes) and self.graph.nodes[step.out][0].name == "concatenate":
                 self._join(k, step)
+        for room, size in zip(self._rooms.values(), lengths([room.size for room in self._rooms.values()]), strict=True):
+            room.size = size  # symbolic ones are looked up among others that may be equal
 
     def _join(self, k: int, step: Step) -> None:
         """Give the pieces of a concatenation along the first axis one room, if nothing keeps them from it."""

@@ -20,10 +20,19 @@ def function(lines: Sequence[str], namespace: dict[str, Any]) -> Callable[..., A
     namespace : dict
         What the names in it stand for. What differs from one function to the next belongs here, not in the text.
     """
+    return bound(code(lines), namespace)
+
+
+def code(lines: Sequence[str]) -> CodeType:
+    """Return the code of the function that some lines define."""
     text = "\n".join(lines)
-    code = _known_code(text) if len(text) <= LONGEST else _code(text)
+    return _known_code(text) if len(text) <= LONGEST else _code(text)
+
+
+def bound(own: CodeType, namespace: dict[str, Any]) -> Callable[..., Any]:
+    """Return the function of some code, in a namespace."""
     # Its own copy: Python adapts code to the names it meets.
-    return FunctionType(code.replace(), namespace)
+    return FunctionType(own.replace(), namespace)
 
 
 def _code(text: str) -> CodeType:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
-from typing import NamedTuple, final
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, final
 
 from gradloom.arrangement import folds
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes, varies
 from gradloom.regions import REGION
+from gradloom.step import COPY, Step
 
 
 class Call(NamedTuple):
@@ -64,6 +65,15 @@ class Outline:
         #: Ids of outputs, and the copies (source, target) that keep them from sharing memory.
         self.outputs, self.copies = self._own_outputs(graph)
         self.calls = self._calls(graph)
+
+    def steps(self, kernels: Mapping[int, tuple[Any, Mapping[str, Any]]]) -> Iterator[Step]:
+        """Yield the steps in order, given the kernels by kind, with their attrs; at `COPY` what copies outputs."""
+        quiet = False
+        for kind, inputs, out, drop, quiet, donates in self.calls:
+            kernel, attrs = kernels[kind]
+            yield Step(kernel, inputs, {**attrs, "donate": True} if donates else attrs, out, drop, quiet)
+        for copied, target in self.copies:
+            yield Step(kernels[COPY][0], (copied,), {}, target, (), quiet)
 
     def _find_constants(self, graph: Graph, firm: Collection[int]) -> None:
         constants: set[int] = set()

@@ -10,7 +10,6 @@ from typing import Any, final
 from gradloom import ahead
 from gradloom.arrangement import arrange
 from gradloom.backend import AbstractBackend, Kernel, backends
-from gradloom.buffers import Buffers
 from gradloom.compiler import AbstractCompiler, compilers
 from gradloom.errors import GradloomError
 from gradloom.graph import ITEM, Graph
@@ -20,8 +19,9 @@ from gradloom.placement import MOVES, Device, find_device, is_device, node_place
 from gradloom.regions import REGION
 from gradloom.settle import settle
 from gradloom.source import RawSource, Source
-from gradloom.step import Step
+from gradloom.step import COPY, Step
 from gradloom.straightline import StraightLine
+from gradloom.template import has_template, straight_line
 
 #: Plans with more steps than this are interpreted; compiling straight-line Python costs about
 #: 25 us a step, which a plan that runs once never earns back.
@@ -47,7 +47,7 @@ class Plan:
     -----
     Outputs never share memory with inputs, literals or each other. Every intermediate array
     is released right after its last use. The first run is interpreted; from the second on,
-    the plan is straight-line Python.
+    and where another size has shown how, the plan is straight-line Python.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Plan:
         compiled = self._compiled
         if compiled is None:
             first, self.has_run = not self.has_run, True
-            if first or len(self.graph.nodes) > COMPILE_LIMIT:
+            if (first and not has_template(self.graph)) or len(self.graph.nodes) > COMPILE_LIMIT:
                 return self._interpret(inputs, sources)
             compiled = self.compile()
         try:
@@ -172,16 +172,9 @@ class Plan:
             return self._compiled
 
     def _straight_line(self) -> StraightLine:
-        specs = self.graph.specs
-
-        def is_scalar(i: int) -> bool:
-            # Past the graph's own nodes are copies of outputs; a constant among them is 0-d.
-            return i >= len(specs) or (type(specs[i]) is not tuple and not specs[i].shape)
-
         at_home = self.compiler is not None and self.places is None  # else nothing writes where it is told
-        buffers = Buffers(self.graph, self.steps if at_home else (), self.outputs, self.backend)
-        ends = self.graph.inputs, self.outputs
-        return StraightLine(self.steps, *ends, self.constants, self.backend, is_scalar, buffers)
+        kernels = self._lowering.kernels
+        return straight_line(self.graph, self.outline, kernels, self.constants, self.backend, at_home)
 
     def leaves_to_backend(self, i: int) -> bool:
         """Return whether a node runs by a kernel of the backend, not by one of the compiler."""
@@ -225,7 +218,7 @@ class _Lowering:
         self.uncompiled: list[str] = []
         self.outline = outline_of(graph, places, arranged)
         #: By kind; and the kinds whose kernels are the compiler's own, outside of regions.
-        self._kernels: dict[int, tuple[Kernel, dict[str, Any]]] = {}
+        self.kernels: dict[int, tuple[Kernel, dict[str, Any]]] = {}
         self._own: set[int] = set()
         self._begun = {} if plan.compiler is None else self._begin_kernels(plan.compiler)
         self._find_constants()
@@ -271,9 +264,9 @@ class _Lowering:
             self.outline = Outline(self.graph, keys, firm)
 
     def _kernel(self, kind: int) -> tuple[Kernel, dict[str, Any]]:
-        found = self._kernels.get(kind)
+        found = self.kernels.get(kind)
         if found is None:
-            found = self._kernels[kind] = self._found(kind)
+            found = self.kernels[kind] = self._found(kind)
         return found
 
     def _found(self, kind: int) -> tuple[Kernel, dict[str, Any]]:
@@ -338,12 +331,7 @@ class _Lowering:
 
     def steps(self) -> Iterator[Step]:
         """Yield the kernel calls in order."""
-        quiet = False
-        for kind, inputs, out, drop, quiet, donates in self.outline.calls:
-            kernel, keywords = self._kernels[kind]
-            yield Step(kernel, inputs, {**keywords, "donate": True} if donates else keywords, out, drop, quiet)
-        for copied, target in self.outline.copies:
-            yield Step(self.backend.copy, (copied,), {}, target, (), quiet)
+        return self.outline.steps({**self.kernels, COPY: (self.backend.copy, {})})
 
 
 def _devices(graph: Graph, places: Sequence[str | None]) -> dict[str | None, Device]:

@@ -369,10 +369,13 @@ class Shared(Generic[T]):
     ----------
     function : callable
         Its result depends on its argument alone: plain data, tuples of them, numbers. It must not be None.
+    at_once : bool
+        Whether the first graph of a pattern is evaluated with symbolic numbers already.
     """
 
-    def __init__(self, function: Callable[[Graph], T]) -> None:
+    def __init__(self, function: Callable[[Graph], T], at_once: bool = False) -> None:
         self._function = function
+        self._at_once = at_once
 
     def __call__(self, graph: Graph) -> T:
         """Return the function of a graph."""
@@ -384,7 +387,7 @@ class Shared(Generic[T]):
         if found is not None:
             return found
         # With symbolic numbers it takes several times as long, and there may be no third graph.
-        if (known.seen or ahead.is_here()) and known.pays():
+        if (known.seen or self._at_once or ahead.is_here()) and known.pays():
             guards = Guards(numbers)
             try:
                 data = _Data(guards, self._function(_Plain(guards.numbers).of(pattern.graph)))

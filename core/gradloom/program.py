@@ -161,7 +161,7 @@ class Program:
         name, compiler = plan.backend.name, plan.compiler
         find = _PREPARED.foresee(self._traced, name, compiler)
         if find is not None:
-            ahead.add(lambda: _planned(find(), name, compiler))
+            ahead.add(lambda: _planned(find(), name, compiler).compile())
 
     def _find_quick(self, plan: Plan) -> tuple[Plan, tuple[int, ...]] | None:
         backend = plan.backend

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from gradloom.backend import Kernel
+
+#: The kind of the steps that copy outputs.
+COPY: Final = -1
 
 
 class Step(NamedTuple):
@@ -13,7 +16,7 @@ class Step(NamedTuple):
 
     kernel: Kernel
     inputs: tuple[int, ...]
-    attrs: dict[str, Any]
+    attrs: Mapping[str, Any]
     out: int
     drop: tuple[int, ...]
     quiet: bool

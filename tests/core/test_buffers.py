@@ -12,7 +12,7 @@ import pytest
 
 import gradloom as gl
 from gradloom.backend import backends, foreign_kernels
-from gradloom.buffers import MOST, Buffers
+from gradloom.buffers import MOST, Buffers, places_of
 from gradloom.compiler import compilers
 from gradloom.memory import LINE
 from gradloom.op import define
@@ -92,7 +92,8 @@ def plan_of(f: Callable[..., Any], *args: Any) -> Plan:
 
 def buffers(plan: Plan) -> Buffers:
     """Return the buffers of a plan."""
-    return Buffers(plan.graph, plan.steps, plan.outputs, plan.backend)
+    found = places_of(plan.graph, plan.steps, plan.outputs, plan.backend)
+    return Buffers(*found, plan.graph.specs, plan.backend)
 
 
 @pytest.mark.parametrize("f", PROGRAMS)
@@ -100,7 +101,7 @@ def test_results_are_those_of_separate_memory(f: Callable[..., Any]) -> None:
     """The first run is interpreted, each value in memory of its own; later results are no part of a block."""
     plan = plan_of(f, A, B)
     expected = [np.copy(v) for v in plan.run([A, B])]
-    assert buffers(plan).written
+    assert buffers(plan).places.written
     results = [plan.run([A, B])]
     others = plan.run([B, A])
     results.append(plan.run([A, B]))
@@ -118,9 +119,9 @@ def test_two_values_that_live_at_once_share_nothing() -> None:
         plan = plan_of(f, A, B)
         own = buffers(plan)
         arrays = own.take()
-        place = {i: arrays[n] for i, n in own.numbers.items()}
+        place = {i: arrays[n] for i, n in own.places.numbers.items()}
         read = {i: k for k, step in enumerate(plan.steps) for i in step.inputs}
-        lives = [(k, read.get(i, k), place[i]) for k, ids in own.written.items() for i in ids]
+        lives = [(k, read.get(i, k), place[i]) for k, ids in own.places.written.items() for i in ids]
         for n, (born, dies, array) in enumerate(lives):
             assert array.ctypes.data % array.itemsize == 0
             assert array.flags.c_contiguous
@@ -134,7 +135,7 @@ def test_pieces_of_a_concatenation_lie_side_by_side() -> None:
     plan.run([A, B])
     assert "concatenate" not in plan.compile().source
     # A piece has one place, whatever it is joined with; what is changed in place is a copy.
-    assert [len(buffers(plan_of(f, A, B)).joined) for f in (recurrent, stacked, changed)] == [1, 1, 0]
+    assert [len(buffers(plan_of(f, A, B)).places.joined) for f in (recurrent, stacked, changed)] == [1, 1, 0]
 
 
 def test_runs_at_once_have_blocks_of_their_own() -> None:

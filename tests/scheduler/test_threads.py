@@ -126,7 +126,9 @@ def called_in(plan: Plan, call: Callable[[], Any]) -> None:
 
         return wrapped
 
-    plan.steps[:] = [step._replace(kernel=calling(step.kernel)) for step in plan.steps]
+    kernels = plan._lowering.kernels
+    kernels.update({kind: (calling(kernel), attrs) for kind, (kernel, attrs) in kernels.items()})
+    plan._steps = None
 
 
 def test_configuration_of_dask() -> None:
