@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final, final
 
 from gradloom.backend import AbstractBackend, foreign_kernels
@@ -41,15 +42,22 @@ class Places:
         The number of each value's array among those of a block.
     text : object
         What a plan with these places runs, where it is known; see `gradloom.template`.
+    latest : callable
+        Returns who keeps the blocks of the last plan of another size that ran; None if it is gone.
     """
 
-    __slots__ = ("items", "joined", "numbers", "text", "written")
+    __slots__ = ("items", "joined", "latest", "numbers", "text", "written")
 
     def __init__(self, layout: _Layout) -> None:
         self.written = layout.written
         self.items, self.joined = layout.items(), layout.joined
         self.numbers = {i: n for n, i in enumerate(layout.offsets)}
         self.text: Any = None
+        self.latest: Callable[[], deque[Any] | None] = _nobody
+
+
+def _nobody() -> None:
+    """Stand for a weak reference to what is gone."""
 
 
 def places_of(
@@ -86,8 +94,9 @@ class Buffers:
     ) -> None:
         self.places = places
         self._places = [(offset, specs[i]) for i, offset in zip(places.numbers, offsets, strict=True)]
-        self._size = size
+        self._size = _roomy(size)
         self._backend = backend
+        self._is_new = True
         self._idle: deque[Sequence[Any]] = deque(maxlen=2)
         #: Takes back the arrays of a block that a run is done with.
         self.give: Callable[[Sequence[Any]], None] = self._idle.append
@@ -97,8 +106,27 @@ class Buffers:
         try:
             return self._idle.pop()
         except IndexError:
+            if self._is_new:
+                self._let_go_of_latest()
             _KEEPERS.add(self._idle, self._size)
             return self._backend.arena(self._size, self._places)
+
+    def _let_go_of_latest(self) -> None:
+        """Free a block of the plan of another size that ran last: a new size is likely to stay in its place.
+
+        Fresh memory would cost more than many a run. If the other one runs again, it makes a block for good.
+        """
+        self._is_new = False
+        other, self.places.latest = self.places.latest(), weakref.ref(self._idle)
+        if other is not None:
+            with suppress(IndexError):
+                other.pop()
+
+
+def _roomy(size: int) -> int:
+    """Return a number of bytes, rounded up by a quarter at most: then a block serves most sizes that are near."""
+    step = 1 << max(size.bit_length() - 3, 0)
+    return -(-size // step) * step
 
 
 @final

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, final
 
 from gradloom.api import normalise_argnums
 from gradloom.backend import spec_of
+from gradloom.collector import resting_collector
 from gradloom.compiler import prepare_compilers
 from gradloom.context import backend as backend_context
 from gradloom.context import current_backend, require_backend
@@ -53,10 +54,11 @@ def trace_abstractly(
     try:
         for leaf in leaves:
             trace.protect(leaf)
-        tensors = [trace.add_input(spec, reason) for spec in specs]
-        args, kwargs = unflatten(structure, tensors)
-        ids, out_structure = output_ids(trace, transform, call(f, args, kwargs))
-        graph = trace.graph(ids)
+        with resting_collector():
+            tensors = [trace.add_input(spec, reason) for spec in specs]
+            args, kwargs = unflatten(structure, tensors)
+            ids, out_structure = output_ids(trace, transform, call(f, args, kwargs))
+            graph = trace.graph(ids)
     finally:
         trace.end()
     captured = [trace.input_values[i] for i in trace.inputs[len(specs) :]]

@@ -158,6 +158,8 @@ class Program:
     def _foresee(self, plan: Plan) -> None:
         """Let what other sizes will need be found meanwhile: what runs twice may run with the last few samples too."""
         self._foresaw = True
+        if plan.graph.pattern is not None:  # found for another size already
+            return
         name, compiler = plan.backend.name, plan.compiler
         find = _PREPARED.foresee(self._traced, name, compiler)
         if find is not None:

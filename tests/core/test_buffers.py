@@ -213,3 +213,20 @@ def test_a_run_after_an_error_is_right() -> None:
         with pytest.raises(np.linalg.LinAlgError):
             plan.run([A * 0.0, B])
         np.testing.assert_array_equal(plan.run([A, B])[0], expected)
+
+
+def test_a_new_size_takes_the_place_of_the_last() -> None:
+    """A plan of another size frees a block of the last one, once; sizes that come in turns have one each."""
+    plan = plan_of(PROGRAMS[0], A, B)
+    found = places_of(plan.graph, plan.steps, plan.outputs, plan.backend)
+    first, second = [Buffers(*found, plan.graph.specs, plan.backend) for _ in range(2)]
+    taken = first.take()
+    first.give(taken)
+    assert len(first._idle) == 1
+    second.give(second.take())
+    assert len(first._idle) == 0
+    assert len(second._idle) == 1
+    for _ in range(3):
+        first.give(first.take())
+        second.give(second.take())
+        assert len(first._idle) == len(second._idle) == 1

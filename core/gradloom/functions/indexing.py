@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from gradloom.op import Op
 from gradloom.ops.indexing import gather, getitem, index_add, index_set, layout
 from gradloom.ops.shape import broadcast_to, reshape
 from gradloom.refusals import describe
-from gradloom.spec import PYTHON_SCALARS
+from gradloom.spec import PYTHON_SCALARS, Spec
 from gradloom.trace import Handle, innermost
 
 Tensor = Any
@@ -183,15 +184,24 @@ def value_of(array: Any, action: str) -> Any:
 # -- x[index] and x[index] = value ---------------------------------------------------------------
 
 
+@lru_cache(maxsize=256)
+def _row(spec: Spec) -> tuple[Spec, tuple[Any, ...]]:
+    """Return the spec of ``x[i]``, and the entries of such an index behind ``i``."""
+    rest = spec.shape[1:]
+    return Spec(rest, spec.dtype), tuple([("slice", 0, n, 1) for n in rest])
+
+
 @implements(operator.getitem)
 def np_getitem(x: Tensor, index: Any) -> Tensor:
     """Return ``x[index]``."""
     shape = x.spec.shape
     if type(index) is int and shape:
         # The commonest index, and the one that loops use.
-        entries = (_position(index, shape, 0), *[("slice", 0, n, 1) for n in shape[1:]])
+        row, rest = _row(x.spec)
+        entries = (_position(index, shape, 0), *rest)
         if len(shape) == 1:
             return gather(x, index=entries, unique=True)
+        getitem.note((x.spec,), (entries,), row)
         return x._note_view(x._trace.bind(getitem, (x,), (entries,)), index)
     parsed = parse_index(shape, index)
     if parsed.basic:

@@ -46,7 +46,7 @@ def _entry(entry: Any) -> Any:
 
 def getitem(*, index: Index) -> Kernel:
     """Return the kernel that reads a fixed part of an array."""
-    return operator.itemgetter(numpy_index(index)(()))
+    return operator.itemgetter(tuple([entry if type(entry) is int else _entry(entry) for entry in index]))
 
 
 def gather(*, index: Index, unique: bool) -> Kernel:
