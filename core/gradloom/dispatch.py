@@ -194,7 +194,11 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: di
     """Serve ``__array_ufunc__``."""
     if method != "__call__":
         return _call_ufunc_method(ufunc, method, inputs, kwargs)
-    implementation = _UFUNCS.get(ufunc) or _special(ufunc)
+    implementation = _UFUNCS.get(ufunc)
+    if implementation is None:
+        implementation = _special(ufunc)
+        if len(inputs) == 1:
+            inputs = (_not_in_half(inputs[0]),)
     dtype = None
     if kwargs:
         dtype = kwargs.pop("dtype", None)
@@ -218,6 +222,12 @@ def _special(ufunc: np.ufunc) -> Function:
         module = "scipy.special" if hasattr(special, ufunc.__name__) else "numpy"
         raise unsupported(f"{module}.{ufunc.__name__}")
     return op
+
+
+def _not_in_half(x: Any) -> Any:
+    """Return the argument of one of SciPy's ufuncs, in double precision where it is no float of 32 bits or more."""
+    short = x.dtype.kind in "biu" or x.dtype == np.float16
+    return np.astype(x, np.float64) if short else x
 
 
 def _call_ufunc_method(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -212,7 +212,7 @@ class Op:
                 casts = tuple([None if s.dtype == d else d for s, d in zip(specs, dtypes, strict=True)])
                 strong = [s.with_dtype(d) for s, d in zip(strong, dtypes, strict=True)]
         out = self.spec(*strong, **self.attr_dict(attrs))
-        if self.elementwise and all([s.weak for s in specs]) and out.dtype.kind != "b":
+        if self.elementwise and self.promote is not None and all([s.weak for s in specs]) and out.dtype.kind != "b":
             out = Spec(out.shape, out.dtype, weak=True)
         return out, casts
 

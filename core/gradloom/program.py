@@ -219,7 +219,7 @@ def _mixed(first: str, second: str) -> BackendError:
     )
 
 
-def _number(value: Any, dtype: np.dtype[Any]) -> Any:
+def number_of(value: Any, dtype: np.dtype[Any]) -> Any:
     """Return a Python number as one of NumPy's."""
     try:
         return dtype.type(value)
@@ -233,13 +233,13 @@ def prepare(plan: Plan, values: Sequence[Any]) -> list[Any]:
     backend = plan.backend
     if backend.name == "numpy":
         return [
-            _number(v, graph.specs[i].dtype) if type(v) in _PYTHON_NUMBERS else v
+            number_of(v, graph.specs[i].dtype) if type(v) in _PYTHON_NUMBERS else v
             for i, v in zip(graph.inputs, values, strict=True)
         ]
     prepared = []
     for i, value in zip(graph.inputs, values, strict=True):
         if type(value) in _PYTHON_NUMBERS:
-            value = _number(value, graph.specs[i].dtype)
+            value = number_of(value, graph.specs[i].dtype)
         elif not isinstance(value, (np.ndarray, np.generic)) and not backend.recognises(type(value)):
             kind: Any = type(value)
             value = backends.get(backend_of_type(kind) or "numpy").to_host(value)

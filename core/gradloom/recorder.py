@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
-from gradloom.errors import GradloomError
+import numpy as np
+
+from gradloom.errors import ArgumentError, GradloomError
 from gradloom.graph import ITEM
 from gradloom.handle import Handle
 from gradloom.op import Op, get_op
 from gradloom.source import RawSource, Source, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec
 from gradloom.symbolic import concrete
+
+
+#: What NumPy compares exactly, whether or not the dtype of an array holds a Python integer.
+COMPARISONS = frozenset({"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"})
 
 
 class Recorder(ABC):
@@ -51,10 +58,12 @@ class Recorder(ABC):
 
     def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = ()) -> Any:
         """Record an op on arguments and return its output tensor (or tuple of tensors)."""
+        if op.name in COMPARISONS:
+            args = comparable(args)
         ids, specs, literal = self._lift_all(args, op)
         out, casts = self._infer(op, specs, attrs)
         if literal or casts is not None:
-            ids = self._fit(ids, args, specs, casts)
+            ids = self._fit(op, ids, args, specs, casts)
         source = self.origin or user_source()
         return self._given_out(self.append(op, ids, attrs, out, source), out, source)
 
@@ -83,14 +92,19 @@ class Recorder(ABC):
         except GradloomError as error:
             raise self._located(error, op) from None
 
-    def _fit(self, ids: tuple[Any, ...], args: Any, specs: tuple[Spec, ...], casts: Any) -> tuple[Any, ...]:
+    def _fit(self, op: Op, ids: tuple[Any, ...], args: Any, specs: tuple[Spec, ...], casts: Any) -> tuple[Any, ...]:
         """Turn scalars into literals of their final dtype, and cast what must be cast."""
         fitted = []
         for i, arg in enumerate(args):
             dtype = None if casts is None else casts[i]
             if type(concrete(arg)) in PYTHON_SCALARS:
-                fitted.append(self.literal(arg, dtype or specs[i].dtype))
+                try:
+                    fitted.append(self.literal(arg, dtype or specs[i].dtype))
+                except ArgumentError as error:
+                    raise self._located(error, op) from None
             elif dtype is not None:
+                if specs[i].weak:
+                    self.narrow(ids[i], dtype)
                 fitted.append(self.bind(get_op("astype"), (self.tensor(ids[i]),), (dtype,))._index)
             else:
                 fitted.append(ids[i])
@@ -103,6 +117,9 @@ class Recorder(ABC):
         items = [self.append(ITEM, (index,), (k,), spec, source) for k, spec in enumerate(out)]
         return tuple([self.handle(self, item, spec) for item, spec in zip(items, out, strict=True)])
 
+    def narrow(self, index: Any, dtype: Any) -> None:  # noqa: B027 - what holds its inputs has nothing to note
+        """Take note that a number, if it is an input, must be in the range of a dtype."""
+
     def lift_as(self, value: Any, spec: Spec) -> Any:
         """Return the node for a value that takes the place of an input of some spec."""
         return self.literal(value, spec.dtype) if type(value) in PYTHON_SCALARS else self.lift(value)
@@ -113,3 +130,15 @@ class Recorder(ABC):
         if self.origin is not None:
             error.location = str(Source(*self.origin))
         return error
+
+
+def comparable(args: Any) -> Any:
+    """Return the sides of a comparison, an integer beyond the range of the other side's dtype as an infinity."""
+    for value, other in (args, args[::-1]):
+        spec = getattr(other, "spec", None)
+        if type(concrete(value)) is int and type(spec) is Spec and spec.dtype.kind in "iu" and not spec.weak:
+            limits = np.iinfo(spec.dtype)
+            if not limits.min <= value <= limits.max:
+                bound = math.copysign(math.inf, value)
+                return (bound, other) if value is args[0] else (other, bound)
+    return args

@@ -33,7 +33,7 @@ def abstract_value(action: str, reason: str) -> ConcreteValueError:
 
 def not_an_array(value: Any) -> ArgumentError:
     """Return the error for a value that cannot become a node."""
-    remedy = "pass arrays of numbers or booleans"
+    remedy = made_plain(value, "pass arrays of numbers or booleans")
     if isinstance(value, (list, tuple)):
         remedy = "use np.stack or np.concatenate to build an array of tensors"
     return ArgumentError(
@@ -41,14 +41,14 @@ def not_an_array(value: Any) -> ArgumentError:
     )
 
 
-def out_of_range(op: str, value: Any, dtype: Any) -> ArgumentError:
+def out_of_range(op: str | None, value: Any, dtype: Any) -> ArgumentError:
     """Return the error for a Python integer that a dtype cannot hold."""
     return ArgumentError(
         "a Python integer is out of range",
         op=op,
         expected=str(dtype),
         got=repr(value),
-        remedy="write it as a float, or mark the argument with static_argnums",
+        remedy="convert the array (x.astype(int)), or write the number as a float",
     )
 
 

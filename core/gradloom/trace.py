@@ -21,7 +21,7 @@ from gradloom.handle import ENDED, Abstract, Handle, innermost, listed_array
 from gradloom.op import Op
 from gradloom.placement import PLACE, after, moved, placed
 from gradloom.protection import protect, release
-from gradloom.recorder import Recorder
+from gradloom.recorder import COMPARISONS, Recorder, comparable
 from gradloom.refusals import abstract_value, not_an_array, out_of_range, trace_ended
 from gradloom.source import USER_FILES, RawSource, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
@@ -70,6 +70,7 @@ class Trace(Recorder):
         "literals",
         "lookups",
         "moves",
+        "narrowed",
         "nodes",
         "origin",
         "pins",
@@ -108,6 +109,8 @@ class Trace(Recorder):
         self.lookups = 0
         #: Values computed on demand, by node id.
         self.values: dict[int, Any] = {}
+        #: Inputs that are Python integers, by their ids, and dtypes that must hold them.
+        self.narrowed: list[tuple[int, np.dtype[Any]]] = []
         #: When set, nodes are the derivative of the node with this source.
         self.origin: RawSource | None = None
         #: Inputs that are being differentiated.
@@ -145,13 +148,15 @@ class Trace(Recorder):
             ids, specs = (args[0]._index, args[1]._index), (args[0].spec, args[1].spec)
             literal = False
         else:
+            if op.name in COMPARISONS:
+                args = comparable(args)
             ids, specs, literal = self._lift_all(args, op)
         found = op.known.get((specs, attrs))
         if found is None:
             found = self._infer(op, specs, attrs)
         out, casts = found
         if literal or casts is not None:
-            ids = self._fit(ids, args, specs, casts)
+            ids = self._fit(op, ids, args, specs, casts)
         source = self.origin
         if source is None:
             frame = sys._getframe(2)
@@ -187,7 +192,7 @@ class Trace(Recorder):
             try:
                 dtype.type(value)
             except OverflowError as error:
-                raise out_of_range("literal", value, dtype) from error
+                raise out_of_range(None, value, dtype) from error
         elif type(value) is bool:  # unlike numbers it is not weak, which the node does not show
             self.diverge()
         spec = recent_spec((), dtype)
@@ -259,6 +264,14 @@ class Trace(Recorder):
 
     def leave(self) -> None:
         """Stop following an earlier trace; see `gradloom.follow`."""
+
+    def narrow(self, index: int, dtype: np.dtype[Any]) -> None:
+        """Take note that a number, if it is an input, must be in the range of a dtype."""
+        value = self.input_values.get(index)
+        if isinstance(value, Handle):
+            value._trace.narrow(value._index, dtype)
+        elif index in self.input_values and dtype.kind in "iu" and (index, dtype) not in self.narrowed:
+            self.narrowed.append((index, dtype))
 
     def diverge(self) -> None:
         """Take note that the nodes no longer tell all specs: no trace can follow this one."""

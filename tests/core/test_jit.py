@@ -184,6 +184,38 @@ def test_integers_beyond_int64() -> None:
         np.testing.assert_array_equal(fast(np.ones(2), 7), [7.0, 7.0])
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, n: x + n,
+        lambda x, n: np.maximum(x, n),
+        lambda x, n: x < n,
+        lambda x, n: np.full_like(x, n),
+        lambda x, n: gl.vmap(lambda y: y * n)(x),
+        lambda x, n: gl.jit(lambda x, n: x - n)(x, n),
+        lambda x, n: gl.jvp(lambda s: s * (x + n), (1.0,), (1.0,))[0],
+    ],
+    ids="add maximum less full vmap jit jvp".split(),
+)
+def test_integers_beyond_the_dtype_of_an_array(f: Any) -> None:
+    """They do not wrap around in silence, whether they are arguments or stand in the code; NumPy raises as well."""
+    x = np.array([1, 200], np.uint8)
+    fast = gl.jit(f)
+    np.testing.assert_array_equal(fast(x, 7), f(x, 7), strict=True)
+    for n in (300, -1):
+        with pytest.raises(ArgumentError, match=f"(?s)out of range.*uint8.*got: {n}.*astype.*test_jit"):
+            fast(x, n)
+    np.testing.assert_array_equal(fast(x, 7), f(x, 7), strict=True)
+
+
+def test_integers_in_the_code_beyond_the_dtype_of_an_array() -> None:
+    """The error names what they were meant for."""
+    with pytest.raises(ArgumentError, match=r"(?s)^multiply: .*uint8.*300"):
+        gl.jit(lambda x: x * 300)(np.ones(2, np.uint8))
+    with pytest.raises(ArgumentError, match=r"(?s)out of range.*uint8.*300"):
+        gl.jit(lambda x: np.full_like(x, 300))(np.ones(2, np.uint8))
+
+
 def test_static_argument_in_a_nested_transform() -> None:
     """Static inside grad and vmap."""
     fast = gl.jit(lambda x, n: np.sum(x**n), static_argnums=1)

@@ -98,7 +98,10 @@ def _filled(like: Tensor, dtype: Any, shape: Any, number: int) -> Tensor:
 
 def _full(like: Tensor, value: Any, dtype: Any, shape: tuple[int, ...]) -> Tensor:
     trace = innermost((like, value)) if isinstance(value, Handle) else like._trace
-    value = np.astype(as_tensor(value, trace), np.dtype(dtype))
+    dtype = np.dtype(dtype)
+    if type(value) is int and dtype.kind in "iu":
+        value = trace.tensor(trace.literal(value, dtype))
+    value = np.astype(as_tensor(value, trace), dtype)
     return broadcast_to(value, shape=shape) if value.shape != shape else value.copy()
 
 

@@ -317,4 +317,6 @@ def np_astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -
     dtype = np.dtype(dtype)
     if x.dtype == dtype:
         return x.copy() if copy else x
+    if isinstance(x, Handle) and x.spec.weak:
+        x._trace.narrow(x._index, dtype)
     return astype(x, dtype=dtype)
