@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal, final
 
 from gradloom.errors import ArgumentError, MissingRuleError
-from gradloom.spec import Spec
+from gradloom.spec import WEAK_DTYPES, Spec
 
 Rule = Callable[..., Any]
 #: One rule per argument; ``None`` marks an argument that carries no derivative (an index,
@@ -212,7 +212,7 @@ class Op:
                 casts = tuple([None if s.dtype == d else d for s, d in zip(specs, dtypes, strict=True)])
                 strong = [s.with_dtype(d) for s, d in zip(strong, dtypes, strict=True)]
         out = self.spec(*strong, **self.attr_dict(attrs))
-        if self.elementwise and self.promote is not None and all([s.weak for s in specs]) and out.dtype.kind != "b":
+        if self.elementwise and all([s.weak for s in specs]) and out.dtype in WEAK_DTYPES:
             out = Spec(out.shape, out.dtype, weak=True)
         return out, casts
 

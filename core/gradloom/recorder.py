@@ -16,7 +16,6 @@ from gradloom.source import RawSource, Source, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec
 from gradloom.symbolic import concrete
 
-
 #: What NumPy compares exactly, whether or not the dtype of an array holds a Python integer.
 COMPARISONS = frozenset({"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"})
 

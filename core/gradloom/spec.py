@@ -134,6 +134,9 @@ BOOL = Spec((), np.bool_)
 #: Specs of Python scalars; bool is not weak (NEP 50).
 PYTHON_SCALARS: dict[type, Spec] = {float: FLOAT, complex: COMPLEX, int: INT, bool: BOOL}
 
+#: What Python scalars are, where they meet no array: what is cast to another dtype yields to none.
+WEAK_DTYPES = frozenset({FLOAT.dtype, COMPLEX.dtype, INT.dtype})
+
 
 def real_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype of the real part of values of a dtype."""
