@@ -38,6 +38,10 @@ class AbstractCompiler(ABC):
         """Return why the compiler cannot run here, or None if it can."""
         return None
 
+    def unfit(self) -> str | None:
+        """Return why the compiler cannot run here, as far as that is known at once; `unavailable` may wait to see."""
+        return self.unavailable()
+
     def prepare(self) -> None:
         """Begin, on other threads, with what takes long and is done once; what is traced next will be compiled."""
         return
@@ -94,6 +98,11 @@ compilers: Registry[AbstractCompiler] = Registry("compiler", AbstractCompiler)  
 def compiler_for(backend: str) -> AbstractCompiler | None:
     """Return the first compiler for a backend that can run here, or None."""
     return next((compiler for compiler in _compilers_for(backend) if compiler.unavailable() is None), None)
+
+
+def likely_compiler(backend: str) -> AbstractCompiler | None:
+    """Return what `compiler_for` is likely to return, without waiting for what takes long to start."""
+    return next((compiler for compiler in _compilers_for(backend) if compiler.unfit() is None), None)
 
 
 def prepare_compilers(backend: str) -> None:

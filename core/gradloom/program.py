@@ -18,7 +18,7 @@ from gradloom import ahead
 from gradloom.arrangement import arrange
 from gradloom.backend import backend_of_type, backends
 from gradloom.collector import resting_collector
-from gradloom.compiler import AbstractCompiler, compiler_for, expect_graph
+from gradloom.compiler import AbstractCompiler, compiler_for, expect_graph, likely_compiler
 from gradloom.context import current_backend, execute
 from gradloom.errors import BackendError
 from gradloom.expansion import GRADIENT, expand_calls, expanded, fusible, inline
@@ -79,8 +79,13 @@ class Program:
         if plan is None:
             with phase("compiling"), resting_collector():
                 if self.eager or _elements(self.graph) >= COMPILE_ELEMENTS:
+                    # Its compiler may be starting meanwhile.
+                    likely = likely_compiler(backend)
+                    prepared = _PREPARED(self._traced, backend, likely)
                     compiler = compiler_for(backend)
-                    new = _planned(_PREPARED(self._traced, backend, compiler), backend, compiler)
+                    if compiler is not likely:
+                        prepared = _PREPARED(self._traced, backend, compiler)
+                    new = _planned(prepared, backend, compiler)
                 else:
                     new = Plan(expand_calls(self.graph), backends.get(backend))
             plan = self._plans.setdefault(backend, new)

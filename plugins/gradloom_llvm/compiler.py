@@ -45,30 +45,29 @@ class LLVMCompiler(AbstractCompiler):
         self._outline = Shared(self._outlined)
 
     def unavailable(self) -> str | None:
-        """Return why the compiler cannot run here, or None if it can."""
-        from gradloom_llvm import native
-
-        reason = native.unfit()
+        """Return why the compiler cannot run here, or None if it can; LLVM is waited for."""
+        reason = self.unfit()
         if reason is not None:
             return reason
-        # What each plan needs is imported while LLVM starts.
-        from gradloom_llvm import entry, invoke, support  # noqa: F401
+        from gradloom_llvm import entry, native
 
         return entry.unavailable() or native.unavailable()
 
-    def prepare(self) -> None:
-        """Begin to start LLVM, and then its linker, and to warm it up."""
+    def unfit(self) -> str | None:
+        """Return why llvmlite cannot be used here, or None if LLVM is worth a try."""
         from gradloom_llvm import native
 
-        if native.unfit() is None:
+        return native.unfit()
+
+    def prepare(self) -> None:
+        """Begin to start LLVM, and then to warm it up, and its linker."""
+        if self.unfit() is None:
             # By one thread: to start another would wait for the library that this one loads.
             Job(_start).begin()
 
     def expect(self, graph: Graph) -> None:
         """Begin with the tape's machine where all values are small, else with what products and threads share."""
-        from gradloom_llvm import native
-
-        if native.unfit() is not None:
+        if self.unfit() is not None:
             return
         from gradloom_llvm.scalars import begin_machine, fits_tape
 
@@ -159,11 +158,10 @@ class LLVMCompiler(AbstractCompiler):
 def _start() -> None:
     from gradloom_llvm import native
 
-    native.START.result()
+    native.WARM_UP.result()
     from gradloom_llvm.engine import LINKER
 
     LINKER.result()
-    native.WARM_UP.result()
 
 
 def _apart(region: Graph) -> AnyKernel:

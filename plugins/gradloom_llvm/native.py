@@ -147,12 +147,12 @@ def _start() -> Any:
     """Load llvmlite's library and prepare it for this machine; return its functions by their names.
 
     Those that take long let other Python threads run; the others do not, since waiting for those
-    threads afterwards would take longer than the function.
+    threads afterwards would take longer than the function. For the same reason nothing is imported here that
+    `unfit` has not imported.
     """
     import llvmlite
-    from llvmlite.utils import get_library_name
 
-    path = str(Path(llvmlite.__file__).parent / "binding" / get_library_name())
+    path = str(Path(llvmlite.__file__).parent / "binding" / library_name())
     _open(path)
     holds_gil, frees_gil = ctypes.PyDLL(path), ctypes.CDLL(path)
     functions = SimpleNamespace()
@@ -163,6 +163,11 @@ def _start() -> Any:
     functions.InitializeNativeTarget()
     functions.InitializeNativeAsmPrinter()
     return functions
+
+
+def library_name() -> str:
+    """Return the name of the library's file."""
+    return {"darwin": "libllvmlite.dylib", "win32": "llvmlite.dll"}.get(sys.platform, "libllvmlite.so")
 
 
 def _open(path: str) -> None:
@@ -177,7 +182,7 @@ def _open(path: str) -> None:
 
 #: Parsing and inlining take a tenth of the time of what follows, and would wait for the lock afterwards.
 _LONG: Final = frozenset(
-    {"InitializeNativeTarget", "InitializeNativeAsmPrinter", "TargetMachineEmitToMemory", "LLJIT_Link"}
+    "InitializeNativeTarget InitializeNativeAsmPrinter TargetMachineEmitToMemory CreateLLJITCompiler LLJIT_Link".split()
 )
 #: What starts LLVM; it takes as long as to compile a small kernel.
 START: Final = Job(_start)
@@ -273,7 +278,8 @@ def compiled(ir: str, target: Host, level: int, assembly: bool = False) -> bytes
         wrong, error = _told(llvm.VerifyModule, module)
         if wrong:
             raise CompileError(error)
-        _inline(module, machine)
+        if "alwaysinline" in ir:
+            _inline(module, machine)
         buffer, error = _told(llvm.TargetMachineEmitToMemory, machine, module, int(not assembly))
         if not buffer:
             raise CompileError(error)
@@ -304,7 +310,7 @@ def _warm_up() -> None:
 
 #: A bit of everything that kernels are made of.
 _SAMPLE: Final = """
-define internal <4 x double> @value(<4 x double> %x) alwaysinline nounwind {
+define internal <4 x double> @value(<4 x double> %x) noinline nounwind {
   %positive = fcmp ogt <4 x double> %x, zeroinitializer
   %least = select <4 x i1> %positive, <4 x double> %x, <4 x double> zeroinitializer
   %square = fmul <4 x double> %least, %least

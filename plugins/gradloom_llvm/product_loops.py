@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, final
+from typing import Final, final
 
 from gradloom_llvm.product_entries import PRODUCT_ARGUMENTS
 from gradloom_llvm.product_tiles import Tiles, Writer
@@ -22,19 +22,31 @@ def product(tiles: Tiles) -> str:
     return _Product(tiles).function()
 
 
-class _Block(NamedTuple):
-    """Rows of the left matrix that are multiplied before the next, along a stretch of the summed axis."""
+@final
+class _Block:
+    """Rows of the left matrix that are multiplied before the next, along a stretch of the summed axis.
 
-    #: Steps along the summed axis, and whether there were others before.
-    k: str
-    more: str
-    a: str
-    b: str
-    c: str
-    #: Tiles of some height, from a row to a row: tall ones, and low ones for what they leave over.
-    bands: tuple[tuple[int, str, str], tuple[int, str, str]]
-    #: The bytes of a row in the workspace.
-    row_bytes: str
+    Attributes
+    ----------
+    k, more : str
+        Steps along the summed axis, and whether there were others before.
+    a, b, c : str
+        Where the block begins in each matrix.
+    bands : tuple of (int, str, str)
+        Tiles of some height, from a row to a row: tall ones, and low ones for what they leave over.
+    row_bytes : str
+        The bytes of a row in the workspace.
+    """
+
+    __slots__ = ("a", "b", "bands", "c", "k", "more", "row_bytes")
+
+    def __init__(
+        self, k: str, more: str, a: str, b: str, c: str, bands: tuple[tuple[int, str, str], ...], row_bytes: str
+    ) -> None:
+        self.k, self.more = k, more
+        self.a, self.b, self.c = a, b, c
+        self.bands = bands
+        self.row_bytes = row_bytes
 
 
 @final

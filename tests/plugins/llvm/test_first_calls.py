@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from llvmlite.utils import get_library_name
 
 import gradloom as gl
+from gradloom import program
+from gradloom.arrangement import arrange
 from gradloom.graph import Graph
+from gradloom.program import Program
+from gradloom.regions import REGION
+from gradloom_llvm import native, tiers
 from gradloom_llvm.codegen import generate
+from gradloom_llvm.compiler import LLVMCompiler
 from gradloom_llvm.engine import host_vector_bytes
 from gradloom_llvm.loops import Loops
 from gradloom_llvm.tape import BASIC, _machine
@@ -64,3 +72,42 @@ def test_plugins_show_pluggy_their_hooks_alone() -> None:
 
     for module in (gradloom_cupy, gradloom_dask, gradloom_llvm, gradloom_numpy, hookspecs):
         assert all([name.startswith("gradloom_") for name in dir(module)]), module
+
+
+def test_llvm_is_waited_for_when_all_that_needs_none_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes as long to start as a graph to be traced, simplified and cut into regions."""
+    order: list[str] = []
+    unavailable = LLVMCompiler.unavailable
+    monkeypatch.setattr(LLVMCompiler, "unavailable", lambda self: order.append("waited") or unavailable(self))
+    monkeypatch.setattr(program, "arrange", lambda *args: order.append("arranged") or arrange(*args))
+    program._PREPARED.clear()
+    gl.jit(gl.grad(lambda x: np.sum(np.exp(x) * x)))(np.ones(1000))
+    assert order == ["arranged", "waited"]
+
+
+def test_what_cannot_start_after_all_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LLVMCompiler, "unavailable", lambda self: "it does not start")
+    program._PREPARED.clear()
+    x = np.linspace(0.0, 1.0, 1000)
+    prepared = Program(gl.make_graph(lambda x: np.sum(np.exp(x) * x))(x), eager=True)
+    plan = prepared.plan("numpy")
+    assert plan.compiler is None
+    assert not any([op is REGION for op, _, _ in plan.graph.nodes])
+    np.testing.assert_allclose(prepared.run([x])[0], np.sum(np.exp(x) * x))
+
+
+def test_the_library_is_known_by_its_name() -> None:
+    """Looked up in llvmlite, it would be imported by a thread that must not wait for others."""
+    assert native.library_name() == get_library_name()
+
+
+def test_quick_code_has_each_function_once(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
+    """Inlined, it would be compiled in each loop, and again for the rest of the loop."""
+    asked: list[str] = []
+    begin = tiers.begin
+    monkeypatch.setattr(tiers, "begin", lambda ir, **how: asked.append(ir) or begin(ir, **how))
+    monkeypatch.setattr(tiers, "SECONDS_A_LINE", 1e-12)
+    text = generate(Loops(logsumexp_graph()), host_vector_bytes()).text + "; no other test's\n"
+    assert "alwaysinline" in text
+    tiers.Code(text).library()
+    assert [ir.count("alwaysinline") for ir in asked] == [0]

@@ -33,8 +33,9 @@ def test_plugin_not_listed(site: SitePackages) -> None:
         ("raise ModuleNotFoundError('No module named llvmlite', name='llvmlite')", "No module named llvmlite"),
         ("raise OSError('libLLVM.so: cannot open shared object file')", "libLLVM.so: cannot open"),
         ("__version__ = '0.99.0'", "llvmlite 0.99.0 is newer than"),
+        ("__version__ = '0.50.0'", "the library of llvmlite 0.50.0 cannot be loaded"),
     ],
-    ids=["missing", "broken", "newer"],
+    ids=["missing", "broken", "newer", "without its library"],
 )
 def test_llvmlite_cannot_be_imported(site: SitePackages, source: str, reason: str) -> None:
     """The compiler is unavailable, and the doctor says why."""
