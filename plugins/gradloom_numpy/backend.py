@@ -50,6 +50,8 @@ class NumpyBackend(AbstractBackend):
 
     def copy(self, array: Any) -> Any:
         """Return a C-contiguous copy in native byte order."""
+        if isinstance(array, np.generic):  # cannot change, and its own copy takes as long as a call of jit
+            return array
         return array.copy() if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="), order="C")
 
     def arena(self, size: int, places: Sequence[tuple[int, Spec]]) -> Sequence[Any]:
