@@ -39,6 +39,15 @@ def backend(name: str) -> Iterator[None]:
     BackendError
         If the backend is unknown or cannot run here.
 
+    See Also
+    --------
+    device : Let a part of a function run on one device.
+
+    Notes
+    -----
+    Inputs of another kind are copied to the backend at each run, and its arrays come back. It counts in this thread
+    (and asyncio task) until the block ends; blocks nest, and the inner one counts.
+
     Examples
     --------
     >>> import numpy as np
@@ -129,6 +138,19 @@ def scheduler(name: Any) -> Iterator[None]:
         If the scheduler is unknown or cannot run here.
     SchedulerError
         If the workers of a client cannot be used.
+    ArgumentError
+        If it is none of these.
+
+    See Also
+    --------
+    cluster : Start workers on this machine.
+    explain : See into which tasks a run is cut, and what they take.
+
+    Notes
+    -----
+    Every executor gives the same bits. It counts in this thread (and asyncio task) until the block ends; blocks nest,
+    and the inner one counts. ``"auto"``, which also counts where there is no block, runs branches side by side only
+    where an estimate says that it pays.
 
     Examples
     --------
@@ -162,6 +184,7 @@ def _executor(name: Any) -> AbstractExecutor:
                 argument="name",
                 expected=f"one of {sorted(executors.entries())}, a distributed.Client or an executor",
                 got=describe(name),
+                remedy="pass such a name, or install what the executor needs (`python -m gradloom doctor` lists it)",
             )
     reason = executor.unavailable()
     if reason is not None:
@@ -201,6 +224,12 @@ def cluster(
     ------
     BackendError
         If distributed is not installed.
+    ArgumentError
+        If ``resources`` is a list of another length than ``n_workers``.
+
+    See Also
+    --------
+    scheduler : Run on a cluster that is there.
 
     Notes
     -----
@@ -268,7 +297,12 @@ def progress(minimum: float = 1.0) -> Iterator[None]:
         )
     if not minimum >= 0.0:
         raise ArgumentError(
-            "minimum is out of range", op="progress", argument="minimum", expected="0 seconds or more", got=minimum
+            "minimum is out of range",
+            op="progress",
+            argument="minimum",
+            expected="0 seconds or more",
+            got=minimum,
+            remedy="leave it out for one second, or pass 0.0 to show all runs",
         )
     with ExitStack() as stack:
         stack.enter_context(asked(minimum))

@@ -361,10 +361,17 @@ def compute(*tensors: Any, feed: Mapping[Any, Any] | None = None) -> tuple[Any, 
 
     Raises
     ------
+    ArgumentError
+        If a key of ``feed`` is not a lazy tensor.
     ConcreteValueError
         If a placeholder is not fed.
     ShapeError, DTypeError
         If a fed value does not fit.
+
+    Notes
+    -----
+    What several tensors need is computed once. A graph of a structure that was computed before finds its plan in a
+    cache. Nothing is kept: computing a tensor again runs its graph again.
 
     Examples
     --------
@@ -395,6 +402,7 @@ def _checked_feed(feed: Mapping[Any, Any]) -> dict[LazyNode, Any]:
                 argument="feed",
                 expected="keys that gl.tensor returned",
                 got=describe(key),
+                remedy="keep the tensor itself, x = gl.tensor(name='x'), and write feed={x: value}",
             )
         spec, given = key.spec, spec_of(value)
         if given is None or not np.can_cast(given.dtype, spec.dtype, "same_kind"):
@@ -404,6 +412,7 @@ def _checked_feed(feed: Mapping[Any, Any]) -> dict[LazyNode, Any]:
                 argument="feed",
                 expected=spec,
                 got=describe(value),
+                remedy="feed an array or a number of that kind, or make the placeholder with dtype=",
             )
         if given.shape != spec.shape:
             raise ShapeError(

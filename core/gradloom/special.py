@@ -52,7 +52,12 @@ def logsumexp(x: Array, axis: Axis = None, b: Array = None, keepdims: bool = Fal
     Notes
     -----
     The largest element is taken out of the sum, so that no exponential exceeds one. The
-    gradient is the softmax, and zero wherever the sum is.
+    gradient is the softmax, and zero wherever the sum is. Where ``b`` makes the sum negative the result is NaN.
+    Values and gradient are read once, in blocks that fit the cache, where they are compiled.
+
+    See Also
+    --------
+    softmax, log_softmax
 
     Examples
     --------
@@ -98,6 +103,14 @@ def softmax(x: Array, axis: Axis = None) -> Array:
     AxisError
         If an axis is out of range or given twice.
 
+    See Also
+    --------
+    log_softmax : Its logarithm, where small probabilities are not lost.
+
+    Notes
+    -----
+    The largest element along the axes is subtracted first, so that no exponential exceeds one.
+
     Examples
     --------
     >>> import numpy as np
@@ -112,7 +125,7 @@ def softmax(x: Array, axis: Axis = None) -> Array:
 
 
 def log_softmax(x: Array, axis: Axis = None) -> Array:
-    """Return the logarithm of `softmax`, exact also where that is close to zero or one.
+    """Return the logarithm of `softmax`, also where that is zero in floating point.
 
     Parameters
     ----------
@@ -129,6 +142,15 @@ def log_softmax(x: Array, axis: Axis = None) -> Array:
     ------
     AxisError
         If an axis is out of range or given twice.
+
+    See Also
+    --------
+    softmax, logsumexp
+
+    Notes
+    -----
+    It is ``x - logsumexp(x)``, with the largest element subtracted first. The absolute error is a few roundings of the
+    result and of one: what is closer to zero than that (the logarithm of a softmax that is one) is lost.
 
     Examples
     --------
@@ -150,6 +172,7 @@ def polygamma(n: int, x: Array) -> Array:
     n : int
         0 or more; 0 is the digamma function itself.
     x : array, shape (...)
+        Real numbers.
 
     Returns
     -------
@@ -160,11 +183,17 @@ def polygamma(n: int, x: Array) -> Array:
     ------
     ArgumentError
         If ``n`` is no integer of 0 or more.
+    MissingKernelError
+        If SciPy is not installed.
 
     Notes
     -----
     It is ``scipy.special.polygamma``, which tensors cannot pass through: that is no ufunc.
-    The backend's kernel is SciPy's.
+    The backend's kernel is SciPy's. The derivative is the polygamma function of order ``n + 1``.
+
+    References
+    ----------
+    NIST Digital Library of Mathematical Functions, section 5.15, https://dlmf.nist.gov/5.15
 
     Examples
     --------
@@ -198,6 +227,17 @@ def multigammaln(a: Array, d: int) -> Array:
     ------
     ArgumentError
         If ``d`` is no integer of 1 or more.
+    MissingKernelError
+        If SciPy is not installed.
+
+    Notes
+    -----
+    It is ``d * (d - 1) / 4 * log(pi)`` and the sum of ``gammaln(a - j / 2)`` for ``j = 0, ..., d - 1``: ``d`` passes
+    over ``a``.
+
+    References
+    ----------
+    NIST Digital Library of Mathematical Functions, section 35.3, https://dlmf.nist.gov/35.3
 
     Examples
     --------
@@ -220,7 +260,12 @@ def _order(op: str, argument: str, value: Any, least: int) -> int:
         number = least - 1
     if number < least:
         raise ArgumentError(
-            "must be a known integer", op=op, argument=argument, expected=f"an int of {least} or more", got=repr(value)
+            "must be a known integer",
+            op=op,
+            argument=argument,
+            expected=f"an int of {least} or more",
+            got=repr(value),
+            remedy="pass it as a Python integer; under jit name it in static_argnums",
         )
     return number
 

@@ -63,6 +63,7 @@ def gradients(y: Tensor, xs: Tensor | Sequence[Tensor]) -> list[Tensor]:
                 argument=argument,
                 expected="float or complex dtype",
                 got=value.spec,
+                remedy="make the tensor of floats (gl.tensor(3.0)), or convert it with astype(float)",
             )
     target = y._index
     wanted: list[Any] = [x._index for x in xs]
@@ -92,6 +93,19 @@ def _lazy_node(trace: Trace, i: int, known: dict[int, LazyNode]) -> LazyNode:
 class Tape:
     """Marks tensors to differentiate with respect to, and gives their gradients as arrays.
 
+    It has the manners of TensorFlow's ``GradientTape``, but records nothing: a lazy graph knows by itself what it was
+    computed from. So `gradient` may be called as often as one likes, also for what was computed before or outside the
+    block, and the block itself has no effect.
+
+    Notes
+    -----
+    `gradient` takes a pass over the graph below ``y``, and one run of it for all entries of ``xs``. The same graph
+    finds its plan in the cache.
+
+    See Also
+    --------
+    gradients : The same as lazy tensors, which can be differentiated again.
+
     Examples
     --------
     >>> import gradloom as gl
@@ -115,28 +129,73 @@ class Tape:
     def watch(self, tensors: Tensor | Sequence[Tensor]) -> None:
         """Mark one lazy tensor, or several.
 
+        Parameters
+        ----------
+        tensors : Tensor, or tuple or list of Tensor
+            Lazy tensors of any shape: inputs or intermediate values.
+
         Raises
         ------
         ArgumentError
             If something is not a lazy tensor.
+
+        Examples
+        --------
+        >>> import gradloom as gl
+        >>> tape, x = gl.Tape(), gl.tensor([1.0, 2.0])
+        >>> tape.watch(x)
+        >>> tape.gradient((x**2).sum(), x)
+        array([2., 4.])
         """
         for value in tensors if isinstance(tensors, (tuple, list)) else [tensors]:
             if not isinstance(value, LazyTensor):
                 raise ArgumentError(
                     "only lazy tensors can be watched",
                     op="Tape.watch",
+                    argument="tensors",
+                    expected="a lazy tensor, or a tuple or list of them",
                     got=describe(value),
                     remedy="make it with gl.tensor",
                 )
             self._watched.add(value._index)
 
     def gradient(self, y: Tensor, xs: Tensor | Sequence[Tensor], feed: Mapping[Any, Any] | None = None) -> Any:
-        """Compute the gradients of ``y``: a list of arrays, one per entry of ``xs``, or one array.
+        """Compute the gradients of ``y`` with respect to watched tensors.
+
+        Parameters
+        ----------
+        y : Tensor
+            What to differentiate; an array counts as the sum of its elements.
+        xs : Tensor or sequence of Tensor
+            With respect to what; each was watched.
+        feed : mapping, optional
+            Values of placeholders, as in `compute`.
+
+        Returns
+        -------
+        array or list of array
+            One array for one tensor, a list for a sequence: each of the shape and dtype of its entry of ``xs``, zeros
+            where ``y`` does not depend on it.
 
         Raises
         ------
         ArgumentError
-            If an entry of ``xs`` was not watched.
+            If something is not a lazy tensor, or an entry of ``xs`` was not watched.
+        DTypeError
+            If something is not of a float or complex dtype, or a fed value does not fit.
+        ConcreteValueError
+            If a placeholder is not fed.
+        ShapeError
+            If a fed value has another shape.
+
+        Examples
+        --------
+        >>> import gradloom as gl
+        >>> x, scale = gl.tensor(3.0), gl.tensor(name="scale")
+        >>> tape = gl.Tape()
+        >>> tape.watch(x)
+        >>> tape.gradient(scale * x**2, x, feed={scale: 10.0})
+        np.float64(60.0)
         """
         wanted = [xs] if isinstance(xs, Tensor) else list(xs)
         for k, x in enumerate(wanted):
@@ -145,6 +204,8 @@ class Tape:
                     "the tensor was not watched",
                     op="Tape.gradient",
                     argument=f"xs[{k}]",
+                    expected="a tensor that tape.watch was called on",
+                    got=describe(x),
                     remedy="call tape.watch on it",
                 )
         results = list(compute(*gradients(y, wanted), feed=feed))

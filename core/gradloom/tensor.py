@@ -92,7 +92,45 @@ class Tensor(Handle):
     Attributes
     ----------
     shape : tuple of int
+        Length of every axis. It is known without the value, as all attributes are.
     dtype : numpy.dtype
+        A bool, integer, float or complex dtype in native byte order.
+    ndim, size : int
+        Number of axes, and of elements.
+    itemsize, nbytes : int
+        Bytes of an element, and of all.
+    T, mT, real, imag, flat
+        As of an array. What is assigned to them, or to a part of them, is written into the tensor.
+
+    Raises
+    ------
+    LostGradientError
+        Where a value is asked for (``float(x)``, ``np.asarray(x)``, ``x.item()``) that a gradient flows through.
+    ConcreteValueError
+        Where a value is asked for that nobody has: under `jit`, or of a mapped value under `vmap`.
+    AliasError
+        Where an in-place change would show in another tensor that overlaps and is in use.
+    TraceEndedError
+        Where a tensor is used after the function that it was made in has returned.
+    UnsupportedFunctionError
+        If a NumPy function has no traced counterpart.
+
+    Notes
+    -----
+    Each operation appends a node to the graph and computes nothing, which takes some microseconds, whatever the size.
+    The value is computed when Python asks for it (``if x > 0``), or when the graph runs. A tensor is a handle:
+    ``x[i] = v`` and ``x += v`` let it stand for another value. Tensors of a trace are released with it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradloom as gl
+    >>> x = gl.tensor(np.array([1.0, 2.0], dtype=np.float32))
+    >>> y = np.exp(x).sum()
+    >>> y.shape, y.dtype
+    ((), dtype('float32'))
+    >>> round(y.item(), 3)
+    10.107
     """
 
     __slots__ = ("__weakref__", "_base", "_region")
@@ -311,11 +349,11 @@ class Tensor(Handle):
         return format(self._concrete("formatting"), spec) if spec else str(self)
 
     def item(self, *args: Any) -> Any:
-        """Return a Python scalar; raises where that would lose a gradient."""
+        """Return an element as a Python scalar, as `numpy.ndarray.item`; raises where that would lose a gradient."""
         return self._concrete("item()").item(*args)
 
     def tolist(self) -> Any:
-        """Return nested lists; raises where that would lose a gradient."""
+        """Return nested lists of Python scalars; raises where that would lose a gradient."""
         return self._concrete("tolist()").tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -352,7 +390,7 @@ class Tensor(Handle):
         return self.__copy__()
 
     def copy(self, order: str = "C") -> Tensor:
-        """Return a tensor that in-place changes of this one leave alone."""
+        """Return a tensor that in-place changes of this one leave alone; it has no memory layout to choose."""
         return self.__copy__()
 
     def __reduce__(self) -> NoReturn:

@@ -163,6 +163,7 @@ def _one_for_each(resources: Sequence[Any], n_workers: int | None) -> int:
             argument="resources",
             expected=f"one mapping for all workers, or a list of {n_workers or 'one for each'}",
             got=f"a list of {len(resources)}",
+            remedy="leave n_workers out, or give each worker its mapping ({} for nothing)",
         )
     return len(resources)
 

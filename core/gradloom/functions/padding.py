@@ -103,6 +103,7 @@ def np_pad(array: Tensor, pad_width: Any, mode: Any = "constant", **kwargs: Any)
             argument="mode",
             expected="'constant', 'edge', 'reflect', 'symmetric' or 'wrap'",
             got=repr(mode),
+            remedy="join what is to stand at the edges with np.concatenate",
         )
     if mode in ("reflect", "symmetric"):
         refuse("numpy.pad", reflect_type=(kwargs.pop("reflect_type", "even"), "even"))
