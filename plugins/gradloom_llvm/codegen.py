@@ -113,7 +113,9 @@ class _Module:
     def code(self) -> Code:
         """Return the module."""
         kernel = self.kernel
-        definitions, declares = vectormath.build(sorted(kernel.requests), avx512=kernel.vector_bytes == 64)
+        definitions, declares = vectormath.build(
+            sorted(kernel.requests), avx512=kernel.vector_bytes == 64, avx2=kernel.vector_bytes == 32
+        )
         nests = [f"define internal void {name}{text}" for text, name in self.nests.items()]
         how = "noinline optnone" if self.apart else ""
         own = kernel.text(f"({_SHARED}, i64 %first, i64 %last, i64 %lo, i64 %hi) {how}")

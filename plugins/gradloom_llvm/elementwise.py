@@ -7,7 +7,7 @@ arguments' IR values; it returns the name of the result's. Booleans are vectors 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, final
 
 import numpy as np
@@ -55,10 +55,10 @@ def in_every_lane(emit: Callable[[str], str], kind: str, lanes: int, scalar: str
 class Body:
     """Straight-line code on vectors of a number of lanes; one lane is a scalar."""
 
-    def __init__(self, lanes: int, prefix: str, pairs: bool = False) -> None:
+    def __init__(self, lanes: int, prefix: str, hopes: bool = False) -> None:
         self.lanes = lanes
-        #: Whether a vector is two registers, whose comparisons LLVM keeps apart only as vectors of whole integers.
-        self.pairs = pairs
+        #: Products that are right unless they are NaN, which is found out later; None where each must be right.
+        self.hoped: list[tuple[DType, str]] | None = [] if hopes else None
         self.lines: list[str] = []
         self.requests: set[tuple[str, str, int]] = set()
         self.declares: set[str] = set()
@@ -180,22 +180,31 @@ def _annihilating_multiply(body: Body, out: DType, dtypes: list[DType], a: str, 
 
 def annihilating(body: Body, dtype: DType, product: str, zeros: list[str]) -> str:
     """Return a product, but zero where it is NaN and a factor is exactly zero."""
-    # Of pairs, masks are vectors of whole integers; see `Body`.
-    masks = f"<{body.lanes} x i{8 * dtype.itemsize}>" if body.pairs else vector("i1", body.lanes)
+    if body.hoped is not None:
+        body.hoped.append((dtype, product))
+        return product
     zero = body.splat(0, dtype)
-
-    def compared(condition: str, a: str, b: str) -> str:
-        found = body.compare(condition, dtype, a, b)
-        return body.emit(f"sext <{body.lanes} x i1> {found} to {masks}") if body.pairs else found
-
     # Kept where no factor is zero, or it is a number: so, compares and select need no negated mask.
-    nonzero = [compared("une", factor, zero) for factor in zeros]
-    kept = nonzero[0] if len(nonzero) == 1 else body.emit(f"and {masks} {nonzero[0]}, {nonzero[1]}")
-    kept = body.emit(f"or {masks} {kept}, {compared('ord', product, product)}")
-    if not body.pairs:
-        return body.select(kept, dtype, product, zero)
-    product = body.emit(f"bitcast {body.type(dtype)} {product} to {masks}")
-    return body.emit(f"bitcast {masks} {body.emit(f'and {masks} {product}, {kept}')} to {body.type(dtype)}")
+    nonzero = [body.compare("une", dtype, factor, zero) for factor in zeros]
+    kept = nonzero[0] if len(nonzero) == 1 else body.logic("and", *nonzero)
+    kept = body.logic("or", kept, body.compare("ord", dtype, product, product))
+    return body.select(kept, dtype, product, zero)
+
+
+def any_nan(body: Body, numbers: list[tuple[DType, str]]) -> str:
+    """Return whether a lane of some vectors, at least one, is NaN."""
+    found = []
+    for dtype in dict.fromkeys([dtype for dtype, _ in numbers]):
+        own = [number for of, number in numbers if of == dtype]
+        width = 8 * dtype.itemsize
+        # LLVM keeps the masks of two registers apart only as vectors of whole integers. One comparison serves two.
+        kind, masks = f"<{body.lanes} x i{width}>", []
+        for a, b in zip(own[::2], [*own[1::2], *own[-1:]], strict=False):
+            masks.append(body.emit(f"sext <{body.lanes} x i1> {body.compare('uno', dtype, a, b)} to {kind}"))
+        total = reduce(lambda a, b: body.emit(f"or {kind} {a}, {b}"), masks)
+        whole = f"i{body.lanes * width}"
+        found.append(body.emit(f"icmp ne {whole} {body.emit(f'bitcast {kind} {total} to {whole}')}, 0"))
+    return reduce(lambda a, b: body.emit(f"or i1 {a}, {b}"), found)
 
 
 def _extremum(of_float: str, of_int: str, nan_wins: bool) -> Emitter:

@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 #: Changes with anything below that changes the code made of the same IR, and with what writers write in its place.
-_PIPELINE: Final = "1"
+_PIPELINE: Final = "2"
 #: NumPy's types by the names they have in C; NumPy's library does not export them.
 _NUMPY_TYPES: Final = {"PyArray_Type": "ndarray", "PyDoubleArrType_Type": "float64", "PyFloatArrType_Type": "float32"}
 #: Libraries kept although nobody else holds them.

@@ -8,7 +8,17 @@ import numpy as np
 
 from gradloom_llvm import vectormath
 from gradloom_llvm.combining import combine_lanes, combine_values, identity, taken
-from gradloom_llvm.elementwise import EMITTERS, TYPES, Body, annihilating, cast, constant, in_every_lane, integer_power
+from gradloom_llvm.elementwise import (
+    EMITTERS,
+    TYPES,
+    Body,
+    annihilating,
+    any_nan,
+    cast,
+    constant,
+    in_every_lane,
+    integer_power,
+)
 from gradloom_llvm.function import Function
 from gradloom_llvm.memory import load, store
 from gradloom_llvm.statements import Nest, Statement, Turn, is_written
@@ -128,14 +138,14 @@ class Innermost:
         name = function.fresh("vector")
         sums = self._register_sums()
         if function.masks:
-            ends = self._vectors(name, start, stop, sums, masked_to=stop)
+            _, ends = self._vectors(name, start, stop, sums, masked_to=stop)
         else:
             if self._waits():
                 function.waits = True
                 if function.pairs:
                     start, sums = self._in_pairs()._whole_vectors(f"{name}.pairs", start, stop, sums)
             start, sums = self._whole_vectors(name, start, stop, sums)
-            ends = self._vectors(f"{name}.rest", start, stop, sums, masked_to=stop)
+            _, ends = self._vectors(f"{name}.rest", start, stop, sums, masked_to=stop)
         self._store_sums(ends)
 
     def _waits(self) -> bool:
@@ -143,7 +153,11 @@ class Innermost:
         return any([s.op is not None and s.op.name in vectormath.names() for s in self.statements])
 
     def _in_pairs(self) -> Innermost:
-        """Return this loop over twice as many lanes; sums take one half after the other, to the same bits."""
+        """Return this loop over twice as many lanes; sums take one half after the other, to the same bits.
+
+        It hopes that no product is NaN, as where a zero annihilates: where one is, it leaves the rest to the loop over
+        single vectors.
+        """
         pairs = Innermost(self.function, self.nest, self.labels, self.index, self.r0, self.filled)
         pairs.lanes = 2 * self.lanes
         pairs.starts = self.starts
@@ -156,7 +170,7 @@ class Innermost:
         count = function.emit(f"sub i64 {stop}, {start}")
         full = function.emit(f"and i64 {count}, -{self.lanes}")
         end = function.emit(f"add i64 {start}, {full}")
-        return end, self._vectors(name, start, end, sums, masked_to=None)
+        return self._vectors(name, start, end, sums, masked_to=None)
 
     def _prepare(self) -> None:
         """Compute before the loop what it does not change."""
@@ -170,8 +184,10 @@ class Innermost:
         if self.filled is not None:
             self.start(self.filled.id)
 
-    def _vectors(self, name: str, start: str, stop: str, sums: dict[int, str], masked_to: str | None) -> dict[int, str]:
-        """Emit a loop over vectors; return the names of the sums after it."""
+    def _vectors(
+        self, name: str, start: str, stop: str, sums: dict[int, str], masked_to: str | None
+    ) -> tuple[str, dict[int, str]]:
+        """Emit a loop over vectors; return where it ends, and the names of the sums there."""
         function = self.function
         lines = function.lines
         index, end = f"%{name}.i", f"{name}.end"
@@ -190,7 +206,7 @@ class Innermost:
         lines += opaque
         mask = None if masked_to is None else self._mask(function.emit(f"sub i64 {masked_to}, {index}"))
         run = _Run(self, index, mask, sofar)
-        run.statements()
+        left = run.statements(f"{name}.doubt", f"{name}.done")
         lines += run.body.lines
         function.branch(end)
         function.label(end)
@@ -201,11 +217,13 @@ class Innermost:
         more = function.emit(f"icmp slt i64 {index}.next, {stop}")
         lines.append(f"  br i1 {more}, label %{name}.main, label %{name}.done")
         function.label(f"{name}.done")
-        for i, before in sums.items():
-            lines.append(
-                f"  {sofar[i]}.done = phi {self._vector(i)} [ {before}, %{name}.start ], [ {sofar[i]}.next, %{end} ]"
-            )
-        return {i: f"{sofar[i]}.done" for i in sums}
+
+        def after(kind: str, value: str, before: str) -> str:
+            early = f", [ {value}, %{name}.doubt ]" if left else ""
+            lines.append(f"  {value}.done = phi {kind} [ {before}, %{name}.start ], [ {value}.next, %{end} ]{early}")
+            return f"{value}.done"
+
+        return after("i64", index, start), {i: after(self._vector(i), sofar[i], sums[i]) for i in sums}
 
     def _mask(self, count: str) -> str:
         """Return the mask of the first lanes."""
@@ -262,8 +280,19 @@ class _Run:
         self.sums = dict(sums)
         self.body = Body(owner.lanes, "x" + owner.function.fresh("r"), owner.lanes > owner.lanes_of_sums)
         self.known: dict[int, str] = {}
+        #: What is written when it is known to be right.
+        self.waiting: list[tuple[Statement, str]] = []
 
-    def statements(self) -> None:
+    def statements(self, check: str = "", leave: str = "") -> bool:
+        """Emit the statements; return whether there are products in doubt.
+
+        Parameters
+        ----------
+        check : str
+            Name of the block in which the doubts are settled, before anything is written.
+        leave : str
+            The block that follows where they are not.
+        """
         s = self.owner.filled
         if s is not None:
             dtype = self.loops.values[s.id].dtype
@@ -273,12 +302,23 @@ class _Run:
             value = self._value(s)
             if s.combine is None:
                 self.known[s.id] = value
-                if self.loops.places[s.id] != "register":
-                    self._store(s.id, value)
+            if s.id in self.sums:
+                self._add(s, value)
+            elif self.body.hoped is not None:
+                self.waiting.append((s, value))
             else:
-                self._reduce(s, value)
+                self._write(s, value)
+        doubts = self.body.hoped
+        if doubts:
+            self.body.do(f"br label %{check}")
+            self.body.lines.append(f"{check}:")
+            self.body.do(f"br i1 {any_nan(self.body, doubts)}, label %{leave}, label %{check}.none")
+            self.body.lines.append(f"{check}.none:")
+        for s, value in self.waiting:
+            self._write(s, value)
         self.owner.function.requests |= self.body.requests
         self.owner.function.declares |= self.body.declares
+        return bool(doubts)
 
     # -- values ----------------------------------------------------------------------------------
 
@@ -360,16 +400,22 @@ class _Run:
 
     # -- reductions ------------------------------------------------------------------------------
 
-    def _reduce(self, s: Statement, value: str) -> None:
-        """Combine a vector with the running result, in a register or in memory."""
-        body = self.body
+    def _add(self, s: Statement, value: str) -> None:
+        """Combine a vector with the running result in a register."""
         dtype = self.loops.values[s.id].dtype
         assert s.combine is not None
-        if s.id in self.sums:
-            combined = self._combined(s.combine, dtype, self.sums[s.id], value)
-            if self.mask is not None:
-                combined = body.select(self.mask, dtype, combined, self.sums[s.id])
-            self.sums[s.id] = combined
+        combined = self._combined(s.combine, dtype, self.sums[s.id], value)
+        if self.mask is not None:
+            combined = self.body.select(self.mask, dtype, combined, self.sums[s.id])
+        self.sums[s.id] = combined
+
+    def _write(self, s: Statement, value: str) -> None:
+        """Store a vector, or combine it with the running result in memory."""
+        body = self.body
+        dtype = self.loops.values[s.id].dtype
+        if s.combine is None:
+            if self.loops.places[s.id] != "register":
+                self._store(s.id, value)
             return
         address, step = self._address(s.id), self._step(s.id)
         before = load(body, dtype, address, self.mask, step)

@@ -14,6 +14,8 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any, Final
 
+import numpy as np
+
 from gradloom_llvm.vectormath._text import Body, Function, function_name, vector, vector_type
 
 __all__ = ["bound", "build", "function_name", "names", "vector"]
@@ -53,7 +55,7 @@ def bound(op: str, dtype: str) -> float:
     return 2.0 if dtype == "float64" else 4.0
 
 
-def build(requests: Iterable[Request], avx512: bool = False) -> tuple[str, frozenset[str]]:
+def build(requests: Iterable[Request], avx512: bool = False, avx2: bool = False) -> tuple[str, frozenset[str]]:
     """Return definitions of the requested functions and of all they call, and the declarations these need.
 
     Parameters
@@ -62,6 +64,8 @@ def build(requests: Iterable[Request], avx512: bool = False) -> tuple[str, froze
         Ops from `names`; dtypes "float64" and "float32"; lanes a power of two.
     avx512 : bool
         The code is for x86 processors with AVX-512: exponentials then take six instructions less, with the same result.
+    avx2 : bool
+        The code is for registers of 32 bytes: on vectors of several, the chains of instructions stay side by side.
 
     Returns
     -------
@@ -75,21 +79,25 @@ def build(requests: Iterable[Request], avx512: bool = False) -> tuple[str, froze
     while waiting:
         request = waiting.pop()
         if request not in found:
-            found[request], declares, calls = _definition(*request, avx512)
+            found[request], declares, calls = _definition(*request, avx512, avx2)
             declarations |= declares
             waiting += calls
     return "\n".join([found[request] for request in sorted(found)]), frozenset(declarations)
 
 
 @lru_cache(maxsize=1024)
-def _definition(op: str, dtype: str, lanes: int, avx512: bool) -> tuple[str, frozenset[str], tuple[Request, ...]]:
+def _definition(
+    op: str, dtype: str, lanes: int, avx512: bool, avx2: bool
+) -> tuple[str, frozenset[str], tuple[Request, ...]]:
     """Return the text of one function, its declarations and the functions that it calls."""
     family = _family(op)
     rare: dict[str, Function] = getattr(family, "RARE", {})
     function: Function = {**family.FUNCTIONS, **getattr(family, "HELPERS", {}), **rare}[op]
     #: For some functions of float32, the function of float64 that computes them.
     wide_function: dict[str, str] = getattr(family, "WIDE", {})
-    body, type = Body(dtype, lanes, avx512), vector_type(dtype, lanes)
+    several = avx2 and lanes * np.dtype(dtype).itemsize > 32
+    table = f'@"{function_name(op, dtype, lanes)}.numbers"' if several else None
+    body, type = Body(dtype, lanes, avx512, table), vector_type(dtype, lanes)
     code = function.__code__
     parameters = [body.parameter(f"%{name}") for name in code.co_varnames[: code.co_argcount]]
     if dtype == "float32" and op in wide_function:
@@ -100,6 +108,7 @@ def _definition(op: str, dtype: str, lanes: int, avx512: bool) -> tuple[str, fro
     head = ", ".join([f"{type} {x.name}" for x in parameters])
     attributes = "noinline cold nounwind" if op in rare else "alwaysinline nounwind"
     lines = [
+        *([body.table_definition()] if body.numbers else []),
         f'define internal {type} @"{function_name(op, dtype, lanes)}"({head}) {attributes} {{',
         "entry:",
         *body.lines,

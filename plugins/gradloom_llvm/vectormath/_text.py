@@ -47,15 +47,25 @@ def _splat(element: str, word: str, lanes: int) -> str:
 
 
 class Body:
-    """The instructions of one function of one dtype and lane count; `avx512` allows instructions of that kind."""
+    """The instructions of one function.
+
+    Parameters
+    ----------
+    dtype : str
+    lanes : int
+    avx512 : bool, default False
+        Whether instructions of that kind are allowed.
+    table : str, optional
+        A symbol: what is added and multiplied by is read there, in the order in which it is written.
+    """
 
     __slots__ = (
-        "avx512", "bits", "block", "calls", "declares", "dtype",
-        "element", "floats", "integers", "lanes", "lines", "mask", "suffix",
+        "avx512", "bits", "block", "calls", "declares", "dtype", "element", "floats",
+        "integers", "lanes", "lines", "mask", "numbers", "suffix", "table",
     )  # fmt: skip
 
-    def __init__(self, dtype: str, lanes: int, avx512: bool = False) -> None:
-        self.avx512 = avx512
+    def __init__(self, dtype: str, lanes: int, avx512: bool = False, table: str | None = None) -> None:
+        self.avx512, self.table = avx512, table
         self.element, short, self.bits = _FLOATS[dtype]
         self.dtype, self.lanes = dtype, lanes
         self.floats = vector(self.element, lanes)
@@ -63,6 +73,8 @@ class Body:
         self.mask = vector("i1", lanes)
         self.suffix = short if lanes == 1 else f"v{lanes}{short}"
         self.block = "entry"
+        #: What stands in the table: the text of each number, and where.
+        self.numbers: dict[str, int] = {}
         self.lines: list[str] = []
         self.declares: set[str] = set()
         self.calls: set[tuple[str, str, int]] = set()
@@ -85,7 +97,7 @@ class Body:
         """Call an LLVM intrinsic that takes and returns float vectors."""
         symbol = f"@llvm.{name}.{self.suffix}"
         self.declares.add(f"declare {self.floats} {symbol}({', '.join([self.floats] * len(operands))})")
-        arguments = ", ".join([f"{self.floats} {self.reference(x)}" for x in operands])
+        arguments = ", ".join([f"{self.floats} {self.operand(x)}" for x in operands])
         return self.emit(self.floats, f"call {self.floats} {symbol}({arguments})")
 
     def call(self, op: str, *operands: Vector, dtype: str | None = None) -> Vector:
@@ -136,6 +148,24 @@ class Body:
         """Return the text of a float operand."""
         return operand.name if isinstance(operand, Vector) else _float_splat(operand, self.element, self.lanes)
 
+    def operand(self, operand: Vector | float) -> str:
+        """Return the text of a float operand of arithmetic, which may be read from the table.
+
+        A vector of two registers is two chains of instructions that wait for their results, and LLVM writes one behind
+        the other to save registers, so that a processor sees one at a time. What it reads from memory in a given order
+        keeps them side by side. It also broadcasts each number, unless it is read whole.
+        """
+        if self.table is None or isinstance(operand, Vector):
+            return self.reference(operand)
+        place = self.numbers.setdefault(self.reference(operand), len(self.numbers))
+        address = f"getelementptr ({self.floats}, ptr {self.table}, i64 {place})"
+        return self.emit(self.floats, f"load volatile {self.floats}, ptr {address}, align 32").name
+
+    def table_definition(self) -> str:
+        """Return the line that defines the table."""
+        numbers = ", ".join([f"{self.floats} {number}" for number in self.numbers])
+        return f"{self.table} = internal constant [{len(self.numbers)} x {self.floats}] [{numbers}], align 64"
+
     def whole(self, value: int) -> str:
         """Return the text of an integer in every lane."""
         return _splat(f"i{self.bits}", str(value), self.lanes)
@@ -151,7 +181,7 @@ class Vector:
 
     def _float(self, instruction: str, left: Vector | float, right: Vector | float) -> Vector:
         body = self.body
-        return body.emit(body.floats, f"{instruction} {body.floats} {body.reference(left)}, {body.reference(right)}")
+        return body.emit(body.floats, f"{instruction} {body.floats} {body.operand(left)}, {body.operand(right)}")
 
     def __add__(self, other: Vector | float) -> Vector:
         return self._float("fadd", self, other)

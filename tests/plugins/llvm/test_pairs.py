@@ -12,8 +12,8 @@ import pytest
 import gradloom as gl
 from gradloom.op import ops
 from gradloom.testing.sample import rng
+from gradloom_llvm import engine, tiers, vectormath
 from gradloom_llvm import kernel as kernel_module
-from gradloom_llvm import tiers
 from gradloom_llvm.codegen import generate, generate_pairs
 from gradloom_llvm.kernel import Kernel
 from gradloom_llvm.loops import Loops
@@ -72,6 +72,35 @@ def test_pairs_give_the_same_bits(
             assert found[0] == found[1]
             written.append(generate_pairs(Loops(graph), vector_bytes))
     assert all(".pairs" in text for text in written)
+
+
+def test_pairs_look_for_nan_once() -> None:
+    """Where zeros annihilate, the loop over pairs ends at the first product that is NaN; others have no such end."""
+    x, y = (rng(k).normal(size=(4, 40)) for k in range(2))
+    assert "pairs.doubt" in generate_pairs(Loops(gl.make_graph(annihilating)(x, y)), 32)
+    assert "pairs.doubt" not in generate_pairs(Loops(gl.make_graph(sums)(x, y)), 32)
+    assert "doubt" not in generate(Loops(gl.make_graph(annihilating)(x, y)), 32).text
+
+
+@pytest.mark.parametrize(("dtype", "lanes"), [("float64", 4), ("float32", 8)])
+def test_numbers_of_pairs_are_read_whole(dtype: str, lanes: int) -> None:
+    """Of two registers of 32 bytes each: half the reads, or more, are operands of a multiplication."""
+    single, _ = vectormath.build([("erf", dtype, lanes)], avx2=True)
+    assert "volatile" not in single
+    pair, declares = vectormath.build([("erf", dtype, 2 * lanes)], avx2=True)
+    kind = vectormath.vector({"float64": "double", "float32": "float"}[dtype], 2 * lanes)
+    name = vectormath.function_name("erf", dtype, 2 * lanes)
+    kernel = f"""
+define void @kernel(ptr %p) nounwind {{
+  %x = load {kind}, ptr %p, align 4
+  %y = call {kind} @"{name}"({kind} %x)
+  store {kind} %y, ptr %p, align 4
+  ret void
+}}"""
+    haswell = engine.Host("x86_64-unknown-linux-gnu", "haswell", vector_bytes=32)
+    text = engine.assembly("\n".join([*declares, pair, kernel]), haswell)
+    assert text.count("vbroadcasts") < 5
+    assert sum("vfm" in line and "(%r" in line for line in text.splitlines()) >= pair.count("volatile")
 
 
 def test_loops_that_do_not_wait_are_written_once() -> None:
