@@ -6,9 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from gradloom.sharing import RANGES
 from gradloom_llvm.entry import CLOSING
-from gradloom_llvm.phase_code import PHASES, RUN_PHASES
+from gradloom_llvm.phase_code import PHASES, RANGES, RUN_PHASES
 from gradloom_llvm.text import Struct
 
 #: The head of a record; what each argument must be follows.

@@ -8,6 +8,9 @@ from gradloom_llvm.text import Struct
 
 #: Where a team's mailbox has the address of ``run_phases``.
 RUN_PHASES: Final = 1
+#: Ranges of chunks for each thread: to take one costs a thread of a team nothing, unlike one of Python, and whoever
+#: has none left waits for as long as one takes.
+RANGES: Final = 8
 #: A kernel and what it works on: ``rows`` has one bit for each phase, set if it runs over rows. The last two say what
 #: runs now.
 PHASES: Final = Struct(

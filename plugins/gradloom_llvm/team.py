@@ -18,12 +18,12 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from gradloom.sharing import RANGES, keep_off_this_core
+from gradloom.sharing import keep_off_this_core
 from gradloom_llvm import phase_code
 from gradloom_llvm.engine import Library, host, load
 from gradloom_llvm.entry import CLOSING, builtin, opening, prelude
 from gradloom_llvm.jobs import Job
-from gradloom_llvm.phase_code import RUN_PHASES
+from gradloom_llvm.phase_code import RANGES, RUN_PHASES
 
 #: Words of the mailbox, each on a line of the cache of its own: the address of ``run_job``, and beside it that of
 #: ``run_phases``; generation and pieces left in one; pieces done; whether somebody has the team; the job; whether to
