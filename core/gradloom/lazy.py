@@ -20,7 +20,7 @@ from gradloom.graph import INPUT, LITERAL, Graph
 from gradloom.handle import listed_array
 from gradloom.op import Op
 from gradloom.placement import after, moved, placed
-from gradloom.program import Program, programs
+from gradloom.program import Program, number_of, programs
 from gradloom.recorder import Recorder
 from gradloom.refusals import describe, not_an_array, trace_ended
 from gradloom.source import RawSource
@@ -96,6 +96,8 @@ class _LazyTrace(Recorder):
 
     def literal(self, value: Any, dtype: Any) -> LazyNode:
         """Return a node for a Python scalar."""
+        if type(value) is int:
+            number_of(value, dtype, None)
         return LazyNode(LITERAL, (), (Spec((), dtype),), Spec((), dtype), None, value)
 
     def tensor(self, node: LazyNode) -> LazyTensor:

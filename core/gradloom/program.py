@@ -224,12 +224,12 @@ def _mixed(first: str, second: str) -> BackendError:
     )
 
 
-def number_of(value: Any, dtype: np.dtype[Any]) -> Any:
+def number_of(value: Any, dtype: np.dtype[Any], op: str | None = "jit") -> Any:
     """Return a Python number as one of NumPy's."""
     try:
         return dtype.type(value)
     except OverflowError as error:
-        raise out_of_range("jit", value, dtype) from error
+        raise out_of_range(op, value, dtype) from error
 
 
 def prepare(plan: Plan, values: Sequence[Any]) -> list[Any]:

@@ -267,10 +267,12 @@ class Trace(Recorder):
 
     def narrow(self, index: int, dtype: np.dtype[Any]) -> None:
         """Take note that a number, if it is an input, must be in the range of a dtype."""
-        value = self.input_values.get(index)
+        if index not in self.input_values or self.specs[index].dtype.kind != "i" or dtype.kind not in "iu":
+            return
+        value = self.input_values[index]
         if isinstance(value, Handle):
             value._trace.narrow(value._index, dtype)
-        elif index in self.input_values and dtype.kind in "iu" and (index, dtype) not in self.narrowed:
+        elif (index, dtype) not in self.narrowed:
             self.narrowed.append((index, dtype))
 
     def diverge(self) -> None:

@@ -212,8 +212,29 @@ def test_integers_in_the_code_beyond_the_dtype_of_an_array() -> None:
     """The error names what they were meant for."""
     with pytest.raises(ArgumentError, match=r"(?s)^multiply: .*uint8.*300"):
         gl.jit(lambda x: x * 300)(np.ones(2, np.uint8))
-    with pytest.raises(ArgumentError, match=r"(?s)out of range.*uint8.*300"):
-        gl.jit(lambda x: np.full_like(x, 300))(np.ones(2, np.uint8))
+    for f in (
+        lambda x: np.full_like(x, 300),
+        lambda x: np.pad(x, 1, constant_values=300),
+        lambda x: np.insert(x, 0, 300),
+    ):
+        with pytest.raises(ArgumentError, match=r"(?s)out of range.*uint8.*300"):
+            gl.jit(f)(np.ones(2, np.uint8))
+    with pytest.raises(ArgumentError, match=r"(?s)^multiply: .*uint8.*300.*test_jit"):
+        gl.tensor(np.ones(2, np.uint8)) * 300
+
+
+def test_limits_beyond_the_dtype_of_an_array() -> None:
+    """np.clip takes integers that the dtype cannot hold for no limit, as NumPy does."""
+    x = np.array([1, 200], np.uint8)
+    for limits in ((0, 300), (-1, 100), (-5, 1000), (7, 255)):
+        f = lambda x, limits=limits: np.clip(x, *limits)  # noqa: E731
+        np.testing.assert_array_equal(gl.jit(f)(x), f(x), strict=True)
+
+
+def test_floats_in_arrays_of_integers() -> None:
+    """A Python float is cut off as NumPy does it, whatever its size."""
+    x = np.ones(2, np.int32)
+    np.testing.assert_array_equal(gl.jit(np.full_like)(x, -2.5), np.full_like(x, -2.5), strict=True)
 
 
 def test_static_argument_in_a_nested_transform() -> None:

@@ -64,6 +64,13 @@ def as_tensor(value: Any, trace: Any) -> Tensor:
     return trace.tensor(trace.lift(as_array(value)))
 
 
+def as_tensor_of(value: Any, trace: Any, dtype: np.dtype[Any]) -> Tensor:
+    """Return a value as a tensor of a trace and a dtype, which must hold it if it is a Python integer."""
+    if type(value) is int and dtype.kind in "iu":
+        return trace.tensor(trace.literal(value, dtype))
+    return np.astype(as_tensor(value, trace), dtype)
+
+
 def reshaped(x: Any, shape: tuple[int, ...]) -> Any:
     """Return an array or a tensor in another shape; a tensor is not noted as a view."""
     return reshape(x, shape=shape) if isinstance(x, Handle) else np.reshape(x, shape)

@@ -10,7 +10,7 @@ import numpy as np
 from gradloom.autodiff import full
 from gradloom.dispatch import implements, implements_creation, refuse
 from gradloom.errors import ArgumentError, UnsupportedFunctionError
-from gradloom.functions._arguments import as_array, as_tensor
+from gradloom.functions._arguments import as_array, as_tensor, as_tensor_of
 from gradloom.ops.shape import broadcast_to
 from gradloom.refusals import describe
 from gradloom.spec import Spec
@@ -98,10 +98,7 @@ def _filled(like: Tensor, dtype: Any, shape: Any, number: int) -> Tensor:
 
 def _full(like: Tensor, value: Any, dtype: Any, shape: tuple[int, ...]) -> Tensor:
     trace = innermost((like, value)) if isinstance(value, Handle) else like._trace
-    dtype = np.dtype(dtype)
-    if type(value) is int and dtype.kind in "iu":
-        value = trace.tensor(trace.literal(value, dtype))
-    value = np.astype(as_tensor(value, trace), dtype)
+    value = as_tensor_of(value, trace, np.dtype(dtype))
     return broadcast_to(value, shape=shape) if value.shape != shape else value.copy()
 
 

@@ -167,9 +167,11 @@ def np_clip(
         )
     low = a_min if min is _NOT_GIVEN else min
     high = a_max if max is _NOT_GIVEN else max
-    if low is not _NOT_GIVEN and low is not None:
+    # As in NumPy, an integer that the dtype cannot reach is no limit.
+    whole = np.iinfo(a.dtype) if a.dtype.kind in "iu" else None
+    if low is not _NOT_GIVEN and low is not None and not (whole and type(low) is int and low <= whole.min):
         a = np.maximum(a, low)
-    if high is not _NOT_GIVEN and high is not None:
+    if high is not _NOT_GIVEN and high is not None and not (whole and type(high) is int and high >= whole.max):
         a = np.minimum(a, high)
     return ops.positive(a) if isinstance(a, Handle) else a
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradloom.dispatch import implements, refuse
 from gradloom.errors import ArgumentError, ShapeError, UnsupportedFunctionError
-from gradloom.functions._arguments import as_array, as_tensor, axis_index, reshaped
+from gradloom.functions._arguments import as_array, as_tensor, as_tensor_of, axis_index, reshaped
 from gradloom.ops.indexing import gather, index_set
 from gradloom.ops.shape import broadcast_to, concatenate, reshape
 from gradloom.trace import innermost
@@ -148,7 +148,7 @@ def _pad_widths(array: Tensor, pad_width: Any) -> list[tuple[int, int]]:
 
 def _pad_constant(x: Tensor, widths: Sequence[tuple[int, int]], values: Any) -> Tensor:
     trace = innermost((x, values))
-    value = np.astype(as_tensor(values, trace), x.dtype)
+    value = as_tensor_of(values, trace, x.dtype)
     if value.ndim == 0:
         return _padded(x, dict(enumerate(widths)), value)
     value = np.broadcast_to(value, (x.ndim, 2))
@@ -184,7 +184,9 @@ def np_delete(arr: Tensor, obj: Any, axis: Any = None) -> Tensor:
 @implements(np.insert)
 def np_insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Tensor:
     """Insert values before positions of an axis."""
-    arr, values = as_array(arr), as_array(values)
+    arr = as_array(arr)
+    trace = innermost((arr,))
+    values = as_tensor_of(values, trace, arr.dtype) if trace and type(values) is int else as_array(values)
     if axis is None:
         arr, axis = reshaped(arr, (arr.size,)), 0
     axis = axis_index("numpy.insert", axis, arr.ndim)
