@@ -125,15 +125,22 @@ class _Formula:
         self.size = len(guards.numbers) + len(guards.asked)
         self._count = len(guards.numbers)
         self._constants: list[Any] = []
-        self._apart = guards.apart()
+        self._apart = _column(guards.apart())
         derived = [(function, self._places(places)) for function, places in guards.derived()]
         first = self._count - len(derived)
-        #: By the number of arguments, most often two: place, function, places of the arguments.
-        self._derived = [(first + k, function, places) for k, (function, places) in enumerate(derived)]
-        asked = [(function, self._places(places), answer) for (function, places), answer in guards.asked.items()]
-        #: What was asked of two numbers, and of others.
-        self._pairs = [(function, *places, answer) for function, places, answer in asked if len(places) == 2]
-        self._others = [question for question in asked if len(question[1]) != 2]
+        #: Those of two numbers, as most are, and others: place, function, places of the arguments.
+        self._derived = [
+            (first + k, function, *(places if len(places) == 2 else (None, places)))
+            for k, (function, places) in enumerate(derived)
+        ]
+        questions: dict[Any, list[Any]] = {}
+        for (function, places), answer in guards.asked.items():
+            questions.setdefault((function, len(places)), []).append((self._places(places), answer))
+        #: What was asked, all questions of one function at once: what takes each argument from the values; the answers.
+        self._asked = [
+            (function, list(map(_column, zip(*[places for places, _ in rows], strict=True))), [a for _, a in rows])
+            for (function, _), rows in questions.items()
+        ]
 
     def _places(self, places: tuple[Any, ...]) -> tuple[int, ...]:
         found = []
@@ -148,27 +155,30 @@ class _Formula:
         """Return what all numbers are for given ones; None where an answer would be another one."""
         values = [*given, *[None] * (self._count - len(given)), *self._constants]
         try:
-            for k, function, places in self._derived:
-                if len(places) == 2:
-                    values[k] = function(values[places[0]], values[places[1]])
-                else:
-                    values[k] = function(*[values[i] for i in places])
-            for function, i, j, answer in self._pairs:
-                if function(values[i], values[j]) != answer:
+            for k, function, i, j in self._derived:
+                values[k] = function(*[values[n] for n in j]) if i is None else function(values[i], values[j])
+            for function, columns, answers in self._asked:
+                if list(map(function, *[column(values) for column in columns])) != answers:
                     return None
-            for function, places, answer in self._others:
-                if function(*[values[i] for i in places]) != answer:
-                    return None
-        except (ArithmeticError, ValueError):
+        except Exception:  # what fails for these numbers did not for those
             return None
+        apart = self._apart(values)
         del values[self._count :]
-        apart = [values[i] for i in self._apart]
         return values if len(set(apart)) == len(apart) else None
 
 
+def _column(places: Sequence[int]) -> Callable[[list[Any]], Sequence[Any]]:
+    """Return what takes the values at some places."""
+    if len(places) > 1:
+        return operator.itemgetter(*places)
+    return lambda values: [values[place] for place in places]
+
+
 def _place(argument: Any) -> Any:
-    # Of equal constants of two types results may differ.
-    return argument.place if type(argument) is Symbolic else (argument, type(argument))
+    if type(argument) is Symbolic:
+        return argument.place
+    # Of equal constants of two types, or zeros of two signs, results may differ.
+    return argument, type(argument) if argument else repr(argument)
 
 
 def _computed(function: Callable[..., Any], reflected: bool = False) -> Any:

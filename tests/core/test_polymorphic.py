@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.core.test_random_programs import INSTRUCTIONS, run
 
 import gradloom as gl
-from gradloom import ahead, polymorphic
+from gradloom import ahead, polymorphic, structure
 from gradloom.backend import backends
 from gradloom.compiler import compiler_for
 from gradloom.decision import decide
@@ -299,8 +299,8 @@ def test_nodes_are_counted_first(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = traced(gl.grad(lambda x: np.sum(x * 1.5)), np.zeros(4))
     size = len(graph) + sum([len(a) for _, _, attrs in graph.nodes for a in attrs if isinstance(a, Graph)])
     keys = []
-    original = polymorphic._Structure.graph
-    monkeypatch.setattr(polymorphic._Structure, "graph", lambda self, g: keys.append(g) or original(self, g))
+    original = structure.Structure.graph
+    monkeypatch.setattr(structure.Structure, "graph", lambda self, g: keys.append(g) or original(self, g))
     for most, asked in ((size - 1, 0), (size, 2)):  # the graph, and the one that it holds
         monkeypatch.setattr(polymorphic, "MAX_NODES", most)
         assert Polymorphic(from_nothing)(graph) == from_nothing(graph)
