@@ -23,7 +23,15 @@ PIECE, PAUSE = 0.5e-3, 2e-3
 
 
 class _ProcessEnds(BaseException):
-    """Raised where work is dropped, as nobody will need it."""
+    """Raised where all work is dropped, as nobody will need it."""
+
+
+class _NotNeeded(BaseException):
+    """Raised where a piece of work is dropped, as somebody has done it meanwhile."""
+
+
+def _always() -> bool:
+    return True
 
 
 @final
@@ -32,15 +40,17 @@ class _Worker:
 
     def __init__(self) -> None:
         self._lock = new_lock()
-        self._waiting: deque[Callable[[], object]] = deque()
+        #: What to do, and whether it is still needed.
+        self._waiting: deque[tuple[Callable[[], object], Callable[[], bool]]] = deque()
+        self._needed: Callable[[], bool] = _always
         self._thread: threading.Thread | None = None
         #: When the piece began that it is at.
         self._since = 0.0
 
-    def add(self, work: Callable[[], object]) -> None:
-        """Let the thread call ``work()``."""
+    def add(self, work: Callable[[], object], needed: Callable[[], bool] = _always) -> None:
+        """Let the thread call ``work()``, and drop it when ``needed()`` is not so any more."""
         with self._lock:
-            self._waiting.append(work)
+            self._waiting.append((work, needed))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="gradloom-ahead")
                 try:
@@ -61,16 +71,20 @@ class _Worker:
                     if not self._waiting:
                         self._thread = None
                         return
-                    work = self._waiting.popleft()
-                with suppress(Exception):  # who needs the result finds it on his own, and raises what there is to raise
+                    work, self._needed = self._waiting.popleft()
+                # Who needs the result finds it on his own, and raises what there is to raise.
+                with suppress(Exception, _NotNeeded):
                     work()
                 del work
+                self._needed = _always
                 self.pause()
         except _ProcessEnds:
             self._drop()
 
     def pause(self) -> None:
         """Let other threads have their turn, at the end of a piece."""
+        if not self._needed():
+            raise _NotNeeded
         if time.perf_counter() - self._since >= PIECE:
             time.sleep(PAUSE)
             if not threading.main_thread().is_alive():

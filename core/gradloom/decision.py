@@ -9,7 +9,6 @@ from typing import TypeVar, final
 from gradloom.blas import can_limit
 from gradloom.calibration import is_measured, rates
 from gradloom.cost import DECOMPOSITIONS, PRODUCTS, Cost, node_cost
-from gradloom.graph import ITEM
 from gradloom.plan import Plan
 from gradloom.schedule import Schedule
 from gradloom.sharing import cores
@@ -72,9 +71,8 @@ def _decide(plan: Plan) -> tuple[Decision, bool]:
         return _AS_IT_IS, True
     if len(plan.graph.nodes) > MAX_STEPS or workers < 2:
         return Decision(None, _has_large_products(plan)), True
-    nodes = plan.graph.nodes
-    working = [op for call in plan.outline.calls if (op := nodes[call.out][0]) is not ITEM]
-    if len(working) < 2 and not any([op.name in PRODUCTS for op in working]):
+    nodes, outline = plan.graph.nodes, plan.outline
+    if outline.working < 2 and not any([nodes[i][0].name in PRODUCTS for i in outline.examples.values()]):
         return _AS_IT_IS, True
     step_by_step = Decision(None, _has_large_products(plan))
     pattern = plan.graph.pattern
@@ -106,5 +104,5 @@ def _of_each(costs: Sequence[Cost], measure: Callable[[Cost], T]) -> list[T]:
 def _has_large_products(plan: Plan) -> bool:
     """Return whether BLAS would share out one of a plan's steps."""
     nodes = plan.graph.nodes
-    found = [call.out for call in plan.outline.calls if nodes[call.out][0].name in _OF_BLAS]
+    found = [i for i in plan.outline.examples.values() if nodes[i][0].name in _OF_BLAS]
     return any([plan.leaves_to_backend(i) and node_cost(plan.graph, i).threaded for i in found])

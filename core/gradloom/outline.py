@@ -65,6 +65,11 @@ class Outline:
         #: Ids of outputs, and the copies (source, target) that keep them from sharing memory.
         self.outputs, self.copies = self._own_outputs(graph)
         self.calls = self._calls(graph)
+        #: The first call of each kind that runs; and how many calls take no mere item of a tuple.
+        self.examples: dict[int, int] = {}
+        for call in self.calls:
+            self.examples.setdefault(call.kind, call.out)
+        self.working = sum([graph.nodes[call.out][0] is not ITEM for call in self.calls])
 
     def steps(self, kernels: Mapping[int, tuple[Any, Mapping[str, Any]]]) -> Iterator[Step]:
         """Yield the steps in order, given the kernels by kind, with their attrs; at `COPY` what copies outputs."""

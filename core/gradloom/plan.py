@@ -222,8 +222,8 @@ class _Lowering:
         self._own: set[int] = set()
         self._begun = {} if plan.compiler is None else self._begin_kernels(plan.compiler)
         self._find_constants()
-        for call in self.outline.calls:
-            self._kernel(call.kind)  # a missing one is found before anything runs
+        for kind in self.outline.examples:
+            self._kernel(kind)  # a missing one is found before anything runs
 
     def _begin_kernels(self, compiler: AbstractCompiler) -> dict[int, Callable[[], Kernel]]:
         """Begin to compile, so that kernels compile while others are waited for; return what waits for regions'."""

@@ -12,9 +12,8 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Generic, NamedTuple, TypeVar, final
 
-from gradloom import ahead
 from gradloom.graph import Graph, varies
 from gradloom.pattern import Pattern
 from gradloom.recent import Recent
@@ -23,7 +22,7 @@ from gradloom.source import moved_lines, same_lines
 from gradloom.structure import Structure, WithSymbols
 from gradloom.symbolic import Guards
 
-__all__ = ["Polymorphic", "Shared"]
+__all__ = ["Foreseen", "Polymorphic", "Shared"]
 
 T = TypeVar("T")
 
@@ -33,6 +32,21 @@ MAX_NODES = 10_000
 MAX_FORESEEN = 2_000
 #: Results that are remembered of graphs with one structure.
 MAX_RESULTS = 4
+
+
+class Foreseen(NamedTuple):
+    """What is to be found ahead.
+
+    Attributes
+    ----------
+    find : callable
+        Returns the result for a graph, which knows its pattern.
+    needed : callable
+        Returns whether nobody else has found it meanwhile.
+    """
+
+    find: Callable[[], Graph]
+    needed: Callable[[], bool]
 
 
 @final
@@ -69,11 +83,8 @@ class Polymorphic:
             return self._function(graph, *others)
         return self._recorded(known, structure, graph, *others)
 
-    def foresee(self, graph: Graph, *others: Hashable) -> Callable[[], Graph] | None:
-        """Return what finds the result that other sizes will need; None where it was returned or found before.
-
-        It returns the result for this graph, which knows its pattern.
-        """
+    def foresee(self, graph: Graph, *others: Hashable) -> Foreseen | None:
+        """Return what finds the result that other sizes will need; None where it was returned or found before."""
         if _too_large(graph, MAX_FORESEEN):
             return None
         structure = Structure()
@@ -81,7 +92,13 @@ class Polymorphic:
         if known.foreseen or known.results:
             return None
         known.foreseen = True
-        return lambda: known.of(structure) or self._recorded(known, structure, graph, *others)
+        found: list[Graph] = []
+
+        def find() -> Graph:
+            found.append(known.of(structure) or self._recorded(known, structure, graph, *others))
+            return found[0]
+
+        return Foreseen(find, lambda: bool(found) or not known.results)
 
     def _recorded(self, known: _Known, structure: Structure, graph: Graph, *others: Hashable) -> Graph:
         """Evaluate the function with symbolic numbers, and remember the result."""
@@ -158,6 +175,8 @@ class _Result:
     def __init__(self, guards: Guards, sources: list[Any], graph: Graph) -> None:
         self._guards = guards
         self._sources = sources
+        #: The latest ones on the same lines: offsets vary a little, and to tell lines takes long.
+        self._latest = sources
         self._graph = graph
         self._pattern = Pattern(graph)
         held = {id(a): a for _, _, attrs in graph.nodes for a in attrs if type(a) is Graph}
@@ -179,7 +198,8 @@ class _Result:
 
     def _written_at(self, sources: list[Any]) -> Any:
         """Return the sources of the result for graphs with other ones; None where they do not tell."""
-        if all(map(same_lines, sources, self._sources)):
+        if sources == self._latest or all(map(same_lines, sources, self._sources)):
+            self._latest = sources
             return self._graph.sources
         held = [a for _, _, attrs in self._graph.nodes for a in attrs if type(a) is Graph]
         lines = moved_lines(chain(*self._sources), chain(*sources))
@@ -202,13 +222,10 @@ class Shared(Generic[T]):
     ----------
     function : callable
         Its result depends on its argument alone: plain data, tuples of them, numbers. It must not be None.
-    at_once : bool
-        Whether the first graph of a pattern is evaluated with symbolic numbers already.
     """
 
-    def __init__(self, function: Callable[[Graph], T], at_once: bool = False) -> None:
+    def __init__(self, function: Callable[[Graph], T]) -> None:
         self._function = function
-        self._at_once = at_once
 
     def __call__(self, graph: Graph) -> T:
         """Return the function of a graph."""
@@ -219,8 +236,7 @@ class Shared(Generic[T]):
         found: T | None = known.find(lambda result: result.of(numbers))
         if found is not None:
             return found
-        # With symbolic numbers it takes several times as long, and there may be no third graph.
-        if (known.seen or self._at_once or ahead.is_here()) and known.pays():
+        if known.pays():
             guards = Guards(numbers)
             try:
                 data = _Data(guards, self._function(Plain(guards.numbers).of(pattern.graph)))
@@ -228,7 +244,6 @@ class Shared(Generic[T]):
                 return self._function(graph)
             known.add(data)
             found = data.of(numbers)
-        known.seen += 1
         return self._function(graph) if found is None else found
 
 

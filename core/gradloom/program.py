@@ -166,9 +166,9 @@ class Program:
         if plan.graph.pattern is not None:  # found for another size already
             return
         name, compiler = plan.backend.name, plan.compiler
-        find = _PREPARED.foresee(self._traced, name, compiler)
-        if find is not None:
-            ahead.add(lambda: _planned(find(), name, compiler).compile())
+        found = _PREPARED.foresee(self._traced, name, compiler)
+        if found is not None:
+            ahead.add(lambda: _planned(found.find(), name, compiler).compile(), found.needed)
 
     def _find_quick(self, plan: Plan) -> tuple[Plan, tuple[int, ...]] | None:
         backend = plan.backend

@@ -65,7 +65,7 @@ def straight_line(
         key = Text, writing, backend.name
         shared = pattern.found.get(key)
         if shared is None:
-            shared = pattern.found.setdefault(key, Shared(partial(_laid_out, outline, writing, backend), at_once=True))
+            shared = pattern.found.setdefault(key, Shared(partial(_laid_out, outline, writing, backend)))
         found = shared(graph)
         pattern.found[Text] = True
     places: Places = found[0]

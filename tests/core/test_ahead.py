@@ -37,6 +37,25 @@ def test_one_thread_works_in_turn_and_ends() -> None:
     assert done[-1] == 4
 
 
+def test_what_is_needed_no_more_is_dropped() -> None:
+    """What somebody else has done meanwhile ends at the next pause; what comes behind is done."""
+    needed, done = [True], []
+
+    def work() -> None:
+        pause = ahead.pacemaker()
+        assert pause is not None
+        pause()
+        done.append("began")
+        needed.clear()
+        pause()
+        done.append("went on")
+
+    ahead.add(work, lambda: bool(needed))
+    ahead.add(lambda: done.append("next"))
+    ahead.wait()
+    assert done == ["began", "next"]
+
+
 def test_pauses_after_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     """A piece is followed by a pause, and nobody else has a pacemaker."""
     pauses: list[float] = []

@@ -332,8 +332,8 @@ def test_shared_data() -> None:
         expected = data(graph.reordered(range(len(graph))))
         kinds.pop()
         assert shared(graph) == expected
-    # The first as it is, the second once for all; the third is long.
-    assert kinds == [int, Symbolic, Symbolic]
+    # Once for all that are short, once for the long one.
+    assert kinds == [Symbolic, Symbolic]
     assert shared(from_nothing(traced(lambda x: x * 1.5, np.zeros(61))))[0] == "long"
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradloom.spec import Spec, broadcast_shapes, slice_length
-from gradloom.symbolic import Guards, Symbolic, compute, decide, settled
+from gradloom.symbolic import Guards, Symbolic, compute, concrete, decide, settled
 
 ARITHMETIC = [operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod, operator.truediv]
 QUESTIONS: list[Callable[[Any, Any], bool]] = [operator.lt, operator.le, operator.eq, operator.ne, operator.gt]
@@ -135,3 +135,22 @@ def test_lengths_of_slices(start: int, stop: int, step: int) -> None:
     """They are those of ranges."""
     if step:
         assert slice_length(start, stop, step) == len(range(start, stop, step))
+
+
+def test_zeros_of_two_signs_are_two_constants() -> None:
+    """What is computed with 0.0 is not taken for what -0.0 gives."""
+    guards = Guards([3.0])
+    x = guards.numbers[0]
+    assert [math.copysign(1.0, concrete(x * zero)) for zero in (0.0, -0.0, 0)] == [1.0, -1.0, 1.0]
+    numbers = guards.values([5.0])
+    assert numbers is not None
+    assert [math.copysign(1.0, number) for number in numbers[1:]] == [1.0, -1.0, 1.0]
+
+
+def test_what_fails_for_other_numbers_is_another_case() -> None:
+    """Whatever it raises."""
+    guards = Guards([1])
+    table = (10, 20, 30)
+    assert concrete(compute(table.__getitem__, guards.numbers[0])) == 20
+    assert guards.values([2]) == [2, 30]
+    assert guards.values([3]) is None
