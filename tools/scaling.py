@@ -21,26 +21,21 @@ from typing import Any
 
 import dask
 import numpy as np
-from distributed import get_worker
 
 import gradloom as gl
 from gradloom.backend import backends
-from gradloom.blas import one_thread_each
 from gradloom.calibration import Rates
 from gradloom.compiler import compiler_for
-from gradloom.cost import Cost
 from gradloom.decision import Decision
 from gradloom.executor import executors
-from gradloom.explain import at_once, on_one_core
-from gradloom.observer import Span, run_observed
 from gradloom.plan import Plan
 from gradloom.schedule import Schedule
-from gradloom.sharing import cores
 from gradloom.simplify import simplify
 from gradloom.simulate import Cut, Link, choose_cuts
-from gradloom.tasks import Task, step_costs
+from gradloom.site import AbstractSite, ThisProcess, add_up, on_one_core, run_alone, seconds_of
+from gradloom.tasks import step_costs
 from gradloom_dask.cluster import LINK
-from gradloom_dask.packing import fingerprint
+from gradloom_dask.site import ClusterSite
 
 COUNTS = [2**k for k in range(11)]
 #: One core of a server: seconds a call, operations a second elementwise and in products, bytes a second.
@@ -48,8 +43,8 @@ RATES = Rates(1e-6, 1e10, 3e10, 1e10)
 LINKS = {"shared memory": Link(), "network, 10 Gbit/s and 1 ms": Link(1.25e9, 1e-3)}
 #: Seconds below which waiting is not worth the call.
 SLEEP = 200e-6
-#: How often each runs when it is its turn.
-REPEATS = 2
+#: How often each runs when it is its turn; the least counts.
+REPEATS = 3
 #: How many units and rows arrays have where kernels only wait, for so many otherwise; and how much longer they wait
 #: than the kernels of a server take, so that the little that they do does not count.
 FEW = {400: 4, 128: 3, 2000: 5}
@@ -193,178 +188,53 @@ def validate(where: str, runs: int, only: str) -> None:
     cases = workloads(8, 400, filled)
     cases["six decompositions"] = (decompositions, ([filled(250, 250 + k) for k in range(6)],))
     with ExitStack() as stack:
-        counts = (1, 2, 1) if where == "processes" else ()
-        *clusters, other = [stack.enter_context(gl.cluster(n_workers=n)) for n in counts] or [None]
+        counts = (1, 2) if where == "processes" else ()
+        clusters = {n: stack.enter_context(gl.cluster(n_workers=n)) for n in counts}
         for name, (f, args) in cases.items():
-            if not name.startswith(only):
-                continue
-            compare(name, f, args, dict(enumerate(clusters, 1)), other, runs)
+            if name.startswith(only):
+                compare(name, f, args, clusters, runs)
 
 
-def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, Any], other: Any, runs: int) -> None:
-    """Print the rows of a workload: on clusters, by number of workers and another of one, or else in threads.
+def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, Any], runs: int) -> None:
+    """Print the rows of a workload: on clusters, by number of workers, or else in threads.
 
-    All that a prediction rests on is measured in each round, beside what it predicts: what each op takes on one core,
-    and how much two cores slow each other down. So a round has a prediction of its own, and what is compared is of the
-    same few seconds, in which the speed of a shared machine hardly changes: the median of the ratios is the error of
-    the model; how much the rounds differ, that of the machine. What messages take on a cluster, a small part of a run,
-    is the median of all rounds.
+    All that a prediction rests on is measured in each round, beside what it predicts: what each step takes on one core,
+    how much two cores slow each other down, and what messages take on a cluster. So a round has a prediction of its
+    own, and what is compared is of the same few seconds, in which the speed of a shared machine hardly changes: the
+    median of the ratios is the error of the model; how much the rounds differ, that of the machine.
     """
     plan = Plan(simplify(gl.make_graph(f)(*args)), backends.get("numpy"), compiler_for("numpy"))
     values = list(leaves(args))
-    costs = step_costs(plan)
-
-    def alone() -> None:
-        if where is None:
-            on_one_core(lambda: by_op.update(op_seconds(plan, values)))
-        else:
-            by_op.update(where.client.submit(on_worker, where.shipped(plan).name, there, pure=False).result())
-
-    where = other._connection if clusters else None
-    if where is not None:
-        where.ship(plan, [Task(tuple(range(len(plan.steps))), (), 1.0)], 1)
-        other.run(plan, values)
-        there = where.client.scatter([values])[0]
-    estimates = {op: sum([cost.seconds(Rates()) for cost in costs if cost.op == op]) for op in {c.op for c in costs}}
-    by_op: dict[str, float] = {}
-    for _ in range(REPEATS):
-        alone()
-    cuts = choose_cuts(plan, seconds_of(costs, estimates, by_op), [1, 2], LINK if clusters else Link())
-    actions: dict[str, Function] = {}
+    run_alone(plan, values)
+    seconds = run_alone(plan, values)[1]
+    cuts = choose_cuts(plan, seconds, [1, 2], LINK if clusters else Link())
+    sites: dict[int, AbstractSite] = {}
+    actions: dict[int, Function] = {}
     for n, cut in cuts.items():
         if clusters:
-            clusters[n]._connection.ship(plan, cut.tasks, 1)
-            actions[f"{n}"] = partial(clusters[n].run, plan, values)
+            connection = clusters[n]._connection
+            sites[n] = ClusterSite(connection, connection.ship(plan, cut.tasks, 1), plan, values)
+            actions[n] = partial(clusters[n].run, plan, values)
         else:
-            actions[f"{n}"] = partial(in_threads, plan, cut, values, n)
-    if clusters:
-        actions["twice"] = lambda: at_once(actions["1"], lambda: other.run(plan, values))
-    else:
-        actions["twice"] = lambda: at_once(actions["1"], actions["1"])
-    if clusters:
-        actions |= messages(clusters[1])
-    rounds: list[dict[str, float]] = []
+            sites[n] = ThisProcess(plan, values)
+            actions[n] = partial(in_threads, plan, cut, values, n)
+    for n in cuts:
+        sites[n].alone()
+        actions[n]()
+    pairs: dict[int, list[tuple[float, float]]] = {n: [] for n in cuts}
+    gains: list[float] = []
     for _ in range(runs):
-        least: dict[str, float] = {}
-        for _ in range(REPEATS):
-            alone()
-            for op, seconds in by_op.items():
-                note(least, f"op {op}", seconds)
-            for key, action in actions.items():
-                worked = time.process_time()
-                note(least, key, seconds_taken(action))
-                note(least, f"{key}, caller", time.process_time() - worked)
-        rounds.append(least)
-    middle = {key: statistics.median([least[key] for least in rounds]) for key in rounds[0]}
+        for n, cut in cuts.items():
+            measured = [(*sites[n].alone(), sites[n].at_once(), seconds_of(actions[n])) for _ in range(REPEATS)]
+            alone, steps, twice, real = zip(*measured, strict=True)
+            slowdown = max(1.0, min(twice) / min(alone)) if n > 1 else 1.0
+            link = sites[n].link()._replace(slowdown=slowdown)
+            own = add_up(list(map(min, *steps)), min(alone))
+            pairs[n].append((cut.with_seconds(own).run(n, link).seconds, min(real)))
+            if n > 1:
+                gains.append(2.0 * min(alone) / min(twice))
     for n, cut in cuts.items():
-        link = local_link(middle, n) if clusters else Link()
-        pairs = []
-        for least in rounds:
-            steps = seconds_of(costs, estimates, {op: least[f"op {op}"] for op in estimates})
-            slowed = link._replace(slowdown=max(1.0, least["twice"] / least["1"]))
-            pairs.append((cut.with_seconds(steps).run(n, slowed).seconds, least[f"{n}"]))
-        report(name, n, cut, pairs, f"{2.0 * middle['1'] / middle['twice']:.2f}")
-
-
-def note(least: dict[str, float], key: str, seconds: float) -> None:
-    """Keep the least of some times."""
-    least[key] = min(seconds, least.get(key, seconds))
-
-
-def op_seconds(plan: Plan, values: list[Any]) -> dict[str, float]:
-    """Run a plan, and return what each op takes on the whole."""
-    found: dict[str, float] = {}
-    names = [cost.op for cost in step_costs(plan)]
-
-    def note(span: Span) -> None:
-        op = names[span.steps[0]]
-        found[op] = found.get(op, 0.0) + span.end - span.start
-
-    run_observed(plan, values, (), note)
-    return found
-
-
-def on_worker(name: str, values: list[Any]) -> dict[str, float]:
-    """Do that on a worker, with a plan that was shipped there."""
-    from gradloom.sharing import kernel_threads  # a context variable cannot travel with this function
-
-    token = kernel_threads.set(1)
-    try:
-        with one_thread_each():
-            return op_seconds(get_worker().plugins[name].load()[0], values)
-    finally:
-        kernel_threads.reset(token)
-
-
-def seconds_of(costs: list[Cost], estimates: dict[str, float], by_op: dict[str, float]) -> list[float]:
-    """Return the time of each step by the cost model, each op corrected by what it took on the whole."""
-    return [cost.seconds(Rates()) * by_op[cost.op] / estimates[cost.op] for cost in costs]
-
-
-#: Plans that tell what lies between workers: so many tasks that do next to nothing, and outputs of so many elements.
-TASKS, ELEMENTS = 16, 1_000_000
-MESSAGES = ("one task", "tasks", "chain", "fan-in", "output", "hash")
-
-
-def messages(cluster: Any) -> dict[str, Function]:
-    """Return runs on a cluster by which `local_link` tells what messages take there."""
-    x = np.ones(8)
-
-    def chained(x: Any) -> Any:
-        for _ in range(TASKS):
-            x = np.sin(x)
-        return x
-
-    def plan_of(f: Function, *args: Any) -> Plan:
-        return Plan(gl.make_graph(f)(*args), backends.get("numpy"))
-
-    def run(plan: Plan, tasks: list[Task], *args: Any) -> Function:
-        cluster._connection.ship(plan, tasks, None)
-        return partial(cluster._connection.run, cluster._connection.shipped(plan), plan, args, (), 1)
-
-    def many(x: Any) -> list[Any]:
-        return [np.sin(x) for _ in range(TASKS)]
-
-    single = [Task((0,), (), 0.0)]
-    apart = [Task((k,), (), 0.0) for k in range(TASKS)]
-    joined = Task((TASKS,), tuple(range(TASKS)), 0.0)
-    large = np.ones(4 * ELEMENTS)  # more than the cache holds
-    runs = (
-        run(plan_of(np.sin, x), single, x),
-        run(plan_of(lambda x: tuple(many(x)), x), apart, x),
-        run(plan_of(chained, x), [Task((k,), (k - 1,) if k else (), 0.0) for k in range(TASKS)], x),
-        run(plan_of(lambda x: np.concatenate(many(x)), x), [*apart, joined], x),
-        run(plan_of(lambda s: np.broadcast_to(s, (ELEMENTS,)) + 1.0, x[0]), [Task((0, 1), (), 0.0)], x[0]),
-        lambda: fingerprint(large),
-    )
-    return dict(zip(MESSAGES, runs, strict=True))
-
-
-def local_link(seconds: dict[str, float], workers: int) -> Link:
-    """Return what lies between client and so many workers on this machine.
-
-    Parameters
-    ----------
-    seconds : dict
-        What `messages` take on one worker, which has a core of its own; and what the calling process works on them.
-    workers : int
-    """
-    # Of 16 tasks more than of one: a chain has a latency and a task for each, a fan-in a latency and tasks one after
-    # the other on the worker, tasks apart have as many values one after the other at the client.
-    chain, fan_in, tasks = [seconds[key] - seconds["one task"] for key in ("chain", "fan-in", "tasks")]
-    task = max((fan_in - chain / (TASKS - 1)) / (TASKS - 1), 1e-4)
-    latency = max(chain / (TASKS - 1) - task, 1e-4)
-    value = max(tasks / (TASKS - 1) - task, 0.0)
-    # Where workers take all cores, they lose what client and scheduler work on a task.
-    caller = (seconds["tasks, caller"] - seconds["one task, caller"]) / (TASKS - 1) if workers >= cores() else 0.0
-    return Link(
-        bandwidth=8 * ELEMENTS / max(seconds["output"] - seconds["one task"], 1e-6),
-        latency=latency,
-        task_seconds=task + caller,
-        value_seconds=value,
-        hashing=32 * ELEMENTS / seconds["hash"],
-        run_seconds=max(seconds["one task"] - task - value - 2.0 * latency, 0.0),
-    )
+        report(name, n, cut, pairs[n], f"{statistics.median(gains):.2f}")
 
 
 def wait_instead(name: str, f: Function, args: tuple[Any, ...], small: tuple[Any, ...], runs: int) -> None:
@@ -382,9 +252,7 @@ def wait_instead(name: str, f: Function, args: tuple[Any, ...], small: tuple[Any
     for n, cut in cuts.items():
         in_threads(plan, cut, values, n)
         guess = cut.run(n, Link()).seconds
-        report(
-            name, n, cut, [(guess, seconds_taken(partial(in_threads, plan, cut, values, n))) for _ in range(runs)], "-"
-        )
+        report(name, n, cut, [(guess, seconds_of(partial(in_threads, plan, cut, values, n))) for _ in range(runs)], "-")
 
 
 def waiting(kernel: Function, seconds: float) -> Function:
@@ -437,13 +305,6 @@ def leaves(tree: Any) -> Iterator[Any]:
             yield from leaves(part)
     else:
         yield tree
-
-
-def seconds_taken(action: Callable[[], Any]) -> float:
-    """Return the seconds that a call takes."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from gradloom.backend import backends
 from gradloom.blas import one_thread_each
@@ -17,6 +17,9 @@ from gradloom.plan import Plan
 from gradloom.registry import Registry
 from gradloom.source import RawSource
 from gradloom.tasks import Task
+
+if TYPE_CHECKING:
+    from gradloom.site import AbstractSite
 
 
 class AbstractExecutor(ABC):
@@ -68,6 +71,10 @@ class AbstractExecutor(ABC):
     def lanes(self) -> int:
         """Return how many tasks run at once; by default one."""
         return 1
+
+    def site(self, plan: Plan, inputs: Sequence[Any]) -> AbstractSite | None:
+        """Return where a plan runs, for `gradloom.explain` to measure; by default None: in this process."""
+        return None
 
     @abstractmethod
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:

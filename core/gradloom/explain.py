@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from gradloom.blas import one_thread_each
 from gradloom.calibration import correct, rates
 from gradloom.context import current_executor
 from gradloom.errors import ArgumentError
@@ -16,13 +13,13 @@ from gradloom.executor import AbstractExecutor, SerialExecutor
 from gradloom.explanation import Explanation, OpReport, StepReport, TaskReport
 from gradloom.function import require_callable
 from gradloom.jit import leaf_specs, trace_abstractly
-from gradloom.observer import OBSERVER, Span, run_observed
+from gradloom.observer import OBSERVER, Span
 from gradloom.plan import Plan
 from gradloom.program import choose_backend, prepare
 from gradloom.pytree import flatten
 from gradloom.regions import REGION
-from gradloom.sharing import keep_off_this_core, kernel_threads
 from gradloom.simulate import Cut, Link, choose_cuts, traffic, with_seconds
+from gradloom.site import AbstractSite, ThisProcess, add_up, seconds_of
 from gradloom.source import Source
 from gradloom.tasks import Task, best_cut, step_costs
 
@@ -36,8 +33,8 @@ def explain(
     f: Callable[..., Any],
     *args: Any,
     workers: int | Iterable[int] = (1, 2, 4, 8, 16),
-    bandwidth: float = float("inf"),
-    latency: float = 0.0,
+    bandwidth: float | None = None,
+    latency: float | None = None,
     filename: str | os.PathLike[str] | None = None,
     keep: bool = False,
 ) -> Explanation:
@@ -51,10 +48,11 @@ def explain(
         What to call it with.
     workers : int or iterable of int, default (1, 2, 4, 8, 16)
         For how many workers to simulate the run; for an int, its powers of two and itself.
-    bandwidth : float, default infinity
+    bandwidth : float, optional
         Bytes a second between simulated workers.
-    latency : float, default 0.0
-        Seconds until a message between simulated workers arrives.
+    latency : float, optional
+        Seconds until a message between simulated workers arrives. Where neither is given, workers are those of the
+        scheduler: cores of this machine, or what its cluster is measured to be.
     filename : path, optional
         Where to save a picture of which task ran where, a name that ends in ``.svg``.
     keep : bool, default False
@@ -74,11 +72,12 @@ def explain(
     Notes
     -----
     What was compiled quickly is compiled well before anything is measured, except on workers of a cluster.
-    Each step is run alone on one core, and the best of a few runs counts; then the whole on one core, twice at
-    once on one core each, by ``serial``, and by the scheduler that `gradloom.scheduler` or `gradloom.cluster`
-    chose. What ran where is noted in a further run; on a cluster, with the times that its workers measured.
-    `gradloom.simulate.simulate` says what a simulated run counts. Workers without a ``latency`` are cores of this
-    machine, which slow each other down as much as the two runs at once did.
+    The whole is run on one core, step by step, and twice at once on one core each: where the scheduler runs tasks, on
+    a cluster by its workers. It is run by ``serial`` here, and by the scheduler that `gradloom.scheduler` or
+    `gradloom.cluster` chose. The best of a few runs counts. What ran where is noted in a further run; on a cluster,
+    with the times that its workers measured. `gradloom.simulate.simulate` says what a simulated run counts. Workers
+    of the scheduler slow each other down as much as the two runs at once did; as many as it has are simulated with
+    the very tasks that it runs.
 
     Examples
     --------
@@ -91,8 +90,8 @@ def explain(
     require_callable("explain", f)
     counts = _powers(workers) if isinstance(workers, int) else sorted({1, *workers})
     _require("workers", "at least 1", min(counts) >= 1, workers)
-    _require("bandwidth", "more than 0 bytes a second", bandwidth > 0.0, bandwidth)
-    _require("latency", "0 seconds or more", 0.0 <= latency < float("inf"), latency)
+    _require("bandwidth", "more than 0 bytes a second", bandwidth is None or bandwidth > 0.0, bandwidth)
+    _require("latency", "0 seconds or more", latency is None or 0.0 <= latency < float("inf"), latency)
     leaves, structure = flatten((args, {}))
     compiled = trace_abstractly("explain", f, structure, leaf_specs("explain", structure, leaves), leaves)
     values = leaves + compiled.captured
@@ -103,14 +102,19 @@ def explain(
     speed = rates()
     costs = step_costs(plan)
     predicted = [cost.seconds(speed) for cost in costs]
-    measured, (one_core, twice, serial, achieved) = _measured(plan, values, executor)
+    site = executor.site(plan, values) or ThisProcess(plan, values)
+    measured, (one_core, twice, serial, achieved) = _measured(plan, values, executor, site)
     tasks = cut if len(cut) > 1 else best_cut(plan, predicted, lanes)
     steps = tuple([_step(plan, k, *times) for k, times in enumerate(zip(predicted, measured, strict=True))])
     real = with_seconds(tasks, measured)
     path, critical = _critical_path(real)
-    slowdown = max(1.0, twice / one_core) if not latency else 1.0
-    link = Link(bandwidth, latency, slowdown=slowdown)
+    given = bandwidth is not None or latency is not None
+    link = Link(bandwidth or float("inf"), latency or 0.0) if given else site.link()
+    if not latency:
+        link = link._replace(slowdown=max(1.0, twice / one_core))
     choices = choose_cuts(plan, predicted, sorted({*counts, lanes}), link)
+    if not given and len(cut) > 1:
+        choices[lanes] = Cut(with_seconds(cut, predicted), traffic(plan, cut))
     found = Explanation(
         executor.name,
         lanes,
@@ -146,53 +150,29 @@ def _powers(most: int) -> list[int]:
     return sorted({1, most, *[2**k for k in range(max(0, most).bit_length()) if 2**k <= most]})
 
 
-def _measured(plan: Plan, values: Sequence[Any], executor: AbstractExecutor) -> tuple[list[float], list[float]]:
-    """Return the seconds of each step, and of the whole: the best of a few runs.
+def _measured(
+    plan: Plan, values: Sequence[Any], executor: AbstractExecutor, site: AbstractSite
+) -> tuple[list[float], list[float]]:
+    """Return the seconds of each step, which add up to a run on one core, and of the whole: the best of a few runs.
 
     The whole runs on one core, twice at once on one core each, by ``serial``, and by an executor.
     """
-    best = [float("inf")] * len(plan.steps)
-    whole = [float("inf")] * 4
 
-    def note(span: Span) -> None:
-        best[span.steps[0]] = min(best[span.steps[0]], span.end - span.start)
+    def serial() -> None:
+        if plan.resources:  # what needs a worker's resource does not run by "serial"
+            plan.run(values)
+        else:
+            SerialExecutor().run(plan, values)
 
-    runs: list[Callable[[], Any]] = [
-        lambda: on_one_core(lambda: plan.run(values)),
-        lambda: at_once(*[lambda: on_one_core(lambda: plan.run(values))] * 2),
-        # What needs a worker's resource does not run by "serial".
-        lambda: plan.run(values) if plan.resources else SerialExecutor().run(plan, values),
-        lambda: executor.run(plan, values),
-    ]
-    for run in runs:  # what is compiled, started or sent at the first run does not count
-        run()
+    def times() -> tuple[list[float], list[float]]:
+        one_core, steps = site.alone()
+        return steps, [one_core, site.at_once(), seconds_of(serial), seconds_of(lambda: executor.run(plan, values))]
+
+    times()  # what is compiled, started or sent at the first run does not count
     plan.finish()
-    for _ in range(RUNS):
-        on_one_core(lambda: run_observed(plan, values, (), note))
-        for n, run in enumerate(runs):
-            start = time.perf_counter()
-            run()
-            whole[n] = min(whole[n], time.perf_counter() - start)
-    return best, whole
-
-
-def on_one_core(run: Callable[[], Any]) -> None:
-    """Run something whose kernels take one thread each."""
-    token = kernel_threads.set(1)
-    try:
-        with one_thread_each():
-            run()
-    finally:
-        kernel_threads.reset(token)
-
-
-def at_once(here: Callable[[], Any], there: Callable[[], Any]) -> None:
-    """Run something here, and at the same time something else in another thread, on another core."""
-    other = threading.Thread(target=there)
-    other.start()
-    keep_off_this_core(other.native_id)
-    here()
-    other.join()
+    rounds = [times() for _ in range(RUNS)]
+    steps, whole = [list(map(min, *each)) for each in zip(*rounds, strict=True)]
+    return add_up(steps, whole[0]), whole
 
 
 def _observed(executor: AbstractExecutor, plan: Plan, values: Sequence[Any]) -> list[Span]:

@@ -102,8 +102,8 @@ class Explanation:
 
     @property
     def predicted_speedup(self) -> float:
-        """By how much as many workers as the scheduler has are simulated to be faster than one."""
-        return _ratio(self.simulated[1], self.simulated[self.lanes])
+        """By how much as many workers as the scheduler has are simulated to be faster than one core."""
+        return _ratio(self.one_core, self.simulated[self.lanes])
 
     @property
     def capacity(self) -> float:

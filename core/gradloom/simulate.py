@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, final
 
@@ -31,11 +31,14 @@ class Traffic:
         For each task, what goes from it to the caller.
     inputs : int
         What the caller gives.
+    parts : sequence of int
+        For each task, how many parts of its values travel without the others; none by default.
     """
 
     between: Sequence[Mapping[int, int]]
     results: Sequence[int]
     inputs: int = 0
+    parts: Sequence[int] = ()
 
 
 @final
@@ -49,7 +52,9 @@ class Link(NamedTuple):
     latency : float
         Seconds until a message, or the first byte of a value, arrives.
     task_seconds : float
-        What a worker spends on a task besides running it.
+        What a worker spends on a task besides running it, and on each part of its values that travels alone.
+    caller_seconds : float
+        What a task, or such a part, takes the caller before the first task starts.
     value_seconds : float
         What the values of a task take where they arrive, besides their bytes.
     hashing : float
@@ -63,6 +68,7 @@ class Link(NamedTuple):
     bandwidth: float = float("inf")
     latency: float = 0.0
     task_seconds: float = TASK_SECONDS
+    caller_seconds: float = 0.0
     value_seconds: float = 0.0
     hashing: float = float("inf")
     run_seconds: float = 0.0
@@ -86,22 +92,28 @@ def traffic(plan: Plan, tasks: Sequence[Task]) -> Traffic:
     nbytes = value_bytes(plan)
     whole = [sum([nbytes[i] for i in own]) for own in schedule.exports]
 
-    def moved(t: int, wanted: int) -> int:
-        return wanted if whole[t] - wanted >= WORTH_PARTING else whole[t]
+    parts: list[set[frozenset[int]]] = [set() for _ in tasks]
+
+    def moved(t: int, wanted: Collection[int]) -> int:
+        """Return how many bytes of a task travel to whoever wants some of its values."""
+        size = sum([nbytes[i] for i in wanted])
+        if whole[t] - size < WORTH_PARTING:
+            return whole[t]
+        parts[t].add(frozenset(wanted))
+        return size
 
     between: list[dict[int, int]] = []
     for own in schedule.imports:
-        taken: dict[int, int] = {}
+        taken: dict[int, list[int]] = {}
         for i in own:
             if i in maker:
-                taken[maker[i]] = taken.get(maker[i], 0) + nbytes[i]
+                taken.setdefault(maker[i], []).append(i)
         between.append({t: moved(t, wanted) for t, wanted in taken.items()})
     outputs = set(plan.outputs)
-    results = []
-    for t, own in enumerate(schedule.exports):
-        given = [nbytes[i] for i in own if i in outputs]
-        results.append(moved(t, sum(given)) if given else 0)
-    return Traffic(between, results, sum([plan.graph.specs[i].nbytes for i in plan.graph.inputs]))
+    given = [[i for i in own if i in outputs] for own in schedule.exports]
+    results = [moved(t, own) if own else 0 for t, own in enumerate(given)]
+    inputs = sum([plan.graph.specs[i].nbytes for i in plan.graph.inputs])
+    return Traffic(between, results, inputs, list(map(len, parts)))
 
 
 def value_bytes(plan: Plan) -> dict[int, int]:
@@ -217,6 +229,9 @@ class _Run:
         self.workers = [_Worker() for _ in range(count)]
         self.moved = moved
         self.link = link
+        #: In shared memory nothing travels.
+        shared = not link.latency and link.bandwidth == float("inf")
+        self.parts = moved.parts if moved.parts and not shared else [0] * len(tasks)
         self.place = [0] * len(tasks)
         self.ends = [0.0] * len(tasks)
         self.spans: list[Span] = []
@@ -230,6 +245,7 @@ class _Run:
             for other in task.after:
                 followers[other].append(t)
         begin = self.link.run_seconds + self.link.latency + self.moved.inputs / self.link.hashing
+        begin += self.link.caller_seconds * (len(self.tasks) + sum(self.parts))
         ready = [(begin, t) for t, n in enumerate(waiting) if n == 0]
         heapq.heapify(ready)
         while ready:
@@ -263,7 +279,7 @@ class _Run:
             self._fetch(worker, missing, t, now)
             if self.link.latency or self.link.bandwidth < float("inf"):
                 self.spans.append(Span(self.tasks[t].steps, now, worker.link_free, lane, moving=True))
-        end = start + self.tasks[t].seconds + self.link.task_seconds
+        end = start + self.tasks[t].seconds + self.link.task_seconds * (1 + self.parts[t])
         self.spans.append(Span(self.tasks[t].steps, start, end, lane))
         worker.free = self.ends[t] = end
         self.place[t] = w

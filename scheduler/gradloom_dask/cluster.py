@@ -16,6 +16,7 @@ from gradloom.executor import AbstractExecutor, AbstractWorkers, SerialExecutor
 from gradloom.packages import installed
 from gradloom.plan import Plan
 from gradloom.simulate import Link, choose_cuts
+from gradloom.site import AbstractSite
 from gradloom.source import RawSource
 from gradloom.tasks import Task, step_costs
 from gradloom_dask.threads import inside_worker
@@ -92,6 +93,10 @@ class DistributedExecutor(AbstractExecutor):
     def lanes(self) -> int:
         """Return how many tasks the workers run at once."""
         return self._current().lanes()
+
+    def site(self, plan: Plan, inputs: Sequence[Any]) -> AbstractSite | None:
+        """Return the workers of the current client."""
+        return self._current().site(plan, inputs)
 
     def remote_workers(self) -> AbstractWorkers | None:
         """Return the workers of the current client; None inside a task."""
@@ -215,6 +220,14 @@ class ClientExecutor(AbstractExecutor):
     def lanes(self) -> int:
         """Return how many tasks the workers run at once."""
         return self._connection.threads()
+
+    def site(self, plan: Plan, inputs: Sequence[Any]) -> AbstractSite | None:
+        """Return the workers, where they can run all of a plan; None where it runs here."""
+        from gradloom_dask.site import ClusterSite
+
+        shipped = self._shipped(plan)
+        here = plan.resources or self._inline(shipped, plan)
+        return None if here else ClusterSite(self._connection, shipped, plan, inputs)
 
     def _shipped(self, plan: Plan) -> Any:
         found = self._connection.shipped(plan)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from gradloom_dask.dask_graph import Ref
-from gradloom_dask.packing import fingerprint, pack
+from gradloom_dask.packing import Aligned, fingerprint, pack
 
 #: What tells an array from others; see `gradloom_dask.packing.fingerprint`.
 Fingerprint = tuple[Any, ...]
@@ -142,7 +142,7 @@ class KeptInputs:
                     key = missing[array][0]
                 else:
                     key = self.new_key()
-                    missing[array] = key, copied(packed) if inprocess else packed
+                    missing[array] = key, copied(packed) if inprocess else aligned(packed)
                 values[i] = Ref(key)
         if missing:
             sent = self.scatter(client, dict(missing.values()))
@@ -170,6 +170,11 @@ def sending() -> Iterator[None]:
         yield
     except (OSError, KeyError) as error:  # a KeyError where the scheduler learns of the death before the data arrive
         raise CancelledError(f"a worker is gone that was being sent to: {error}") from error
+
+
+def aligned(value: Any) -> Any:
+    """Return what was packed, such that it is aligned wherever it arrives."""
+    return Aligned(value) if isinstance(value, np.ndarray) else value
 
 
 def copied(value: Any) -> Any:

@@ -6,7 +6,7 @@ an array must arrive with the order of its axes, their directions and gaps, and 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
@@ -36,6 +36,27 @@ class Packed(NamedTuple):
     backward: tuple[bool, ...]
 
 
+@final
+class Aligned:
+    """A contiguous array that is aligned wherever it arrives.
+
+    Arrays that travel lie in memory behind what came with them; each task would copy one that is not aligned.
+
+    Parameters
+    ----------
+    data : array
+    """
+
+    def __init__(self, data: np.ndarray[Any, Any]) -> None:
+        self.data = data if data.flags.aligned else data.copy(order="K")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Aligned, (self.data,)
+
+    def __sizeof__(self) -> int:
+        return int(self.data.nbytes)
+
+
 def pack(value: Any) -> Any:
     """Return an array in a form that may travel; anything else as it is."""
     if type(value) is not np.ndarray or value.flags.c_contiguous or value.flags.f_contiguous:
@@ -61,6 +82,8 @@ def unpack(value: Any) -> Any:
     """Return what `pack` was given: aligned, and with the same order of axes, directions and gaps."""
     if type(value) is np.ndarray:
         return value if value.flags.aligned else value.copy(order="K")
+    if type(value) is Aligned:
+        return value.data
     if type(value) is not Packed:
         return value
     data = value.data

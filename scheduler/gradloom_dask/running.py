@@ -29,7 +29,7 @@ from gradloom.source import RawSource
 from gradloom.tasks import Task
 from gradloom_dask.cluster import TRIES
 from gradloom_dask.dask_graph import Call, named_graph
-from gradloom_dask.kept import CHAIN_BYTES, CHAIN_RUNS, LARGE, Fingerprint, Held, KeptInputs, sending
+from gradloom_dask.kept import CHAIN_BYTES, CHAIN_RUNS, LARGE, Fingerprint, Held, KeptInputs, Sent, sending
 from gradloom_dask.observing import TaskStream
 from gradloom_dask.packing import fingerprint, pack, unpack, writable
 from gradloom_dask.place import Watch, demands, workers_of
@@ -269,14 +269,11 @@ class Connection:
         topic : str, optional
             Where small results are waited for.
         """
-        with self._lock:
-            if not shipped.registered:
-                self._register(shipped, plan)
         client = self.client
         watch = Watch(plan.graph, [frozenset([place]) for place in plan.resources], sources)
         watch.begin(client)
         given = dict(zip(plan.graph.inputs, inputs, strict=True))
-        sent = self._inputs.send(client, {i: given[i] for own in shipped.inputs for i in own})
+        sent = self.send(shipped, plan, {i: given[i] for own in shipped.inputs for i in own})
         prefix = f"gradloom-{self._prefix}-{next(self._runs)}"
         calls = {}
         for t, own in enumerate(shipped.inputs):
@@ -295,6 +292,13 @@ class Connection:
         small = sum([size for i in plan.graph.inputs if (size := plan.graph.specs[i].nbytes) <= LARGE])
         chain += max(1.0 / CHAIN_RUNS, small / CHAIN_BYTES)
         return Submitted(prefix, dict(zip(keys, futures, strict=True)), sent.held, sent.prints, watch, chain)
+
+    def send(self, shipped: Shipped, plan: Plan, given: Mapping[int, Any]) -> Sent:
+        """Send a plan to the workers, and inputs by id, where they have not got them."""
+        with self._lock:
+            if not shipped.registered:
+                self._register(shipped, plan)
+        return self._inputs.send(self.client, given)
 
     def _placed(self, client: Client, prefix: str, shipped: Shipped, plan: Plan) -> AbstractContextManager[Any]:
         """Return a context in which the tasks of a plan go to the workers of its own list schedule.

@@ -31,6 +31,8 @@ class Shipped:
         How many threads BLAS takes a call; None if it does not matter.
     inputs : list of tuple of int
         For each task, the plan's inputs that it takes.
+    home : str or None
+        The worker that all of it runs on, if that matters.
     """
 
     def __init__(self, name: str, plan: Plan, tasks: Sequence[Task], blas: int | None) -> None:
@@ -39,6 +41,7 @@ class Shipped:
         self.blas = blas
         self.seconds = sum([task.seconds for task in tasks])
         self.registered = False
+        self.home: str | None = None
         schedule = Schedule(plan, tasks)
         given = set(plan.graph.inputs)
         maker = {i: t for t, own in enumerate(schedule.exports) for i in own}
@@ -89,6 +92,9 @@ class Shipped:
         workers : mapping
             Threads by address.
         """
+        if self.home is not None:
+            names = [f"{t}" for t in range(len(self.tasks))] + [f"{t}-{n}" for n, (t, _) in enumerate(self.picks)]
+            return dict.fromkeys(names, self.home)
         if self._places[0] != workers:
             # The first threads of all workers come before the second ones, so that tasks spread over workers.
             slots = [(n, address) for address, threads in workers.items() for n in range(threads)]

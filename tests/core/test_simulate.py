@@ -91,6 +91,16 @@ def test_what_a_value_takes_besides_its_bytes() -> None:
     assert simulate(fan_in, 1, moved, link).seconds == 4.0 + 2 * 0.5
 
 
+def test_what_a_task_takes_its_caller() -> None:
+    """Each task, and each part of values that travels alone, before any starts; a part also time of its worker."""
+    link = FREE._replace(caller_seconds=0.25)
+    assert simulate(WIDE, 2, link=link).seconds == simulate(WIDE, 2, link=FREE).seconds + 0.25 * len(WIDE)
+    moved = Traffic([{}, {0: 0}, {1: 0}], [0, 0, 0], parts=[2, 0, 1])
+    assert simulate(CHAIN, 1, moved, link._replace(bandwidth=1.0)).seconds == 6.0 + 0.25 * 6
+    assert simulate(CHAIN, 1, moved, FREE._replace(bandwidth=1.0, task_seconds=0.5)).seconds == 6.0 + 0.5 * 6
+    assert simulate(CHAIN, 1, moved, link).seconds == 6.0 + 0.25 * 3  # in shared memory nothing travels
+
+
 def test_a_value_travels_once_to_a_worker() -> None:
     """Two tasks on the second worker take the same value; moving it takes longer than a task."""
     tasks = [task(0, 1.0), *[task(n, 10.0, 0) for n in range(1, 5)]]

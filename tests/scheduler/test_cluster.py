@@ -27,6 +27,7 @@ from gradloom.tasks import Task
 from gradloom.testing.backends import assert_same_bits
 from gradloom.testing.executors import ExecutorConformance, numpy_plan
 from gradloom_dask import running
+from gradloom_dask.packing import unpack
 from gradloom_dask.worker import PlanPlugin
 
 
@@ -188,7 +189,7 @@ def test_training_keeps_parameters_on_the_workers(workers: Any, monkeypatch: pyt
     scatter = Client.scatter
 
     def scattering(self: Any, data: Any, **options: Any) -> Any:
-        sent.extend([value.nbytes for value in data.values()])
+        sent.extend([unpack(value).nbytes for value in data.values()])
         return scatter(self, data, **options)
 
     monkeypatch.setattr(Client, "scatter", scattering)

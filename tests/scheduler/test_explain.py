@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 import gradloom as gl
+from gradloom.backend import backends
 from gradloom.calibration import FILE, rates
 from gradloom.errors import ArgumentError
 from gradloom.explain import _critical_path
 from gradloom.explanation import Explanation
 from gradloom.observer import Span
+from gradloom.plan import Plan
 from gradloom.progress import Job
 from gradloom.tasks import Task
 from gradloom.timeline import tick_step
@@ -50,7 +52,8 @@ def test_branches(found: Explanation) -> None:
     assert any(task.critical for task in heavy)
     # As much faster as two cores are than one at the time.
     assert found.simulated[2] * found.capacity < 1.6 * found.simulated[1]
-    assert found.simulated[8] == pytest.approx(found.simulated[2], rel=0.05)
+    # One task on one core is as good where two cores do no more than one, as others use them.
+    assert found.simulated[8] == pytest.approx(min(found.simulated[1], found.simulated[2]), rel=0.05)
     assert found.critical_path <= found.simulated[8]
     assert found.in_branches
     assert found.lanes == 2
@@ -65,10 +68,11 @@ def test_times_add_up(found: Explanation) -> None:
     work = sum([report.measured for report in found.ops])
     assert sum([step.measured for step in found.steps]) == pytest.approx(work)
     assert found.simulated[1] == pytest.approx(work)
+    assert found.one_core == pytest.approx(work)
     assert found.predicted[1] == pytest.approx(sum([report.predicted for report in found.ops]))
     assert {report.op for report in found.ops} == {step.op for step in found.steps}
     assert found.achieved_speedup == found.one_core / found.achieved
-    assert found.predicted_speedup == found.simulated[1] / found.simulated[2]
+    assert found.predicted_speedup == found.one_core / found.simulated[2]
     assert found.capacity == 2.0 * found.one_core / found.twice_at_once
 
 
@@ -237,6 +241,34 @@ def test_a_cluster_tells_what_ran_on_which_worker(workers: Any, monkeypatch: pyt
     assert all(span.start < span.end for span in found.spans)
     root = ET.fromstring(found.timeline().svg)
     assert any("distributed" in panel for panel in panels(root))
+
+
+def test_a_cluster_is_simulated_as_it_is(workers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the tasks that it runs, what they take on a worker, and what lies between: all of that is measured there."""
+    monkeypatch.setenv(FILE, "")
+    rates.cache_clear()
+    with gl.scheduler(workers):
+        found = gl.explain(two_eigh, SMALL, workers=2)
+    assert {span.steps for span in found.planned if not span.moving} == {task.steps for task in found.tasks}
+    assert found.one_core == pytest.approx(sum([step.measured for step in found.steps]))
+    assert found.simulated[1] > found.one_core  # messages take time
+    assert found.critical_path < found.simulated[2]
+    rates.cache_clear()
+
+
+def test_the_site_of_a_cluster(workers: Any) -> None:
+    """Each step of a plan is timed on a worker, and each part of a link is found."""
+    plan = Plan(gl.make_graph(two_eigh)(X), backends.get("numpy"))
+    site = workers.site(plan, [X])
+    whole, steps = site.alone()
+    assert len(steps) == len(plan.steps)
+    assert 0.0 < min(steps) <= whole
+    assert site.at_once() > 0.0
+    link = site.link()
+    assert all([0.0 <= value < float("inf") for value in link])
+    assert min(link.latency, link.task_seconds, link.bandwidth) > 0.0
+    with_one = gl.make_graph(lambda x: np.sum(x))(np.ones(3))
+    assert ThreadsExecutor().site(Plan(with_one, backends.get("numpy")), [np.ones(3)]) is None  # this process
 
 
 def test_progress_on_a_cluster(workers: Any, monkeypatch: pytest.MonkeyPatch) -> None:

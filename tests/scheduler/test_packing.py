@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
 from gradloom.testing.backends import assert_same_bits
-from gradloom_dask.packing import pack, unpack, writable
+from gradloom_dask.packing import Aligned, pack, unpack, writable
 
 X = np.random.default_rng(0).normal(size=(7, 40, 33))
 LAYOUTS = {
@@ -49,6 +50,20 @@ def test_unaligned_memory_is_copied() -> None:
     assert not x.flags.aligned
     assert unpack(x).flags.aligned
     assert_same_bits(np.asarray(unpack(x).sum()), np.asarray(X.sum()))
+
+
+def test_arrays_arrive_aligned() -> None:
+    """Also where the message that brings one puts it at an odd address, and where that sends it on."""
+    value: Any = Aligned(X)
+    for _ in range(2):
+        buffers: list[pickle.PickleBuffer] = []
+        data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        (content,) = [bytes(buffer) for buffer in buffers]
+        value = pickle.loads(data, buffers=[memoryview(bytearray(3) + content)[3:]])
+        assert value.data.flags.aligned
+        assert sys.getsizeof(value) >= X.nbytes
+    assert unpack(value) is value.data
+    assert_same_bits(value.data, X)
 
 
 def test_results_can_be_written_to() -> None:
