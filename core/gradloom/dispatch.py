@@ -244,7 +244,7 @@ def _call_ufunc_method(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kw
         given = {"axis": 0} | dict(zip(names, inputs[1:], strict=False)) | kwargs
         return _ACCUMULATIONS[ufunc](inputs[0], **given)
     if method == "outer":
-        a, b = inputs
+        a, b = [_strong(x) if hasattr(x, "spec") else np.asarray(x) for x in inputs]
         return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b, **kwargs)
     if method == "at":
         return _change_at(ufunc, *inputs)

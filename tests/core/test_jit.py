@@ -237,6 +237,34 @@ def test_floats_in_arrays_of_integers() -> None:
     np.testing.assert_array_equal(gl.jit(np.full_like)(x, -2.5), np.full_like(x, -2.5), strict=True)
 
 
+@pytest.mark.parametrize("number", [2.5, 3])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, s: np.linspace(x, s, 3),
+        lambda x, s: np.linspace(s, x, 3),
+        lambda x, s: np.logspace(x, s, 3),
+        np.dot,
+        np.inner,
+        np.multiply.outer,
+        np.outer,
+        np.kron,
+        np.append,
+        np.full_like,
+        np.hypot,
+        lambda x, s: np.where(x > 0, x, s),
+        lambda x, s: np.clip(x, -1.0, s),
+        lambda x, s: np.stack([x[0], s]),
+    ],
+)
+def test_dtypes_beside_python_numbers(f: Any, number: Any) -> None:
+    """An argument that is a Python number yields to dtypes exactly where NumPy lets it, and so does one in the code."""
+    x = np.ones(3, np.float32)
+    expected = f(x, number)
+    np.testing.assert_allclose(gl.jit(f)(x, number), expected, rtol=1e-6, strict=True)
+    np.testing.assert_allclose(gl.jit(lambda x: f(x, number))(x), expected, rtol=1e-6, strict=True)
+
+
 def test_static_argument_in_a_nested_transform() -> None:
     """Static inside grad and vmap."""
     fast = gl.jit(lambda x, n: np.sum(x**n), static_argnums=1)

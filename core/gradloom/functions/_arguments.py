@@ -49,7 +49,9 @@ def axis_tuple(op: str, axis: Any, ndim: int, argument: str = "axis") -> tuple[i
 
 
 def as_array(value: Any) -> Any:
-    """Return a tensor as it is, anything else as a NumPy array (foreign arrays as they are)."""
+    """Return a tensor, which no longer yields to other dtypes, or a NumPy array (foreign arrays as they are)."""
+    if isinstance(value, Handle) and value.spec.weak:
+        return value._trace.strong(value)
     if isinstance(value, Handle) or hasattr(value, "__array_function__"):
         return value
     if isinstance(value, (list, tuple)) and innermost(_leaves(value)) is not None:

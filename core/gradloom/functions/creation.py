@@ -235,10 +235,15 @@ def _ends(start: Any, stop: Any, *others: Any) -> tuple[Any, Any]:
     first, last = as_array(start), as_array(stop)
     # As in NumPy: Python numbers leave the precision of the other end alone.
     dtype = np.result_type(
-        *[x if isinstance(x, (int, float, complex)) else as_array(x).dtype for x in (start, stop, *others)]
+        *[x if isinstance(x, (int, float, complex)) else _dtype_or_number(x) for x in (start, stop, *others)]
     )
     dtype = np.result_type(dtype, np.float64) if dtype.kind in "biu" else dtype
     return np.astype(first, dtype), np.astype(last, dtype)
+
+
+def _dtype_or_number(x: Any) -> Any:
+    """Return the dtype of an array; of a traced Python number, one of its kind, which yields to dtypes as well."""
+    return x.spec.dtype.type(0).item() if isinstance(x, Handle) and x.spec.weak else as_array(x).dtype
 
 
 def _spaced(op: str, start: Any, stop: Any, num: Any, endpoint: bool) -> tuple[Any, Any]:
