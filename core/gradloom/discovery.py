@@ -1,6 +1,7 @@
 """Discovery: finds plugins, loads each behind a guard, and remembers what went wrong.
 
-The scan for entry points and the plugins wait until a backend or an executor is first looked up.
+The scan for entry points and the plugins wait until a backend or an executor is first looked up, or an op that is not
+there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from gradloom.errors import GradloomError, PluginError
 from gradloom.executor import executors
 from gradloom.locks import new_lock
 from gradloom.op import Op, ops
+from gradloom.op import load_with as load_ops_with
 from gradloom.op import register as register_op
 from gradloom.op import unregister as unregister_op
 
@@ -232,3 +234,4 @@ plugins = PluginLoader()
 backends.load_with(plugins.ensure_loaded)
 compilers.load_with(plugins.ensure_loaded)
 executors.load_with(plugins.ensure_loaded)
+load_ops_with(plugins.ensure_loaded)

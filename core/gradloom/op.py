@@ -23,6 +23,8 @@ MAX_KNOWN = 4096
 _OPS: dict[str, Op] = {}
 #: What runs an op on arrays, as "op": a module above, which knows backends and plans, adds it.
 _RUN: dict[str, Rule] = {}
+#: What looks for plugins, which may register ops, as "plugins": a module above adds it.
+_LOAD: dict[str, Callable[[], None]] = {}
 
 #: All registered ops by name, read-only.
 ops: Mapping[str, Op] = MappingProxyType(_OPS)
@@ -279,15 +281,22 @@ def unregister(name: str) -> None:
     _OPS.pop(name, None)
 
 
+def load_with(load: Callable[[], None]) -> None:
+    """Set what looks for plugins when an op is not there; it runs once."""
+    _LOAD["plugins"] = load
+
+
 def get_op(name: str) -> Op:
-    """Return a registered op by name."""
-    try:
-        return _OPS[name]
-    except KeyError:
+    """Return a registered op by name; where there is none, plugins are looked for first."""
+    if name not in _OPS and "plugins" in _LOAD:
+        _LOAD["plugins"]()
+    op = _OPS.get(name)
+    if op is None:
         raise MissingRuleError(
             f"no op named {name!r} is registered",
-            remedy="install and load the plugin that provides it",
-        ) from None
+            remedy="install the plugin that provides it; `gl.backends()` shows which are there, and what is broken",
+        )
+    return op
 
 
 def define(name: str, **rules: Any) -> Op:

@@ -55,6 +55,47 @@ def test_differentiated_batched_and_compiled(site: SitePackages) -> None:
     assert third == "[ 0.5  -0.75] 0.5 float32"
 
 
+def test_a_pickled_graph_finds_the_plugin_of_its_op(site: SitePackages) -> None:
+    """Another process has looked for no plugin yet when it loads the graph."""
+    site.install("foo-dist", "foo", OP)
+    done = site.run(
+        """
+        import pickle, numpy as np, gradloom as gl
+        from foo_dist import softsign
+        with open("graph", "wb") as file:
+            pickle.dump(gl.make_graph(gl.grad(softsign))(1.0), file)
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    done = site.run(
+        """
+        import pickle
+        with open("graph", "rb") as file:
+            graph = pickle.load(file)
+        print("softsign" in str(graph))
+        """
+    )
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_workers_of_a_cluster_find_the_plugin_of_an_op(site: SitePackages) -> None:
+    """They get plans with the op before they have looked for plugins."""
+    site.install("foo-dist", "foo", OP)
+    done = site.run(
+        """
+        import numpy as np, gradloom as gl
+        from foo_dist import softsign
+        w, x = np.ones((3, 3)) / 3, np.ones((5, 3))
+        def loss(w, x): return np.sum(softsign(np.tanh(x @ w)) ** 2)
+        here = gl.grad(loss)(w, x)
+        with gl.cluster(n_workers=1) as executor:
+            executor.always = True
+            print(np.array_equal(gl.grad(loss)(w, x), here), executor.name)
+        """
+    )
+    assert done.stdout == "True distributed\n", done.stderr
+
+
 def test_a_plan_on_a_backend_without_the_kernel_raises(site: SitePackages) -> None:
     """The kernel is for the backends it names only."""
     site.install("foo-dist", "foo", OP.replace('"numpy": softsign_kernel, ', ""))
