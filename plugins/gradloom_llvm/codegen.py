@@ -56,10 +56,14 @@ def generate_pairs(loops: Loops, vector_bytes: int) -> str:
     Raises
     ------
     RuntimeError
-        It expects other numbers.
+        It expects more numbers.
     """
-    code = _write(Function(loops, vector_bytes, pairs=True))
-    if code.parameters != generate(loops, vector_bytes).parameters:
+    function = Function(loops, vector_bytes, pairs=True)
+    # It may need them in another order, as it writes results later.
+    expected = generate(loops, vector_bytes).parameters
+    function.parameters.update({number: position for position, number in enumerate(expected)})
+    code = _write(function)
+    if code.parameters != expected:
         raise RuntimeError("the loops over two vectors at a time expect other numbers than those over one")
     return code.text
 

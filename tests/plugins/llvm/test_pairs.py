@@ -82,6 +82,27 @@ def test_pairs_look_for_nan_once() -> None:
     assert "doubt" not in generate(Loops(gl.make_graph(annihilating)(x, y)), 32).text
 
 
+def test_pairs_read_the_numbers_where_they_stand(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They write a result after what the loop over single vectors reads later, whose steps are numbers too."""
+
+    def f(x: Any, y: Any, z: Any) -> Any:
+        product = ops["annihilating_multiply"](np.exp(x), x)
+        return product.T * 0.5, product + y.T, z * product
+
+    monkeypatch.setattr(kernel_module, "host_vector_bytes", lambda: 32)
+    args = x, y, z = [rng(k).normal(size=shape) for k, shape in enumerate([(5, 43), (43, 5), (5, 43)])]
+    graph = gl.make_graph(f)(*args)
+    found = []
+    for seconds in (1e9, 0.0):  # never compiled well, and at once
+        monkeypatch.setattr(tiers, "SECONDS_A_LINE", seconds)
+        tiers._codes.clear()
+        found.append(Kernel(graph).function()(*args))
+    assert [*map(bits, found[0])] == [*map(bits, found[1])]
+    product = np.exp(x) * x
+    for value, expected in zip(found[1], (product.T * 0.5, product + y.T, z * product), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-14, atol=1e-15)
+
+
 @pytest.mark.parametrize(("dtype", "lanes"), [("float64", 4), ("float32", 8)])
 def test_numbers_of_pairs_are_read_whole(dtype: str, lanes: int) -> None:
     """Of two registers of 32 bytes each: half the reads, or more, are operands of a multiplication."""

@@ -205,7 +205,7 @@ def test_explain_measures_what_is_compiled_well(case: int, levels: list[int], mo
     _, f, args = loops_and_tape()[case]
     monkeypatch.setattr(tiers, "SECONDS_A_LINE", 1e3)
     measured_with: list[int] = []
-    module = sys.modules["gradloom.explain"]
+    module = sys.modules["gradloom.site"]
     original = module.run_observed
 
     def run_observed(*arguments: Any) -> Any:
@@ -214,8 +214,9 @@ def test_explain_measures_what_is_compiled_well(case: int, levels: list[int], mo
 
     monkeypatch.setattr(module, "run_observed", run_observed)
     gl.explain(f, *args, workers=1)
-    assert measured_with[0] >= 1
-    assert len(set(measured_with)) == 1
+    _, *counted = measured_with  # the first run warms up
+    assert counted[0] >= 1
+    assert len(set(counted)) == 1
     assert all(code.final for code in list(tiers._codes.values()))
 
 
