@@ -23,10 +23,19 @@ if TYPE_CHECKING:
 
 #: Bytes of the smallest array that is kept; sizes are rounded up to multiples of it.
 LEAST: Final = 256 * 1024
+#: Bytes of a huge page: a block of whole ones begins with one on Linux, and is handed out in a few pieces, where the
+#: ends of others take hundreds. Sizes are rounded up to it where that adds an eighth at most.
+HUGE: Final = 2 * 1024 * 1024
 #: Bytes of all blocks together, at most; what is asked for beyond is plain memory.
 MOST: Final = 256 * 1024 * 1024
 #: Bytes of a cache line.
 LINE: Final = 64
+
+
+def _block_size(nbytes: int) -> int:
+    """Return the bytes of the block for an array."""
+    huge = -(-nbytes // HUGE) * HUGE
+    return huge if huge - nbytes <= nbytes // 8 else -(-nbytes // LEAST) * LEAST
 
 
 def whole_lines(size: int) -> int:
@@ -85,7 +94,7 @@ class _Pool:
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any], nbytes: int) -> np.ndarray[Any, Any]:
         """Return an array on a block; a plain one where all blocks together would be too large."""
-        size = -(-nbytes // LEAST) * LEAST
+        size = _block_size(nbytes)
         with self._lock:
             loan = self._free(size) or self._new(size)
             if loan is None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gradloom import memory
-from gradloom.memory import LEAST, MOST, empty
+from gradloom.memory import HUGE, LEAST, MOST, empty
 
 FLOAT = np.dtype(np.float64)
 SIZE = 2 * LEAST // 8
@@ -55,6 +55,22 @@ def test_an_ensemble_keeps_its_memory() -> None:
     before = set(map(id, memory._pool.loans))
     turn()
     assert set(map(id, memory._pool.loans)) == before
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "size"),
+    [
+        (LEAST, LEAST),
+        (3 * LEAST + 8, 4 * LEAST),
+        (HUGE, HUGE),
+        (HUGE + 8, HUGE + LEAST),
+        (8_000_000, 4 * HUGE),
+        (4 * HUGE + 8, 4 * HUGE + LEAST),
+    ],
+)
+def test_blocks_are_whole_huge_pages_where_that_adds_little(nbytes: int, size: int) -> None:
+    """The ends of others are handed out in hundreds of small pages, each of which takes microseconds."""
+    assert memory._block_size(nbytes) == size
 
 
 @pytest.mark.parametrize("keep", ["array", "view", "view of a view", "buffer", "reshaped"])
