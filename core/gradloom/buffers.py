@@ -16,7 +16,7 @@ from typing import Any, Final, final
 from gradloom.backend import AbstractBackend, foreign_kernels
 from gradloom.graph import ITEM, Graph
 from gradloom.locks import new_lock
-from gradloom.memory import whole_lines
+from gradloom.memory import rounded_up, whole_lines
 from gradloom.step import Step
 from gradloom.symbolic import lengths
 
@@ -125,8 +125,7 @@ class Buffers:
 
 def _roomy(size: int) -> int:
     """Return a number of bytes, rounded up by a quarter at most: then a block serves most sizes that are near."""
-    step = 1 << max(size.bit_length() - 3, 0)
-    return -(-size // step) * step
+    return rounded_up(size, 1 << max(size.bit_length() - 3, 0))
 
 
 @final

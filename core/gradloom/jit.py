@@ -20,9 +20,9 @@ from gradloom.function import call, output_ids, require_callable
 from gradloom.graph import Graph, literal_key
 from gradloom.persisted import run_on_workers, with_futures
 from gradloom.placement import PLACE
-from gradloom.program import Program, choose_backend, number_of
+from gradloom.program import Program, choose_backend
 from gradloom.pytree import Structure, flatten, paths, unflatten
-from gradloom.refusals import describe, made_plain
+from gradloom.refusals import describe, made_plain, number_of
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
 from gradloom.trace import Abstract, Handle, Trace, innermost
@@ -209,7 +209,7 @@ def _require_range(number: Any, dtype: Any) -> None:
     if isinstance(number, Handle):
         number._trace.narrow(number._index, dtype)
     else:
-        number_of(number, dtype)
+        number_of(number, dtype, "jit")
 
 
 def _function_of(graph: Graph) -> Callable[..., tuple[Any, ...]]:

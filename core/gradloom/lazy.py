@@ -20,9 +20,9 @@ from gradloom.graph import INPUT, LITERAL, Graph
 from gradloom.handle import listed_array
 from gradloom.op import Op
 from gradloom.placement import after, moved, placed
-from gradloom.program import Program, number_of, programs
+from gradloom.program import Program, programs
 from gradloom.recorder import Recorder
-from gradloom.refusals import describe, not_an_array, trace_ended
+from gradloom.refusals import describe, not_an_array, number_of, trace_ended
 from gradloom.source import RawSource
 from gradloom.spec import PYTHON_SCALARS, Spec
 from gradloom.tensor import Tensor
@@ -97,7 +97,7 @@ class _LazyTrace(Recorder):
     def literal(self, value: Any, dtype: Any) -> LazyNode:
         """Return a node for a Python scalar."""
         if type(value) is int:
-            number_of(value, dtype, None)
+            number_of(value, dtype)
         return LazyNode(LITERAL, (), (Spec((), dtype),), Spec((), dtype), None, value)
 
     def tensor(self, node: LazyNode) -> LazyTensor:

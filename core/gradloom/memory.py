@@ -34,13 +34,18 @@ LINE: Final = 64
 
 def _block_size(nbytes: int) -> int:
     """Return the bytes of the block for an array."""
-    huge = -(-nbytes // HUGE) * HUGE
-    return huge if huge - nbytes <= nbytes // 8 else -(-nbytes // LEAST) * LEAST
+    huge = rounded_up(nbytes, HUGE)
+    return huge if huge - nbytes <= nbytes // 8 else rounded_up(nbytes, LEAST)
+
+
+def rounded_up(size: int, unit: int) -> int:
+    """Return a number of bytes, rounded up to whole units."""
+    return -(-size // unit) * unit
 
 
 def whole_lines(size: int) -> int:
     """Return a number of bytes, rounded up to whole cache lines."""
-    return -(-size // LINE) * LINE
+    return rounded_up(size, LINE)
 
 
 @lru_cache(maxsize=1024)

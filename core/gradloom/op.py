@@ -21,10 +21,9 @@ Linearity = Literal["each", "jointly"]
 MAX_KNOWN = 4096
 
 _OPS: dict[str, Op] = {}
-#: What runs an op on arrays, as "op": a module above, which knows backends and plans, adds it.
-_RUN: dict[str, Rule] = {}
-#: What looks for plugins, which may register ops, as "plugins": a module above adds it.
-_LOAD: dict[str, Callable[[], None]] = {}
+#: What modules above add, which know backends and plugins: what runs an op on arrays, as "run", and what looks for
+#: plugins, which may register ops, as "load".
+_ABOVE: dict[str, Callable[..., Any]] = {}
 
 #: All registered ops by name, read-only.
 ops: Mapping[str, Op] = MappingProxyType(_OPS)
@@ -168,7 +167,7 @@ class Op:
             if other is not None and (trace is None or other.level > trace.level):
                 trace = other
         values = self.attr_values(attrs) if self.attr_names else ()
-        return _RUN["op"](self, args, values) if trace is None else trace.bind(self, args, values)
+        return _ABOVE["run"](self, args, values) if trace is None else trace.bind(self, args, values)
 
     def attr_values(self, attrs: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return attrs as a tuple in declared order, defaults filled in."""
@@ -259,7 +258,7 @@ class _Positioned:
 
 def runs_on_arrays(function: Rule) -> Rule:
     """Register ``function(op, args, attrs)``, which runs an op that no tensor is an argument of."""
-    return _RUN.setdefault("op", function)
+    return _ABOVE.setdefault("run", function)
 
 
 def register(op: Op) -> Op:
@@ -283,13 +282,13 @@ def unregister(name: str) -> None:
 
 def load_with(load: Callable[[], None]) -> None:
     """Set what looks for plugins when an op is not there; it runs once."""
-    _LOAD["plugins"] = load
+    _ABOVE["load"] = load
 
 
 def get_op(name: str) -> Op:
     """Return a registered op by name; where there is none, plugins are looked for first."""
-    if name not in _OPS and "plugins" in _LOAD:
-        _LOAD["plugins"]()
+    if name not in _OPS and "load" in _ABOVE:
+        _ABOVE["load"]()
     op = _OPS.get(name)
     if op is None:
         raise MissingRuleError(

@@ -30,7 +30,7 @@ from gradloom.placement import node_places
 from gradloom.plan import Plan
 from gradloom.polymorphic import Polymorphic, with_values
 from gradloom.progress import phase
-from gradloom.refusals import out_of_range
+from gradloom.refusals import number_of
 from gradloom.simplify import simplify
 from gradloom.source import Lines, RawSource, same_lines
 from gradloom.trace import Trace, innermost
@@ -224,27 +224,19 @@ def _mixed(first: str, second: str) -> BackendError:
     )
 
 
-def number_of(value: Any, dtype: np.dtype[Any], op: str | None = "jit") -> Any:
-    """Return a Python number as one of NumPy's."""
-    try:
-        return dtype.type(value)
-    except OverflowError as error:
-        raise out_of_range(op, value, dtype) from error
-
-
 def prepare(plan: Plan, values: Sequence[Any]) -> list[Any]:
     """Return values as arrays of a plan's backend."""
     graph = plan.graph
     backend = plan.backend
     if backend.name == "numpy":
         return [
-            number_of(v, graph.specs[i].dtype) if type(v) in _PYTHON_NUMBERS else v
+            number_of(v, graph.specs[i].dtype, "jit") if type(v) in _PYTHON_NUMBERS else v
             for i, v in zip(graph.inputs, values, strict=True)
         ]
     prepared = []
     for i, value in zip(graph.inputs, values, strict=True):
         if type(value) in _PYTHON_NUMBERS:
-            value = number_of(value, graph.specs[i].dtype)
+            value = number_of(value, graph.specs[i].dtype, "jit")
         elif not isinstance(value, (np.ndarray, np.generic)) and not backend.recognises(type(value)):
             kind: Any = type(value)
             value = backends.get(backend_of_type(kind) or "numpy").to_host(value)

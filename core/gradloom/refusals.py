@@ -41,15 +41,18 @@ def not_an_array(value: Any) -> ArgumentError:
     )
 
 
-def out_of_range(op: str | None, value: Any, dtype: Any) -> ArgumentError:
-    """Return the error for a Python integer that a dtype cannot hold."""
-    return ArgumentError(
-        "a Python integer is out of range",
-        op=op,
-        expected=str(dtype),
-        got=repr(value),
-        remedy="convert the array (x.astype(int)), or write the number as a float",
-    )
+def number_of(value: Any, dtype: Any, op: str | None = None) -> Any:
+    """Return a Python number as one of NumPy's; raise for an integer that the dtype cannot hold."""
+    try:
+        return dtype.type(value)
+    except OverflowError as error:
+        raise ArgumentError(
+            "a Python integer is out of range",
+            op=op,
+            expected=str(dtype),
+            got=repr(value),
+            remedy="convert the array (x.astype(int)), or write the number as a float",
+        ) from error
 
 
 def describe(value: Any) -> str:

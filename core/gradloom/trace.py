@@ -22,7 +22,7 @@ from gradloom.op import Op
 from gradloom.placement import PLACE, after, moved, placed
 from gradloom.protection import protect, release
 from gradloom.recorder import COMPARISONS, Recorder, comparable
-from gradloom.refusals import abstract_value, not_an_array, out_of_range, trace_ended
+from gradloom.refusals import abstract_value, not_an_array, number_of, trace_ended
 from gradloom.source import USER_FILES, RawSource, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
 from gradloom.symbolic import settled
@@ -189,10 +189,7 @@ class Trace(Recorder):
         if found is not None:
             return found
         if type(value) is int:
-            try:
-                dtype.type(value)
-            except OverflowError as error:
-                raise out_of_range(None, value, dtype) from error
+            number_of(value, dtype)
         elif type(value) is bool:  # unlike numbers it is not weak, which the node does not show
             self.diverge()
         spec = recent_spec((), dtype)

@@ -130,7 +130,7 @@ class _Product:
 
     def _panels(self, block: _Block, rows: str, row_step: str, width: int, first: str, last: str) -> None:
         """Multiply the rows of a block, which lie some bytes apart, with the panels from a column to a column."""
-        w = self.w
+        w, tall = self.w, self.tiles.heights[0]
         columns = width * self.tiles.lanes
         j, close = w.open(first, last, str(columns))
         valid = w.minimum(w.emit(f"sub i64 %n, {j}"), str(columns))
@@ -143,7 +143,6 @@ class _Product:
             along = w.emit(f"select i1 %packs, i64 {height * self.size}, i64 %ka")
             apart = w.emit(f"mul i64 {row_step}, {height}")
             # Narrow tiles take two tall ones at once, as one sum waits for the one before.
-            tall = self.tiles.heights[0]
             at_once = 2 if (height, width) == (tall, 1) else 1
             down = w.emit(f"mul i64 {apart}, {at_once}")
             target = w.at(out, w.emit(f"mul i64 {start}, %rc"))
