@@ -14,6 +14,9 @@ import gradloom as gl
 from gradloom.program import programs
 from gradloom.pytree import flatten
 
+#: What falls back to kernels of single ops agrees too, but was not tested.
+pytestmark = pytest.mark.filterwarnings("error:compiler 'llvm' failed:RuntimeWarning")
+
 #: Of an array and a small number.
 UNARY: list[Callable[[Any, int], Any]] = [
     lambda a, k: np.sin(a),
