@@ -159,11 +159,23 @@ def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(lengths)
 
 
-def slice_length(start: int, stop: int, step: int) -> int:
-    """Return how many elements a slice takes, given as `slice.indices` does.
+#: The entry of an index, as ops take it, for an axis that is taken whole: it is the same for all lengths.
+WHOLE = ":"
 
-    Unlike ``len(range(...))``, it does not ask for the value of a symbolic one.
+
+def sliced(start: int, stop: int, step: int, length: int) -> Any:
+    """Return the entry of an index, as ops take it, for a slice of an axis, given as `slice.indices` does."""
+    return WHOLE if start == 0 and stop == length and step == 1 else ("slice", start, stop, step)
+
+
+def taken_length(entry: Any, length: int) -> int:
+    """Return how many elements of an axis an entry takes that is whole or a slice.
+
+    Unlike ``len(range(...))``, it does not ask for the value of a symbolic number.
     """
+    if entry == WHOLE:
+        return length
+    _, start, stop, step = entry
     if step != 1:
         return len(range(start, stop, step))
     return stop - start if stop > start else 0

@@ -271,8 +271,6 @@ def _block_graph(
         own = tuple([ids[j] for j in inputs])
         if axis is not None:
             attrs = _with_length(op, attrs, spec, axis, size)
-        if inputs and axes[inputs[0]] is not None and "index" in op.attr_names:
-            attrs = _with_whole_slice(op, attrs, axes[inputs[0]], size)
         if axis is not None:
             spec = spec.with_shape((*spec.shape[:axis], size, *spec.shape[axis + 1 :]))
         if op is INPUT:
@@ -304,14 +302,3 @@ def _with_length(op: Op, attrs: tuple[Any, ...], spec: Spec, axis: int, size: in
             value = (*value[:axis], size, *value[axis + 1 :])
         changed.append(value)
     return tuple(changed)
-
-
-def _with_whole_slice(op: Op, attrs: tuple[Any, ...], axis: int | None, size: int) -> tuple[Any, ...]:
-    """Return attrs in which an index takes all of a shorter axis."""
-    place = op.attr_names.index("index")
-    index = list(attrs[place])
-    takes = [type(e) is int or e == "array" or (type(e) is tuple and e[0] == "slice") for e in index]
-    indexed = [n for n, takes_axis in enumerate(takes) if takes_axis]
-    if axis is not None and axis < len(indexed):
-        index[indexed[axis]] = ("slice", 0, size, 1)
-    return (*attrs[:place], tuple(index), *attrs[place + 1 :])

@@ -18,7 +18,7 @@ import numpy as np
 
 from gradloom.backend import Kernel
 from gradloom.memory import empty, ordered_copy
-from gradloom.spec import Spec
+from gradloom.spec import WHOLE, Spec
 from gradloom_llvm.elementwise import TYPES
 from gradloom_llvm.engine import load
 from gradloom_llvm.entry import CLOSING, builtin, opening, prelude
@@ -91,8 +91,7 @@ def _sizes(x: Spec, at: Spec, index: Sequence[Any]) -> _Sizes | None:
         return None
     (axis,) = axes
     before, behind = x.shape[:axis], x.shape[axis + 1 :]
-    whole = [("slice", 0, n, 1) for n in x.shape]
-    if [entry for k, entry in enumerate(index) if k != axis and entry != whole[k]]:
+    if [entry for k, entry in enumerate(index) if k != axis and entry != WHOLE]:
         return None
     rows, inner = math.prod(before), math.prod(behind)
     places = math.prod(at.shape[:-1]), at.shape[-1]

@@ -317,3 +317,11 @@ def test_many_groups_are_linear() -> None:
     graphs = [graph_of(n) for n in (250, 250, 500)]
     _, short, long = [steps_of(lambda graph=graph: simplify(graph)) for graph in graphs]
     assert long <= 2.1 * short
+
+
+@pytest.mark.parametrize("batch", [4, 9])
+def test_rows_of_a_merged_product_are_found_by_no_size(batch: int) -> None:
+    """Where all steps have as many samples, the one product is a stack: the part of each is named by its step."""
+    graph = simplify(gl.make_graph(rnn)(*rnn_arguments(5, batch, 3, 7)))
+    read = [attrs[0] for op, _, attrs in graph.nodes if op.name == "getitem"]
+    assert read == [(step, ":", ":") for step in range(5)]

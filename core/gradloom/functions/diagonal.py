@@ -13,7 +13,7 @@ from gradloom.errors import AxisError, ShapeError
 from gradloom.functions._arguments import axis_index
 from gradloom.ops.indexing import gather, index_set
 from gradloom.ops.shape import reshape, transpose
-from gradloom.spec import Spec
+from gradloom.spec import WHOLE, Spec
 
 Tensor = Any
 
@@ -61,7 +61,7 @@ def _diagonal(op: str, a: Tensor, offset: Any, axis1: Any, axis2: Any) -> Tensor
     last = transpose(a, axes=(*others, first, second))
     m, n = last.shape[-2:]
     rows = np.arange(max(min(m - max(-offset, 0), n - max(offset, 0)), 0)) + max(-offset, 0)
-    index = (*[("slice", 0, length, 1) for length in last.shape[:-2]], "array", "array")
+    index = (*[WHOLE] * (last.ndim - 2), "array", "array")
     return gather(last, rows, rows + offset, index=index, unique=True)
 
 

@@ -12,6 +12,7 @@ from gradloom.errors import ArgumentError, ShapeError
 from gradloom.functions._arguments import axis_index, axis_tuple
 from gradloom.ops.fourier import SWAPPED, fft, irfft, rfft
 from gradloom.ops.indexing import getitem, index_set
+from gradloom.spec import WHOLE
 
 Tensor = Any
 
@@ -59,7 +60,8 @@ def _resized(op: str, a: Tensor, axis: int, n: int | None) -> Tensor:
         raise ShapeError(
             f"Invalid number of FFT data points ({n}) specified.", op=op, argument="n", expected="1 or more", got=n
         )
-    index = tuple([("slice", 0, min(n, m) if k == axis else m, 1) for k, m in enumerate(a.shape)])
+    part = ("slice", 0, min(n, length), 1)
+    index = tuple([part if k == axis else WHOLE for k in range(a.ndim)])
     if n < length:
         return getitem(a, index=index)
     return index_set(np.zeros_like(a, shape=(*a.shape[:axis], n, *a.shape[axis + 1 :])), a, index=index)

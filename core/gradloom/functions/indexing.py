@@ -15,7 +15,7 @@ from gradloom.op import Op
 from gradloom.ops.indexing import gather, getitem, index_add, index_set, layout
 from gradloom.ops.shape import broadcast_to, reshape
 from gradloom.refusals import describe
-from gradloom.spec import PYTHON_SCALARS, Spec
+from gradloom.spec import PYTHON_SCALARS, WHOLE, Spec, sliced
 from gradloom.trace import Handle, innermost
 
 Tensor = Any
@@ -79,14 +79,15 @@ def parse_index(shape: tuple[int, ...], index: Any) -> ParsedIndex:
         kind = type(item)
         if item is Ellipsis:
             missing = len(shape) - sum(used)
-            entries += [("slice", 0, n, 1) for n in shape[axis : axis + missing]]
+            entries += [WHOLE] * missing
             if not missing and ellipses:
                 entries.append("...")
             axis += missing
         elif kind is int:
             entries.append(_position(item, shape, axis))
         elif kind is slice:
-            entries.append(("slice", *item.indices(shape[axis])))
+            start, stop, step = item.indices(shape[axis])
+            entries.append(sliced(start, stop, step, shape[axis]))
         elif item is None:
             entries.append(None)
         elif kind is bool:
@@ -185,10 +186,9 @@ def value_of(array: Any, action: str) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _row(spec: Spec) -> tuple[Spec, tuple[Any, ...]]:
-    """Return the spec of ``x[i]``, and the entries of such an index behind ``i``."""
-    rest = spec.shape[1:]
-    return Spec(rest, spec.dtype), tuple([("slice", 0, n, 1) for n in rest])
+def _row(spec: Spec) -> Spec:
+    """Return the spec of ``x[i]``."""
+    return Spec(spec.shape[1:], spec.dtype)
 
 
 @implements(operator.getitem)
@@ -197,11 +197,10 @@ def np_getitem(x: Tensor, index: Any) -> Tensor:
     shape = x.spec.shape
     if type(index) is int and shape:
         # The commonest index, and the one that loops use.
-        row, rest = _row(x.spec)
-        entries = (_position(index, shape, 0), *rest)
+        entries = (_position(index, shape, 0), *(WHOLE,) * (len(shape) - 1))
         if len(shape) == 1:
             return gather(x, index=entries, unique=True)
-        getitem.note((x.spec,), (entries,), row)
+        getitem.note((x.spec,), (entries,), _row(x.spec))
         return x._note_view(x._trace.bind(getitem, (x,), (entries,)), index)
     parsed = parse_index(shape, index)
     if parsed.basic:

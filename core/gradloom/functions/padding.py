@@ -13,6 +13,7 @@ from gradloom.errors import ArgumentError, ShapeError, UnsupportedFunctionError
 from gradloom.functions._arguments import as_array, as_tensor, as_tensor_of, axis_index, reshaped
 from gradloom.ops.indexing import gather, index_set
 from gradloom.ops.shape import broadcast_to, concatenate, reshape
+from gradloom.spec import WHOLE, sliced
 from gradloom.trace import innermost
 
 Tensor = Any
@@ -23,7 +24,7 @@ Tensor = Any
 
 def take_positions(x: Tensor, positions: Any, axis: int, unique: bool = False) -> Tensor:
     """Return ``x`` at some positions along an axis."""
-    index: list[Any] = [("slice", 0, n, 1) for n in x.shape]
+    index = [WHOLE] * x.ndim
     index[axis] = "array"
     return gather(x, positions, index=tuple(index), unique=unique)
 
@@ -165,7 +166,7 @@ def _padded(x: Tensor, widths: dict[int, tuple[int, int]], value: Tensor) -> Ten
     shape = tuple([a + n + b for n, (a, b) in zip(x.shape, pairs, strict=True)])
     if shape == x.shape:
         return x.copy()
-    index = tuple([("slice", a, a + n, 1) for n, (a, _) in zip(x.shape, pairs, strict=True)])
+    index = tuple([sliced(a, a + n, 1, m) for n, m, (a, _) in zip(x.shape, shape, pairs, strict=True)])
     return index_set(broadcast_to(value, shape=shape), x, index=index)
 
 

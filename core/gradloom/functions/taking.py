@@ -14,6 +14,7 @@ from gradloom.functions.indexing import value_of
 from gradloom.ops.indexing import gather, take_along_axis
 from gradloom.ops.shape import reshape
 from gradloom.refusals import describe
+from gradloom.spec import WHOLE
 from gradloom.trace import innermost
 
 Tensor = Any
@@ -47,7 +48,7 @@ def np_take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: Any =
             got=repr(mode),
             remedy="leave mode out to raise where an index is out of bounds",
         )
-    index = tuple(["array" if k == axis else ("slice", 0, m, 1) for k, m in enumerate(a.shape)])
+    index = tuple(["array" if k == axis else WHOLE for k in range(a.ndim)])
     return gather(a, indices, index=index)
 
 

@@ -17,7 +17,7 @@ from gradloom.ops.complex import conjugate, real
 from gradloom.ops.indexing import index_set
 from gradloom.ops.selection import where
 from gradloom.ops.shape import arange, checked_axes, reshape
-from gradloom.spec import Spec, real_dtype
+from gradloom.spec import Spec, real_dtype, sliced
 
 Tensor = Any
 AxisTuple = tuple[int, ...]
@@ -89,7 +89,7 @@ def rfft_spec(x: Spec, *, axis: int, norm: str) -> Spec:
 # the other frequencies zero.
 def rfft_transpose(cotangent: Tensor, x: Tensor, *, axis: int, norm: str) -> Tensor:
     whole = np.zeros_like(cotangent, shape=x.shape)
-    half = tuple([("slice", 0, n, 1) for n in cotangent.shape])
+    half = tuple([sliced(0, n, 1, m) for n, m in zip(cotangent.shape, x.shape, strict=True)])
     return real(fft(index_set(whole, cotangent, index=half), axis=(axis,), inverse=False, norm=norm))
 
 

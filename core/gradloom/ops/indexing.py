@@ -3,7 +3,8 @@
 The attr ``index`` is a tuple of entries that together name every axis:
 
 - an int: one position of an axis,
-- ``("slice", start, stop, step)``, as `slice.indices` gives them,
+- ``":"``: a whole axis,
+- ``("slice", start, stop, step)``, as `slice.indices` gives them: a part of an axis,
 - ``None``: a new axis of length 1,
 - ``"array"``: the next of the integer arrays among the inputs,
 - ``("mask", bool)``: a boolean scalar, which takes no axis,
@@ -25,7 +26,7 @@ from gradloom.axes import Axes
 from gradloom.errors import DTypeError, IndexRangeError, ShapeError
 from gradloom.op import define
 from gradloom.ops.shape import arange, reshape, transpose, with_batch
-from gradloom.spec import Spec, broadcast_shapes, slice_length
+from gradloom.spec import WHOLE, Spec, broadcast_shapes, taken_length
 
 Tensor = Any
 Shape = tuple[int, ...]
@@ -65,8 +66,8 @@ def layout(shape: Shape, index: Index, arrays: Sequence[Shape]) -> Layout:
     for place, entry in enumerate(index):
         if entry is None:
             others.append((1, None))
-        elif type(entry) is tuple and entry[0] == "slice":
-            others.append((slice_length(*entry[1:]), axis))
+        elif entry == WHOLE or (type(entry) is tuple and entry[0] == "slice"):
+            others.append((taken_length(entry, shape[axis]), axis))
             axis += 1
         elif entry != "...":
             position = position if places else len(others)
@@ -97,19 +98,19 @@ def getitem_accumulate(total: Any, cotangent: Tensor, out: Tensor, x: Tensor, *,
 
 
 def getitem_axes(x: Spec, *, index: Index) -> Axes:
-    kept = _kept_axes(x.shape, index)
+    kept = _kept_axes(index)
     found = layout(x.shape, index, ())
     return Axes((kept,), tuple([None if k is None else kept[k] for _, k in found.others]))
 
 
-def _kept_axes(shape: Shape, index: Index) -> tuple[int | None, ...]:
+def _kept_axes(index: Index) -> tuple[int | None, ...]:
     """Return a label for each axis that is taken whole, and so may be cut; None for the others."""
-    entries = [e for e in index if type(e) is int or e == "array" or (type(e) is tuple and e[0] == "slice")]
-    return tuple([k if e == ("slice", 0, n, 1) else None for k, (e, n) in enumerate(zip(entries, shape, strict=True))])
+    entries = [e for e in index if type(e) is int or e in (WHOLE, "array") or (type(e) is tuple and e[0] == "slice")]
+    return tuple([k if e == WHOLE else None for k, e in enumerate(entries)])
 
 
 def getitem_batch(size: int, batched: tuple[bool, ...], x: Tensor, *, index: Index) -> Tensor:
-    return getitem(x, index=(("slice", 0, size, 1), *index))
+    return getitem(x, index=(WHOLE, *index))
 
 
 #: ``x[index]`` without arrays in the index: a view.
@@ -161,7 +162,7 @@ def gather_axes(x: Spec, *indices: Spec, index: Index, unique: bool) -> Axes:
     # Axes taken whole may be cut, and so may the axes of the index arrays, which read in any
     # order; those that they read from stay whole.
     found = layout(x.shape, index, [spec.shape for spec in indices])
-    kept = _kept_axes(x.shape, index)
+    kept = _kept_axes(index)
     rank = len(found.joint)
     arrays = [
         tuple([None if n == 1 else ("joint", rank - spec.ndim + j) for j, n in enumerate(spec.shape)])
@@ -197,7 +198,7 @@ def _batch_index(
     batched ``x`` is indexed by its number in the batch; otherwise ``x`` is sliced.
     """
     if not any(batched):
-        return tuple(indices), (("slice", 0, size, 1), *index)
+        return tuple(indices), (WHOLE, *index)
     wide = [
         reshape(i, shape=(size, *(1,) * (rank + 1 - i.ndim), *i.shape[1:])) if b else i
         for i, b in zip(indices, batched, strict=True)
@@ -260,7 +261,7 @@ def index_add_transpose_v(
 def index_change_axes(x: Spec, v: Spec, *indices: Spec, index: Index, unique: bool) -> Axes:
     # Only axes taken whole may be cut: of the others each piece would change all of ``x``.
     found = layout(x.shape, index, [spec.shape for spec in indices])
-    kept = _kept_axes(x.shape, index)
+    kept = _kept_axes(index)
     others = [None if k is None else kept[k] for _, k in found.others]
     values = tuple(found.labels(others, [None] * len(found.joint)))
     return Axes((kept, values, *[(None,) * spec.ndim for spec in indices]), kept)

@@ -10,7 +10,7 @@ from gradloom.autodiff import unbroadcast
 from gradloom.axes import Axes
 from gradloom.errors import ArgumentError, AxisError, ShapeError
 from gradloom.op import define, ops
-from gradloom.spec import Spec, broadcast_shapes
+from gradloom.spec import WHOLE, Spec, broadcast_shapes, sliced
 
 Tensor = Any
 Shape = tuple[int, ...]
@@ -183,9 +183,9 @@ def concatenate_spec(*specs: Spec, axis: int) -> Spec:
 def concatenate_transpose(argument: int, cotangent: Tensor, *inputs: Tensor, axis: int) -> Tensor:
     start = sum([x.spec.shape[axis] for x in inputs[:argument]])
     stop = start + inputs[argument].shape[axis]
-    whole = [("slice", 0, n, 1) for n in cotangent.shape]
-    whole[axis] = ("slice", start, stop, 1)
-    return ops["getitem"](cotangent, index=tuple(whole))
+    index = [WHOLE] * cotangent.ndim
+    index[axis] = sliced(start, stop, 1, cotangent.shape[axis])
+    return ops["getitem"](cotangent, index=tuple(index))
 
 
 def concatenate_axes(*specs: Spec, axis: int) -> Axes:

@@ -7,8 +7,7 @@ from typing import Any
 from gradloom.graph import RawNode
 from gradloom.op import Op, ops
 from gradloom.simplify.builder import Builder, Rule
-from gradloom.simplify.views import whole
-from gradloom.spec import Spec, slice_length
+from gradloom.spec import WHOLE, Spec, sliced, taken_length
 
 Args = tuple[int, ...]
 Result = int | RawNode | None
@@ -26,19 +25,19 @@ def product_with_padded(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, 
     if attrs[0] != k or len(part) != 1 or len(index) != 2 or None in index or other.ndim < 2 or not _is_zeros(g, zeros):
         return None
     shape = g.specs[args[k]].shape
-    slices = tuple([("slice", e, e + 1, 1) if type(e) is int else e for e in index])
+    slices = [sliced(e, e + 1, 1, n) if type(e) is int else e for e, n in zip(index, shape, strict=True)]
     summed, kept = (0, 1) if k else (1, 0)
     factor = args[1 - k]
-    if slices[summed] != whole(shape[summed]):
-        cut = [whole(n) for n in other.shape]
+    if slices[summed] != WHOLE:
+        cut = [WHOLE] * other.ndim
         cut[-1 - summed] = slices[summed]
         factor = g.emit("getitem", (factor,), tuple(cut))
-    v = g.emit("reshape", (part[0],), tuple([slice_length(*entry[1:]) for entry in slices]))
+    v = g.emit("reshape", (part[0],), tuple(map(taken_length, slices, shape)))
     pair = (factor, v) if k else (v, factor)
-    if slices[kept] == whole(shape[kept]):
+    if slices[kept] == WHOLE:
         return op, pair, attrs
     product = g.emit(op.name, pair, k)
-    place = [whole(n) for n in spec.shape]
+    place = [WHOLE] * spec.ndim
     place[kept - 2] = slices[kept]
     empty = g.emit("broadcast_to", (g.literal(0.0, spec.dtype),), spec.shape)
     return padded, (empty, product), (tuple(place), own[1])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any, NamedTuple, final
 
 from gradloom.graph import Graph
 from gradloom.op import ops
 from gradloom.simplify.builder import Builder
 from gradloom.simplify.joining import concatenated, moved_seconds, product_ops, product_seconds
-from gradloom.simplify.views import slice_run, whole
+from gradloom.simplify.views import slice_run
+from gradloom.spec import WHOLE
 from gradloom.symbolic import decide
 
 #: Groups of products with one matrix that are looked at: those with the most members.
@@ -36,11 +38,11 @@ class SharedProduct:
         self.op, self.attrs, self.matrix, self.side, self.rank = key
         self.members = members
         self._product: int | None = None
-        starts = [0]
-        for member in members:
-            starts.append(starts[-1] + self._length(member.rows))
+        lengths = [self._length(m.rows) for m in members]
+        #: Whether all members have as many rows: then the product is a stack, and no size says where theirs stand.
+        self._is_stack = all([n == lengths[0] for n in lengths])
+        starts = range(len(members)) if self._is_stack else accumulate(lengths, initial=0)
         self._starts = {m.node: start for m, start in zip(members, starts, strict=False)}
-        self._total = starts[-1]
 
     def _length(self, rows: int) -> int:
         length: int = self.graph.specs[rows].shape[0] if self.rank == 2 else 1
@@ -60,8 +62,8 @@ class SharedProduct:
             self._product = self._build(g, new)
         start = self._starts[node]
         spec = self.graph.specs[node]
-        entry = start if self.rank == 1 else ("slice", start, start + spec.shape[0], 1)
-        return g.place(ops["getitem"], (self._product,), ((entry, whole(spec.shape[-1])),), spec)
+        index = (start, *[WHOLE] * spec.ndim) if self._is_stack else (("slice", start, start + spec.shape[0], 1), WHOLE)
+        return g.place(ops["getitem"], (self._product,), (index,), spec)
 
     def _build(self, g: Builder, new: list[int]) -> int:
         rows = [new[m.rows] for m in self.members]
@@ -73,7 +75,10 @@ class SharedProduct:
             # W @ x is the row x @ W^T, and the factors change places.
             matrix = g.emit("transpose", (matrix,), (1, 0))
             attrs = tuple([1 - zeros for zeros in attrs])
-        return g.emit(self.op.name, (concatenated(g, rows, 0), matrix), *attrs)
+        product = g.emit(self.op.name, (concatenated(g, rows, 0), matrix), *attrs)
+        if self.rank == 2 and self._is_stack:
+            product = g.emit("reshape", (product,), (len(rows), *self.graph.specs[self.members[0].node].shape))
+        return product
 
 
 def _pays(k: int, n: int, itemsize: int, is_run: bool, *lengths: int) -> bool:

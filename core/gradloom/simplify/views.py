@@ -8,7 +8,7 @@ from typing import Any
 from gradloom.graph import Graph, RawNode
 from gradloom.op import Op, ops
 from gradloom.simplify.builder import Builder, Rule
-from gradloom.spec import Spec, broadcast_shapes
+from gradloom.spec import WHOLE, Spec, broadcast_shapes, sliced
 
 Args = tuple[int, ...]
 Result = int | RawNode | None
@@ -64,29 +64,24 @@ def flip_of_nothing(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: i
     return args[0] if all([spec.shape[axis] == 1 for axis in attrs[0]]) else None
 
 
-def whole(n: int) -> tuple[Any, ...]:
-    """Return the index entry of a whole axis."""
-    return "slice", 0, n, 1
-
-
 def getitem_of_everything(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
     """``x[:, ...] -> x`` and ``x[:, None] -> reshape(x)``: whole axes only, and new ones."""
-    if not takes_all(attrs[0], g.specs[args[0]]):
+    if not takes_all(attrs[0]):
         return None
     return (ops["reshape"], args, (spec.shape,)) if None in attrs[0] else args[0]
 
 
 def index_add_to_everything(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
     """``x[:, None] += v -> x + reshape(v)``, the gradient of taking all of an array."""
-    if not takes_all(attrs[0], spec):
+    if not takes_all(attrs[0]):
         return None
     x, v = args
     return ops["add"], (x, g.emit("reshape", (v,), spec.shape)), ()
 
 
-def takes_all(index: tuple[Any, ...], spec: Spec) -> bool:
+def takes_all(index: tuple[Any, ...]) -> bool:
     """Return whether an index takes every axis whole and in order; it may add new ones."""
-    return tuple([entry for entry in index if entry is not None]) == tuple(map(whole, spec.shape))
+    return all([entry is None or entry == WHOLE for entry in index])
 
 
 def getitem_of_concatenate(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
@@ -108,7 +103,10 @@ def getitem_of_concatenate(g: Builder, op: Op, args: Args, attrs: Any, spec: Spe
         if first < start + length:
             if first < start or last >= start + length:
                 return None
-            inside = entry - start if type(entry) is int else ("slice", entry[1] - start, entry[2] - start, entry[3])
+            if type(entry) is int:
+                inside: Any = entry - start
+            else:
+                inside = sliced(entry[1] - start, entry[2] - start, entry[3], length)
             return op, (x,), ((*index[:axis], inside, *index[axis + 1 :]),)
         start += length
     return None
@@ -118,9 +116,9 @@ def reshape_of_row(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: in
     """``reshape(x[i], (1, ...)) -> x[i:i+1]``, so that rows put together are seen to be one slice."""
     _, x, (index,) = g.nodes[args[0]]
     shape = g.specs[x[0]].shape
-    if spec.shape != (1, *shape[1:]) or type(index[0]) is not int or index[1:] != tuple(map(whole, shape[1:])):
+    if spec.shape != (1, *shape[1:]) or type(index[0]) is not int or index[1:] != (WHOLE,) * (len(shape) - 1):
         return None
-    return ops["getitem"], x, ((("slice", index[0], index[0] + 1, 1), *index[1:]),)
+    return ops["getitem"], x, ((sliced(index[0], index[0] + 1, 1, shape[0]), *index[1:]),)
 
 
 def concatenate_one(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k: int) -> Result:
@@ -134,7 +132,8 @@ def concatenate_slices(g: Builder, op: Op, args: Args, attrs: Any, spec: Spec, k
     if run is None:
         return None
     x, start, stop = run
-    index = (("slice", start, stop, 1), *map(whole, g.specs[x].shape[1:]))
+    shape = g.specs[x].shape
+    index = (sliced(start, stop, 1, shape[0]), *[WHOLE] * (len(shape) - 1))
     return ops["reshape"], (g.emit("getitem", (x,), index),), (spec.shape,)
 
 
@@ -150,12 +149,14 @@ def slice_run(g: Builder | Graph, args: Sequence[int]) -> tuple[int, int, int] |
         index = attrs[0]
         if x < 0:
             x = inputs[0]
-            others = tuple(map(whole, g.specs[x].shape[1:]))
+            others = (WHOLE,) * (g.specs[x].ndim - 1)
         if inputs[0] != x or index[1:] != others:
             return None
         entry = index[0]
         if type(entry) is int:
             begin, end = entry, entry + 1
+        elif entry == WHOLE:
+            begin, end = 0, g.specs[x].shape[0]
         elif type(entry) is tuple and entry[0] == "slice" and entry[3] == 1:
             begin, end = entry[1], entry[2]
         else:

@@ -14,6 +14,7 @@ import cupy
 import cupyx
 
 from gradloom.backend import Kernel, Specialised
+from gradloom.spec import WHOLE
 
 Index = tuple[Any, ...]
 
@@ -36,6 +37,8 @@ def _entry(entry: Any, arrays: Any) -> Any:
         return next(arrays)
     if entry == "...":
         return Ellipsis
+    if entry == WHOLE:
+        return slice(None)
     if type(entry) is not tuple:
         return entry
     if entry[0] == "mask":

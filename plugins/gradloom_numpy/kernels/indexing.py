@@ -10,6 +10,7 @@ import numpy as np
 
 from gradloom.backend import Kernel, Specialised
 from gradloom.memory import empty, ordered_copy
+from gradloom.spec import WHOLE
 
 Index = tuple[Any, ...]
 
@@ -35,6 +36,8 @@ def numpy_index(index: Index) -> Callable[[tuple[Any, ...]], Any]:
 def _entry(entry: Any) -> Any:
     if entry == "...":
         return Ellipsis
+    if entry == WHOLE:
+        return slice(None)
     if type(entry) is not tuple:
         return entry
     if entry[0] == "mask":
@@ -46,7 +49,9 @@ def _entry(entry: Any) -> Any:
 
 def getitem(*, index: Index) -> Kernel:
     """Return the kernel that reads a fixed part of an array."""
-    return operator.itemgetter(tuple([entry if type(entry) is int else _entry(entry) for entry in index]))
+    if index and type(index[0]) is int and all([entry == WHOLE for entry in index[1:]]):
+        return operator.itemgetter(index[0])  # in half the time
+    return operator.itemgetter(tuple(map(_entry, index)))
 
 
 def gather(*, index: Index, unique: bool) -> Kernel:
@@ -81,9 +86,8 @@ def _is_within(at: Any, length: int) -> bool:
 def index_add(*, index: Index, unique: bool) -> Kernel:
     """Return the kernel that adds values to a part of an array."""
     fill = numpy_index(index)
-    #: Axes that stand as slices before an array on the last axis; 0 for any other index.
-    slices = [type(entry) is tuple and entry[0] == "slice" and entry[1] == 0 and entry[3] == 1 for entry in index]
-    last = len(index) - 1 if index[-1:] == ("array",) and all(slices[:-1]) else 0
+    #: Axes that are taken whole before an array on the last axis; 0 for any other index.
+    last = len(index) - 1 if index[-1:] == ("array",) and all([entry == WHOLE for entry in index[:-1]]) else 0
 
     def kernel(x: Any, v: Any, *arrays: Any, donate: bool = False) -> Any:
         out = _writeable(x, donate)
@@ -92,7 +96,7 @@ def index_add(*, index: Index, unique: bool) -> Kernel:
             out[where] += v
         elif v.size * 8 < out.size or not out.flags.c_contiguous:
             np.add.at(out, where, v)
-        elif v.size and last == out.ndim - 1 > 0 and out.shape[:-1] == v.shape[:last] and arrays[0].size ** 2 >= v.size:
+        elif v.size and last == out.ndim - 1 > 0 and arrays[0].size ** 2 >= v.size:
             # The same elements of each row; a long index is worth a call a row.
             at = np.ravel(arrays[0])
             if not v.flags.c_contiguous:

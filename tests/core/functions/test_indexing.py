@@ -397,3 +397,23 @@ def test_sequences_end() -> None:
     with pytest.raises(TypeError, match="iteration over a 0-d tensor"):
         gl.grad(lambda x: sum(x[0]))(V)
     assert gl.grad(lambda x: sum(x))(V).tolist() == [1.0] * 5
+
+
+def read_at(index: Any, shape: tuple[int, ...]) -> Any:
+    """Return the attr of the op that reads at an index."""
+    return gl.make_graph(lambda x: x[index])(np.zeros(shape)).nodes[-1][2][0]
+
+
+@pytest.mark.parametrize(
+    ("index", "entries"),
+    [
+        (1, (1, ":", ":")),
+        ((slice(None), 1), (":", 1, ":")),
+        ((slice(0, 99), slice(-4, None), slice(0, None, 1)), (":", ":", ":")),
+        ((slice(1, None), slice(None, None, -1)), (("slice", 1, 3, 1), ("slice", 3, -1, -1), ":")),
+        ((slice(0, 2), ..., None), (("slice", 0, 2, 1), ":", ":", None)),
+    ],
+)
+def test_whole_axes_say_nothing_of_their_lengths(index: Any, entries: Any) -> None:
+    """However it is written, an axis that is taken whole is the same entry for all lengths."""
+    assert read_at(index, (3, 4, 5)) == entries

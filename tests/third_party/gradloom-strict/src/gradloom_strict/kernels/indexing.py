@@ -27,8 +27,9 @@ def positions(shape: tuple[int, ...], index: tuple[Any, ...], arrays: tuple[Any,
             others.append((1, arange(1)))
         elif entry == "...":
             continue
-        elif type(entry) is tuple and entry[0] == "slice":
-            found = arange(*entry[1:]) * stride
+        elif entry == ":" or (type(entry) is tuple and entry[0] == "slice"):
+            bounds = (0, shape[axis], 1) if entry == ":" else entry[1:]
+            found = arange(*bounds) * stride
             others.append((found.shape[0], found))
             axis += 1
         else:
