@@ -65,6 +65,10 @@ class AbstractCompiler(ABC):
         """
         return plain
 
+    def replaces(self, op: Op) -> bool:
+        """Return whether `kernel` may return another one than the backend's for an op, for inputs of some specs."""
+        return True
+
     def begin_kernel(self, op: Op, specs: tuple[Spec, ...]) -> None:
         """Begin with what `kernel` needs for a node; those of a plan are all begun before the first is asked for."""
         return

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, final
 from gradloom.arrangement import folds
 from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes, varies
 from gradloom.regions import REGION
-from gradloom.step import COPY, Step
+from gradloom.step import COPY, Bound, Step
 
 
 class Call(NamedTuple):
@@ -69,6 +69,8 @@ class Outline:
         self.examples: dict[int, int] = {}
         for call in self.calls:
             self.examples.setdefault(call.kind, call.out)
+        #: The kernels that plans of all sizes share, by kind, for each backend and compiler; see `gradloom.plan`.
+        self.common: dict[Hashable, dict[int, Bound]] = {}
         self.working = sum([graph.nodes[call.out][0] is not ITEM for call in self.calls])
 
     def steps(self, kernels: Mapping[int, tuple[Any, Mapping[str, Any]]]) -> Iterator[Step]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from typing import Any, final
 
@@ -12,14 +12,14 @@ from gradloom.arrangement import arrange
 from gradloom.backend import AbstractBackend, Kernel, backends
 from gradloom.compiler import AbstractCompiler, compilers
 from gradloom.errors import GradloomError
-from gradloom.graph import ITEM, Graph
+from gradloom.graph import ITEM, Graph, varies
 from gradloom.locks import new_lock
 from gradloom.outline import Outline, outline_of
 from gradloom.placement import MOVES, Device, find_device, is_device, node_places, resources_among, transfer
 from gradloom.regions import REGION
 from gradloom.settle import settle
 from gradloom.source import RawSource, Source
-from gradloom.step import COPY, Step
+from gradloom.step import COPY, Bound, Step
 from gradloom.straightline import StraightLine
 from gradloom.template import has_template, straight_line
 
@@ -173,8 +173,9 @@ class Plan:
 
     def _straight_line(self) -> StraightLine:
         at_home = self.compiler is not None and self.places is None  # else nothing writes where it is told
-        kernels = self._lowering.kernels
-        return straight_line(self.graph, self.outline, kernels, self.constants, self.backend, at_home)
+        made = self._lowering
+        common = made.common or {}
+        return straight_line(self.graph, self.outline, made.kernels, common, self.constants, self.backend, at_home)
 
     def leaves_to_backend(self, i: int) -> bool:
         """Return whether a node runs by a kernel of the backend, not by one of the compiler."""
@@ -217,18 +218,38 @@ class _Lowering:
         self.constants: dict[int, Any] = {}
         self.uncompiled: list[str] = []
         self.outline = outline_of(graph, places, arranged)
+        #: Those that plans of all sizes share, by kind; None where they are not known yet.
+        self.common: Mapping[int, Bound] | None = self.outline.common.get((plan.backend.name, plan.compiler))
         #: By kind; and the kinds whose kernels are the compiler's own, outside of regions.
-        self.kernels: dict[int, tuple[Kernel, dict[str, Any]]] = {}
+        self.kernels: dict[int, Bound] = dict(self.common or {})
         self._own: set[int] = set()
         self._begun = {} if plan.compiler is None else self._begin_kernels(plan.compiler)
         self._find_constants()
         for kind in self.outline.examples:
-            self._kernel(kind)  # a missing one is found before anything runs
+            if kind not in self.kernels:
+                self._kernel(kind)  # a missing one is found before anything runs
+        if self.common is None:
+            self.common = self._find_common()
+
+    def _find_common(self) -> Mapping[int, Bound]:
+        """Return the kernels that plans of all sizes share, and keep them for those."""
+        pattern, outline, compiler = self.graph.pattern, self.outline, self.compiler
+        if pattern is None or pattern.found.get(Outline) is not outline:
+            return {}
+        found: dict[int, Bound] = {}
+        for kind, bound in self.kernels.items():
+            op, _, attrs = pattern.graph.nodes[outline.first[kind]]
+            is_own = op is REGION or (compiler is not None and compiler.replaces(op))
+            if not (is_own or varies(attrs) or hasattr(bound[0], "into")):
+                found[kind] = bound
+        self.outline.common[self.backend.name, compiler] = found
+        return found
 
     def _begin_kernels(self, compiler: AbstractCompiler) -> dict[int, Callable[[], Kernel]]:
         """Begin to compile, so that kernels compile while others are waited for; return what waits for regions'."""
         nodes, specs = self.graph.nodes, self.graph.specs
-        kinds = [(kind, i) for kind, i in enumerate(self.outline.first) if nodes[i][1]]
+        known = self.kernels
+        kinds = [(kind, i) for kind, i in enumerate(self.outline.first) if kind not in known and nodes[i][1]]
         begun: dict[int, Callable[[], Kernel]] = {}
         # What fails here fails again where the kernel is asked for.
         others = [(nodes[i][0], tuple([specs[j] for j in nodes[i][1]])) for _, i in kinds if nodes[i][0] is not REGION]
@@ -263,13 +284,13 @@ class _Lowering:
             keys = [self.outline.kinds.get(i, -1) for i in range(len(nodes))]
             self.outline = Outline(self.graph, keys, firm)
 
-    def _kernel(self, kind: int) -> tuple[Kernel, dict[str, Any]]:
+    def _kernel(self, kind: int) -> Bound:
         found = self.kernels.get(kind)
         if found is None:
             found = self.kernels[kind] = self._found(kind)
         return found
 
-    def _found(self, kind: int) -> tuple[Kernel, dict[str, Any]]:
+    def _found(self, kind: int) -> Bound:
         i = self.outline.first[kind]
         op, inputs, attrs = self.graph.nodes[i]
         device = self.devices.get(self.places[i])

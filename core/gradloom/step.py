@@ -10,6 +10,9 @@ from gradloom.backend import Kernel
 #: The kind of the steps that copy outputs.
 COPY: Final = -1
 
+#: A kernel and its attrs.
+Bound = tuple[Kernel, Mapping[str, Any]]
+
 
 class Step(NamedTuple):
     """One kernel call: ``out = kernel(*inputs, **attrs)``, after which ``drop`` is freed."""

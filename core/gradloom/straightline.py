@@ -11,7 +11,7 @@ from typing import Any, final
 from gradloom.backend import AbstractBackend, Kernel
 from gradloom.buffers import Buffers, Places
 from gradloom.generated import bound, code
-from gradloom.step import Step, stretches
+from gradloom.step import Bound, Step, stretches
 
 _INFIX: Mapping[Any, str] = {
     operator.add: "{} + {}",
@@ -23,9 +23,6 @@ _INFIX: Mapping[Any, str] = {
 }
 #: Parts of a kernel that names stand for, besides its attrs.
 KERNEL, INTO, INDEX = "(kernel)", "(into)", "(index)"
-
-#: A kernel and its attrs.
-Bound = tuple[Kernel, Mapping[str, Any]]
 
 
 @final
@@ -72,6 +69,8 @@ class Text:
         Of each step; `COPY` for copies of outputs.
     kernels : mapping
         By kind, with their attrs.
+    common : collection of int
+        The kinds of those that are the same in all these plans.
     inputs, outputs : sequence of int
         Ids of the values that go in and come out.
     constants, scalars : collection of int
@@ -85,6 +84,7 @@ class Text:
         steps: Sequence[Step],
         kinds: Sequence[int],
         kernels: Mapping[int, Bound],
+        common: Collection[int],
         inputs: Sequence[int],
         outputs: Sequence[int],
         constants: Collection[int],
@@ -102,7 +102,7 @@ class Text:
         #: What names stand for: parts of kernels by kind, and constants, as scalars or not.
         self._parts: dict[tuple[str, int, str], None] = {}
         self._values: list[tuple[str, int, bool]] = []
-        self._forms = {kind: _form(*kernels[kind]) for kind in dict.fromkeys(kinds)}
+        self._forms = {kind: _form(*kernels[kind]) for kind in dict.fromkeys(kinds) if kind not in common}
         #: The step of each line, -1 for lines that are none.
         self.steps = [-1]
         self.lines = [f"def run({', '.join(self._name(i) for i in inputs)}):"]
@@ -119,6 +119,9 @@ class Text:
         self.lines.append(f" return [{', '.join(self._name(i) for i in outputs)}]")
         self.code = code(self.lines)
         self._named.clear()
+        #: What names stand for in all plans.
+        self._common = {name: _part(*kernels[k], part) for name, k, part in self._parts if k in common}
+        self._own_parts = [(name, kind, part) for name, kind, part in self._parts if kind not in common]
 
     def line(
         self, kernels: Mapping[int, Bound], constants: Mapping[int, Any], backend: AbstractBackend, buffers: Buffers
@@ -129,8 +132,8 @@ class Text:
         for kind, form in self._forms.items():
             if _form(*kernels[kind]) != form:
                 return None
-        namespace: dict[str, Any] = {"quiet": backend.quiet, "take": buffers.take, "give": buffers.give}
-        for name, kind, part in self._parts:
+        namespace = {**self._common, "quiet": backend.quiet, "take": buffers.take, "give": buffers.give}
+        for name, kind, part in self._own_parts:
             value = _part(*kernels[kind], part)
             if namespace.setdefault(name, value) is not value:
                 return None

@@ -11,8 +11,8 @@ from gradloom.buffers import Buffers, Places, places_of
 from gradloom.graph import Graph
 from gradloom.outline import Outline
 from gradloom.polymorphic import Shared
-from gradloom.step import COPY
-from gradloom.straightline import Bound, StraightLine, Text
+from gradloom.step import COPY, Bound
+from gradloom.straightline import StraightLine, Text
 
 
 class _Stand:
@@ -38,6 +38,7 @@ def straight_line(
     graph: Graph,
     outline: Outline,
     kernels: Mapping[int, Bound],
+    common: Collection[int],
     constants: Mapping[int, Any],
     backend: AbstractBackend,
     placing: bool,
@@ -50,6 +51,8 @@ def straight_line(
     outline : Outline
     kernels : mapping
         By kind, with their attrs.
+    common : collection of int
+        The kinds of those that plans of all sizes share.
     constants : mapping
         Known values, by id.
     backend : AbstractBackend
@@ -57,7 +60,8 @@ def straight_line(
         Whether kernels are told where to write.
     """
     kernels = {**kernels, COPY: (backend.copy, {})}
-    writing = frozenset([kind for kind, (kernel, _) in kernels.items() if placing and hasattr(kernel, "into")])
+    own = [kind for kind in kernels if kind not in common]
+    writing = frozenset([kind for kind in own if placing and hasattr(kernels[kind][0], "into")])
     pattern = graph.pattern
     if pattern is None or pattern.found.get(Outline) is not outline:
         found = _laid_out(outline, writing, backend, graph)
@@ -74,7 +78,7 @@ def straight_line(
     if places.text is not None:
         line = places.text.line(kernels, constants, backend, buffers)
     if line is None:
-        places.text = text = _text(graph, outline, kernels, constants, places)
+        places.text = text = _text(graph, outline, kernels, common, constants, places)
         line = text.line(kernels, constants, backend, buffers)
     assert line is not None
     return line
@@ -90,7 +94,12 @@ def _laid_out(
 
 
 def _text(
-    graph: Graph, outline: Outline, kernels: Mapping[int, Bound], constants: Collection[int], places: Places
+    graph: Graph,
+    outline: Outline,
+    kernels: Mapping[int, Bound],
+    common: Collection[int],
+    constants: Collection[int],
+    places: Places,
 ) -> Text:
     specs = graph.specs
     # Past the graph's own nodes are copies of outputs; a constant among them is 0-d.
@@ -98,4 +107,4 @@ def _text(
     scalars |= {target for _, target in outline.copies}
     kinds = [call.kind for call in outline.calls] + [COPY] * len(outline.copies)
     steps = list(outline.steps(kernels))
-    return Text(steps, kinds, kernels, graph.inputs, outline.outputs, constants, scalars, places)
+    return Text(steps, kinds, kernels, common, graph.inputs, outline.outputs, constants, scalars, places)

@@ -104,6 +104,10 @@ class LLVMCompiler(AbstractCompiler):
             return indexing_kernel(op.name, specs, attrs, plain)
         return plain
 
+    def replaces(self, op: Op) -> bool:
+        """Return whether `kernel` may return native code for an op."""
+        return op.name in PRODUCTS or op.name in INDEXING
+
     def begin_kernel(self, op: Op, specs: tuple[Spec, ...]) -> None:
         """Begin to compile the code that products of matrices share."""
         if op.name in PRODUCTS:

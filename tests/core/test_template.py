@@ -68,6 +68,27 @@ def test_as_from_nothing(f: Any, monkeypatch: pytest.MonkeyPatch) -> None:
                 np.testing.assert_array_equal(a, b)
 
 
+def test_kernels_that_no_size_changes_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a second size, only kernels whose attrs hold sizes are asked for, regions and those of the compiler."""
+    asked: list[str] = []
+    backend = backends.get("numpy")
+    original = type(backend).kernel
+    monkeypatch.setattr(
+        type(backend), "kernel", lambda self, op, attrs: asked.append(op.name) or original(self, op, attrs)
+    )
+    function = Polymorphic(from_nothing)
+    counts = []
+    for size in [(50, 7, 11), (51, 7, 11), (52, 7, 11)]:
+        values = arguments(*size)
+        graph = function(traced(PROGRAMS[1], *values))
+        asked.clear()
+        planned(graph)
+        counts.append(list(asked))
+    assert {"item", "transpose"} <= set(counts[0])
+    assert set(counts[1]) == set(counts[2])
+    assert not {"item", "transpose", "add"} & set(counts[1])
+
+
 def test_the_first_run_of_another_size_is_straight(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of a pattern is interpreted, and written at its second run; then nothing is interpreted or written."""
     told: list[str] = []
