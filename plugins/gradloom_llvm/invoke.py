@@ -10,8 +10,8 @@ import ctypes
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache, partial
 from typing import Any, Final, TypeAlias, final
 
 import numpy as np
@@ -35,39 +35,43 @@ Argument: TypeAlias = tuple[np.dtype[Any], tuple[int, ...], int]
 Loaded: TypeAlias = tuple[np.ndarray[Any, Any], Any]
 
 
-def record(
-    address: int,
-    numbers: np.ndarray[Any, Any],
+def words(
     workspaces: tuple[int, int],
     phases: tuple[int, int],
     chunks: int,
-    release: bool,
+    release: int,
     arguments: Sequence[Argument],
-) -> np.ndarray[Any, Any]:
-    """Return the record of a call; ``numbers`` must live as long as it.
+    numbers: Sequence[int],
+) -> tuple[int, ...]:
+    """Return what the record of a call consists of, besides the kernel's address.
 
     Parameters
     ----------
-    address : int
-        Of the kernel.
-    numbers : ndarray of int64
-        The kernel's parameters.
     workspaces : tuple of int
         Bytes of the workspace that all threads share, and of that of each.
     phases : tuple of int
         One bit for each, set if it runs over rows; and how many there are.
     chunks : int
         How many there are.
-    release : bool
-        Let other Python threads run meanwhile.
+    release : int
+        Whether other Python threads run meanwhile.
     arguments : sequence of Argument
+    numbers : sequence of int
+        The kernel's parameters.
     """
     shared, own = workspaces
-    words = [address, numbers.ctypes.data, shared + own, shared, phases[1] - 1, chunks, int(release), len(arguments)]
-    words.append(phases[0])
+    found = [0, 0, shared + own, shared, phases[1] - 1, chunks, release, len(arguments), phases[0]]
     for dtype, shape, flags in arguments:
-        words += [dtype.num, len(shape), flags, *shape]
-    return np.array(words, np.int64)
+        found += [dtype.num, len(shape), flags, *shape]
+    found[1] = 8 * len(found)
+    return *found, *numbers
+
+
+def record(address: int, words: Sequence[int]) -> np.ndarray[Any, Any]:
+    """Return the record of a call to a kernel; see `words`."""
+    made = np.array(words, np.int64)
+    made[0] = address
+    return made
 
 
 @final
@@ -90,10 +94,18 @@ class Entry:
         self.settled = self._has_run = False
         #: What runs now; who runs it must hold it meanwhile.
         self.loaded = load()
-        #: What functions go by that run the code without coming here: none can while there may be better code.
-        self.names: dict[str, Any] = {"record": None} | dict.fromkeys(("invoke", "together", "mailbox"), _refuse)
+        self._enter: Callable[..., object] | None = None
         # Where arrays of other sizes have run the code for long, all is there.
         if INVOKE.done and all([code.final for code in codes]) and all([job.done for job in self._needs()]):
+            self._enter_directly()
+
+    def open(self, enter: Callable[..., object]) -> None:
+        """Tell functions that could run the code without coming here by what, once there can be no better code.
+
+        That is ``enter(record, invoke, together, mailbox)``.
+        """
+        self._enter = enter
+        if self.settled:
             self._enter_directly()
 
     def run(self, run: Callable[[Loaded], object]) -> None:
@@ -123,30 +135,32 @@ class Entry:
 
     def _needs(self) -> list[Job[Any]]:
         """Return what compiles the direct way."""
-        if not self._threaded:
-            return [INVOKE]
-        from gradloom_llvm.team import CODE  # one run needs none of it
-
-        return [INVOKE, CODE]
+        return [INVOKE, _team().CODE] if self._threaded else [INVOKE]
 
     def _settle(self) -> None:
         self.loaded = self._load()
         self._enter_directly()
 
     def _enter_directly(self) -> None:
-        self.names |= {"record": self.loaded[0], **INVOKE.result()}
-        if self._threaded:
-            from gradloom_llvm.team import team
-
-            self.names["mailbox"] = team.mailbox
         self.settled = True
+        if self._enter is not None:
+            mailbox = _team().team.mailbox if self._threaded else _refuse
+            self._enter(self.loaded[0], *INVOKE.result(), mailbox)
+
+
+@cache
+def _team() -> Any:
+    """Return the module of that name; one run needs none of it."""
+    from gradloom_llvm import team
+
+    return team
 
 
 def _refuse(*arguments: object) -> None:
     raise TypeError
 
 
-def _make() -> dict[str, Callable[..., None]]:
+def _make() -> tuple[Callable[..., None], Callable[..., None]]:
     """Return what calls a kernel: ``invoke(record, *arrays)``, inputs, then outputs; and the same by a team.
 
     ``together(record, mailbox, workers, workspace, *arrays)`` takes workspace for all threads, an array of uint8.
@@ -158,7 +172,7 @@ def _make() -> dict[str, Callable[..., None]]:
     library = load(prelude() + source(), quick=True)
     doc = "Check arrays against a record and call its kernel"
     together = builtin(library, "invoke_together", name="together", doc=f"{doc} in several threads.")
-    return {"invoke": builtin(library, "invoke", doc=f"{doc}."), "together": together}
+    return builtin(library, "invoke", doc=f"{doc}."), together
 
 
 #: What makes the builtins.
@@ -169,19 +183,19 @@ _KERNEL: Final = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, *[ctypes.c_int64
 def invoke(record: np.ndarray[Any, Any], *arrays: Any) -> None:
     """Call a record's kernel on arrays that fit it: in a roundabout way at first, while the builtin is compiled."""
     if INVOKE.done:
-        INVOKE.result()["invoke"](record, *arrays)
+        INVOKE.result()[0](record, *arrays)
         return
-    address, numbers, size, split, last, chunks, *_ = record.tolist()
+    address, start, size, split, last, chunks, *_ = record.tolist()
     workspace = np.empty(size, np.uint8)
     pointers = np.array([array.ctypes.data for array in arrays], np.intp)
-    start = workspace.ctypes.data
-    _KERNEL(address)(pointers.ctypes.data, numbers, start, start + split, 0, last, 0, chunks)
+    numbers, shared = record.ctypes.data + start, workspace.ctypes.data
+    _KERNEL(address)(pointers.ctypes.data, numbers, shared, shared + split, 0, last, 0, chunks)
 
 
 def invoke_in_turns(record: np.ndarray[Any, Any], workers: int, *arrays: Any) -> None:
     """Call a record's kernel phase by phase, those over rows in threads of Python: at first, when there is no team."""
-    address, numbers, size, shared, last, chunks, _, _, rows, *_ = record.tolist()
-    own = size - shared
+    address, at, size, shared, last, chunks, _, _, rows, *_ = record.tolist()
+    own, numbers = size - shared, record.ctypes.data + at
     kernel, workspace = _KERNEL(address), empty((shared + workers * own,), np.dtype(np.uint8))
     pointers = np.array([array.ctypes.data for array in arrays], np.intp)
     start = workspace.ctypes.data
@@ -196,6 +210,21 @@ def invoke_in_turns(record: np.ndarray[Any, Any], workers: int, *arrays: Any) ->
     for phase in range(last + 1):
         pieces = min(chunks, RANGES * workers) if rows >> phase & 1 else 1
         share(pieces, partial(run, phase, pieces))
+
+
+def invoke_by_team(record: np.ndarray[Any, Any], workers: int, *arrays: Any) -> None:
+    """Call a record's kernel with its chunks spread over threads, on arrays that need not be what it asks for."""
+    address, start, size, shared, last, chunks, _, _, rows, *_ = record.tolist()
+    workspace = empty((shared + workers * (size - shared),), np.dtype(np.uint8))
+    pointers = np.array([array.ctypes.data for array in arrays], np.intp)
+    _team().run_chunks(
+        address,
+        (pointers.ctypes.data, record.ctypes.data + start),
+        (workspace.ctypes.data, shared, size - shared),
+        (rows, last + 1),
+        chunks,
+        workers,
+    )
 
 
 def as_asked(value: Any, spec: Spec, copied: float = math.inf) -> Any:
@@ -215,9 +244,9 @@ def as_asked(value: Any, spec: Spec, copied: float = math.inf) -> Any:
 def caller(
     entry: Entry,
     arity: int,
-    outs: Sequence[tuple[Any, Any]],
+    outs: Sequence[Spec],
     otherwise: Callable[..., None],
-    sharing: Mapping[str, Callable[..., Any]] | None = None,
+    sharing: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
 ) -> Callable[..., Any]:
     """Return a function of a kernel's inputs that makes the outputs, calls it, and returns them; ``into`` takes them.
 
@@ -227,37 +256,64 @@ def caller(
         What is entered.
     arity : int
         Number of inputs.
-    outs : sequence of (shape, dtype)
+    outs : sequence of Spec
     otherwise : callable
         ``otherwise(inputs, outputs)`` runs the kernel where the arguments do not fit the record.
-    sharing : mapping, optional
-        How several threads run it, if they are to: ``threads()`` returns how many, and ``workspace`` returns what so
-        many need.
+    sharing : tuple of callable, optional
+        How several threads run it, if they are to: what returns how many, and what returns the workspace of so many.
+    """
+    large = [spec.nbytes >= LEAST for spec in outs]
+    make = _maker(arity, tuple([(not s.shape, n) for s, n in zip(outs, large, strict=True)]), sharing is not None)
+    making = [(empty if n else np.empty, s.shape, s.dtype) for s, n in zip(outs, large, strict=True)]
+    kernel, kernel.into, enter = make(_refuse, otherwise, making, *sharing or (None, None))
+    entry.open(enter)
+    return kernel  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=256)
+def _maker(arity: int, outs: tuple[Any, ...], shared: bool) -> Callable[..., Any]:
+    """Return what makes the functions of kernels, and one that tells them by what to enter directly.
+
+    They are closures, as the code of functions that differ in what they read alone is in use, when a new one is called.
+
+    Parameters
+    ----------
+    arity : int
+        Number of inputs.
+    outs : tuple
+        Of each output: whether it is 0-d; and whatever its array is made by, to which Python adapts the code.
+    shared : bool
+        Whether several threads are to run them.
     """
     inputs = [f"a{k}" for k in range(arity)]
     results = [f"o{k}" for k in range(len(outs))]
-    values = [name if shape else f"{name}[()]" for name, (shape, _) in zip(results, outs, strict=True)]
-    making = [f" {name} = empty{k}(shape{k}, dtype{k})" for k, name in enumerate(results)]
+    values = [f"{name}[()]" if is_scalar else name for name, (is_scalar, _) in zip(results, outs, strict=True)]
+    making = [f"  {name} = empty{k}(shape{k}, dtype{k})" for k, name in enumerate(results)]
     arrays = ", ".join([*inputs, *results])
     alone = f"invoke(record, {arrays})"
-    if sharing is None:
-        calling = [" try:", f"  {alone}"]
+    if not shared:
+        calling = ["  try:", f"   {alone}"]
     else:
         calling = [
-            " workers = threads()",
-            " try:",
-            f"  if workers < 2: {alone}",
-            f"  else: together(record, mailbox(workers), workers, workspace(workers), {arrays})",
+            "  workers = threads()",
+            "  try:",
+            f"   if workers < 2: {alone}",
+            f"   else: together(record, mailbox(workers), workers, workspace(workers), {arrays})",
         ]
-    calling += [" except TypeError:", f"  otherwise([{', '.join(inputs)}], [{', '.join(results)}])"]
-    namespace = entry.names
-    namespace["otherwise"] = otherwise
-    if sharing is not None:
-        namespace |= sharing
-    for k, (shape, dtype) in enumerate(outs):
-        namespace[f"shape{k}"], namespace[f"dtype{k}"] = shape, dtype
-        namespace[f"empty{k}"] = empty if math.prod(shape) * dtype.itemsize >= LEAST else np.empty
-    head = f"def kernel({', '.join(inputs)}):"
-    kernel: Any = function([head, *making, *calling, f" return {', '.join(values)}"], namespace)
-    kernel.into = function([f"def into({arrays}):", *calling], namespace)
-    return kernel  # type: ignore[no-any-return]
+    calling += ["  except TypeError:", f"   otherwise([{', '.join(inputs)}], [{', '.join(results)}])"]
+    lines = [
+        "def make(refuse, otherwise, outs, threads, workspace):",
+        f" [{', '.join([f'(empty{k}, shape{k}, dtype{k})' for k in range(len(outs))])}] = outs",
+        " record, invoke, together, mailbox = None, refuse, refuse, refuse",
+        f" def kernel({', '.join(inputs)}):",
+        *making,
+        *calling,
+        f"  return {', '.join(values)}",
+        f" def into({arrays}):",
+        *calling,
+        " def enter(*directly):",
+        "  nonlocal record, invoke, together, mailbox",
+        "  record, invoke, together, mailbox = directly",
+        " return kernel, into, enter",
+    ]
+    return function(lines, {})

@@ -13,7 +13,7 @@ from gradloom_llvm.text import Struct
 #: The head of a record; what each argument must be follows.
 _RECORD: Final = Struct(
     "Record",
-    "i64 address, i64 numbers.word, i64 bytes.whole, i64 split, i64 last, i64 chunk.count, "
+    "i64 address, i64 numbers.start, i64 bytes.whole, i64 split, i64 last, i64 chunk.count, "
     "i64 releases, i64 n, i64 row.phases",
 )
 
@@ -122,7 +122,7 @@ LOAD.RECORD
   br i1 %all, label %prepare, label %misfit
 prepare:
   %kernel = inttoptr i64 %address to ptr
-  %numbers = inttoptr i64 %numbers.word to ptr
+  %numbers = getelementptr i8, ptr %record, i64 %numbers.start
   %pointers = alloca ptr, i64 %n
   %scalars = alloca double, i64 %n
   %objects = getelementptr ptr, ptr %arguments, i64 1
@@ -210,7 +210,7 @@ prepare:
   br i1 %fits, label %run, label %misfit
 run:
   %kernel = inttoptr i64 %address to ptr
-  %numbers = inttoptr i64 %numbers.word to ptr
+  %numbers = getelementptr i8, ptr %record, i64 %numbers.start
   %arrays = getelementptr ptr, ptr %pointers, i64 0
   %blocks = getelementptr i8, ptr %shared, i64 %split
   %rows = add i64 %row.phases, 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any, final
 
 import numpy as np
@@ -14,18 +15,21 @@ from gradloom.sharing import allowed
 from gradloom.symbolic import compute
 from gradloom_llvm import tiers, vectormath
 from gradloom_llvm.codegen import generate, generate_pairs
-from gradloom_llvm.engine import Library, host_vector_bytes
+from gradloom_llvm.engine import host_vector_bytes
 from gradloom_llvm.invoke import (
     ALIGNED,
     CONTIGUOUS,
     WRITEABLE,
+    Argument,
     Entry,
     Loaded,
     as_asked,
     caller,
     invoke,
+    invoke_by_team,
     invoke_in_turns,
     record,
+    words,
 )
 from gradloom_llvm.layout import lay_out
 from gradloom_llvm.loops import Loops
@@ -67,8 +71,6 @@ class Kernel:
 
     def __init__(self, region: Graph, own: Measures | None = None) -> None:
         self._region = region
-        self._asked = region.input_specs()
-        self._specs = [(s.shape, s.dtype) for s in region.output_specs()]
         self._plain = _Variant(region, None, own or Measures(*measured(Loops(region))))
         self._variants: dict[Any, _Variant] = {}
 
@@ -76,9 +78,8 @@ class Kernel:
         """Return the kernel as a function of the region's inputs, when it is compiled."""
         plain = self._plain
         plain.load()
-        sharing: dict[str, Callable[..., Any]] = {"threads": plain.workers, "workspace": plain.workspace}
-        shared = sharing if plain.threaded else None
-        made: Any = caller(plain.entry, len(self._region.inputs), self._specs, self._run, shared)
+        region, sharing = self._region, (plain.workers, plain.workspace) if plain.threaded else None
+        made: Any = caller(plain.entry, len(region.inputs), region.output_specs(), self._run, sharing)
         made.finish = self.finish
         return made  # type: ignore[no-any-return]
 
@@ -89,7 +90,7 @@ class Kernel:
 
     def _run(self, arrays: list[Any], outs: list[Any]) -> None:
         """Run the code that fits some arrays, in several threads where that pays and is allowed."""
-        inputs = [as_asked(a, spec, COPIED) for a, spec in zip(arrays, self._asked, strict=True)]
+        inputs = [as_asked(a, spec, COPIED) for a, spec in zip(arrays, self._region.input_specs(), strict=True)]
         self._variant(inputs).run(inputs, outs)
 
     def _variant(self, inputs: list[Any]) -> _Variant:
@@ -101,7 +102,7 @@ class Kernel:
                 return self._plain
             if len(self._variants) >= 64:
                 self._variants.clear()
-            variant = _Variant(self._region, key, Measures(*measured(Loops(self._region, key))))
+            variant = _Variant(self._region, key, Measures(*measured(Loops(self._region, key), key)))
             variant.load()
             self._variants[key] = variant
         return variant
@@ -115,54 +116,51 @@ class Measures:
     ----------
     text : str
         Its code.
-    numbers : tuple of int
-        What the code reads.
-    workspaces : tuple of int
-        Bytes of the workspace that all threads share, and of that of each.
-    chunks : int
-        How many there are.
+    words : tuple of int
+        What its record consists of.
     threaded : int
         Whether several threads may share it.
-    phases : tuple of int
-        For threads one bit for each phase, set if it runs over rows; and how many there are.
-    release : int
-        Whether other Python threads run meanwhile.
     waits : int
         Whether `generate_pairs` writes faster code.
     """
 
-    __slots__ = ("chunks", "numbers", "phases", "release", "text", "threaded", "waits", "workspaces")
+    __slots__ = ("text", "threaded", "waits", "words")
 
-    def __init__(
-        self,
-        text: str,
-        numbers: tuple[int, ...],
-        workspaces: tuple[int, int],
-        chunks: int,
-        threaded: int,
-        phases: tuple[int, int],
-        release: int,
-        waits: int,
-    ) -> None:
-        self.text, self.numbers = text, numbers
-        self.workspaces = workspaces
-        self.chunks = chunks
-        self.threaded, self.phases = threaded, phases
-        self.release = release
-        self.waits = waits
+    def __init__(self, text: str, words: tuple[int, ...], threaded: int, waits: int) -> None:
+        self.text, self.words = text, words
+        self.threaded, self.waits = threaded, waits
+
+    @property
+    def workspaces(self) -> tuple[int, int]:
+        """Bytes of the workspace that all threads share, and of that of each."""
+        return self.words[3], self.words[2] - self.words[3]
+
+    @property
+    def chunks(self) -> int:
+        """How many there are."""
+        return self.words[5]
 
 
-def measured(loops: Loops) -> tuple[Any, ...]:
-    """Return the measures of the kernel of some loops, as a tuple."""
+def measured(loops: Loops, strides: tuple[Any, ...] | None = None) -> tuple[Any, ...]:
+    """Return the measures of the kernel of some loops, made for arrays of some strides, as a tuple."""
     code = generate(loops, host_vector_bytes())
     layout = lay_out(loops, code.parameters)
     seconds = estimated_seconds(loops)
     rows = [phase.row << t for t, phase in enumerate(loops.phases)]
     threaded = compute(_is_threaded, len(rows), layout.chunks, *seconds)
     phases = compute(operator.mul, threaded, sum(rows)), len(rows)
-    release = compute(_releases, *seconds)
-    workspaces = layout.workspace, layout.block
-    return code.text, layout.numbers, workspaces, layout.chunks, threaded, phases, release, int(code.waits)
+    workspaces, release = (layout.workspace, layout.block), compute(_releases, *seconds)
+    arguments = _arguments(loops.region, strides or ())
+    made = words(workspaces, phases, layout.chunks, release, arguments, layout.numbers)
+    return code.text, made, threaded, int(code.waits)
+
+
+def _arguments(region: Graph, strides: Sequence[Any]) -> list[Argument]:
+    """Return what the arguments of a region's kernel must be; inputs that have no strides are C-contiguous."""
+    found: list[Argument] = []
+    for spec, own in zip_longest(region.input_specs(), strides):
+        found.append((spec.dtype, spec.shape, ALIGNED if own else CONTIGUOUS | ALIGNED))
+    return found + [(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in region.output_specs()]
 
 
 def _is_threaded(phases: int, chunks: int, arithmetic: float, traffic: float) -> int:
@@ -197,14 +195,8 @@ class _Variant:
     def __init__(self, region: Graph, strides: tuple[Any, ...] | None, own: Measures) -> None:
         better = (lambda: generate_pairs(Loops(region, strides), host_vector_bytes())) if own.waits else None
         self._code = tiers.code(own.text, better)
-        self._numbers = np.array(own.numbers, np.int64)
         self._own = own
         self.threaded = bool(own.threaded)
-        flags = [CONTIGUOUS | ALIGNED] * len(region.inputs)
-        if strides is not None:
-            flags = [CONTIGUOUS | ALIGNED if s is None else ALIGNED for s in strides]
-        self._arguments = [(s.dtype, s.shape, f) for s, f in zip(region.input_specs(), flags, strict=True)]
-        self._arguments += [(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in region.output_specs()]
 
     def load(self) -> None:
         """Wait until there is code."""
@@ -212,16 +204,7 @@ class _Variant:
 
     def _load(self) -> Loaded:
         library = self._code.library()
-        made = record(
-            library.address("kernel"),
-            self._numbers,
-            self._own.workspaces,
-            self._own.phases,
-            self._own.chunks,
-            bool(self._own.release),
-            self._arguments,
-        )
-        return made, library
+        return record(library.address("kernel"), self._own.words), library
 
     def workers(self) -> int:
         """Return how many threads run it here."""
@@ -239,24 +222,7 @@ class _Variant:
         def run(loaded: Loaded) -> None:
             if workers < 2:
                 invoke(loaded[0], *inputs, *outs)
-            elif self.entry.settled:
-                self._run_threads(loaded[1], inputs, outs, workers)
             else:
-                invoke_in_turns(loaded[0], workers, *inputs, *outs)
+                (invoke_by_team if self.entry.settled else invoke_in_turns)(loaded[0], workers, *inputs, *outs)
 
         self.entry.run(run)
-
-    def _run_threads(self, library: Library, inputs: list[Any], outs: list[Any], workers: int) -> None:
-        """Run with the chunks spread over threads."""
-        from gradloom_llvm.team import run_chunks  # not needed at first
-
-        workspace = self.workspace(workers)
-        arrays = np.array([a.ctypes.data for a in (*inputs, *outs)], np.intp)
-        run_chunks(
-            library.address("kernel"),
-            (arrays.ctypes.data, self._numbers.ctypes.data),
-            (workspace.ctypes.data, *self._own.workspaces),
-            self._own.phases,
-            self._own.chunks,
-            workers,
-        )

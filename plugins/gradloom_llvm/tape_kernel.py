@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.graph import Graph
-from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Entry, Loaded, as_asked, caller, invoke, record
+from gradloom_llvm.invoke import ALIGNED, CONTIGUOUS, WRITEABLE, Entry, Loaded, as_asked, caller, invoke, record, words
 from gradloom_llvm.scalars import Program
 from gradloom_llvm.tape import KINDS, WIDTH, function, machine
 
@@ -32,7 +32,7 @@ class TapeKernel:
     def function(self) -> Callable[..., Any]:
         """Return the kernel as a function of the region's inputs, when it is compiled."""
         self._entry = Entry(self._codes, self._load)
-        made: Any = caller(self._entry, len(self._specs), [(s.shape, s.dtype) for s in self._outs], self._run)
+        made: Any = caller(self._entry, len(self._specs), self._outs, self._run)
         made.finish = self._entry.finish
         return made  # type: ignore[no-any-return]
 
@@ -41,17 +41,16 @@ class TapeKernel:
         libraries = [code.library() for code in self._codes]
         addresses = np.array([library.address("function") for library in libraries[1:]], np.intp)
         count = len(made.words) // WIDTH
-        words = [
+        numbers = [
             *(count, made.words.ctypes.data, len(made.constants), made.constants.ctypes.data),
             *(len(self._specs), of_inputs.ctypes.data, len(self._outs), of_outputs.ctypes.data),
             *(made.outputs.ctypes.data, addresses.ctypes.data),
         ]
-        numbers = np.array(words, np.int64)
         arguments = [(s.dtype, s.shape, CONTIGUOUS | ALIGNED) for s in self._specs]
         arguments += [(s.dtype, s.shape, CONTIGUOUS | ALIGNED | WRITEABLE) for s in self._outs]
-        release = count >= RELEASE_INSTRUCTIONS
-        own = record(libraries[0].address("kernel"), numbers, (8 * made.length, 0), (0, 1), 1, release, arguments)
-        return own, (libraries, numbers, addresses)
+        release = int(count >= RELEASE_INSTRUCTIONS)
+        own = words((8 * made.length, 0), (0, 1), 1, release, arguments, numbers)
+        return record(libraries[0].address("kernel"), own), (libraries, addresses)
 
     def _run(self, inputs: list[Any], outs: list[Any]) -> None:
         fitting = [as_asked(a, s) for a, s in zip(inputs, self._specs, strict=True)]
