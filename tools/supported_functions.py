@@ -29,6 +29,8 @@ traces. Methods and operators of arrays (`x.sum()`, `x @ y`, `x[i]`) are the sam
   derivative is zero wherever it exists; *no derivative* that its values are not floats.
 - A *composition* is written from ops, in the module named, and inherits their derivatives.
 - An argument that cannot be honoured (`out=`, mostly) raises and is never ignored.
+- A Python integer that the dtype of the array beside it cannot hold raises, as in NumPy, and also where NumPy lets it
+  wrap around: `np.where`, `np.select`, `np.choose`, `np.pad`. Comparisons and the limits of `np.clip` take any.
 - *Raises* marks a function that only tells, in its error, what to write instead.
 - A function that is not listed raises `UnsupportedFunctionError` with its name.
 

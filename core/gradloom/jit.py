@@ -22,7 +22,7 @@ from gradloom.persisted import run_on_workers, with_futures
 from gradloom.placement import PLACE
 from gradloom.program import Program, choose_backend
 from gradloom.pytree import Structure, flatten, paths, unflatten
-from gradloom.refusals import describe, made_plain, number_of
+from gradloom.refusals import describe, made_plain
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
 from gradloom.trace import Abstract, Handle, Trace, innermost
@@ -39,8 +39,6 @@ class Compiled(NamedTuple):
     program: Program
     captured: list[Any]
     structure: Structure
-    #: Positions of Python integers among the arguments' leaves, and the dtypes of arrays that they meet.
-    narrowed: list[tuple[int, Any]]
 
 
 def trace_abstractly(
@@ -64,8 +62,7 @@ def trace_abstractly(
     finally:
         trace.end()
     captured = [trace.input_values[i] for i in trace.inputs[len(specs) :]]
-    narrowed = [(trace.inputs.index(i), dtype) for i, dtype in trace.narrowed]
-    return Compiled(Program(graph, eager=True), captured, out_structure, narrowed)
+    return Compiled(Program(graph, eager=True), captured, out_structure)
 
 
 def leaf_specs(transform: str, structure: Structure, leaves: list[Any]) -> list[Spec]:
@@ -204,14 +201,6 @@ def jit(
     return jitted
 
 
-def _require_range(number: Any, dtype: Any) -> None:
-    """Raise for a Python integer that does not fit an array it meets; see that an outer trace does."""
-    if isinstance(number, Handle):
-        number._trace.narrow(number._index, dtype)
-    else:
-        number_of(number, dtype, "jit")
-
-
 def _function_of(graph: Graph) -> Callable[..., tuple[Any, ...]]:
     """Return a graph as a function of its inputs."""
     specs = graph.input_specs()
@@ -276,8 +265,6 @@ class Jitted:
                     self._traces.clear()
                     self._fast_calls.clear()
                 compiled = self._traces.setdefault(key, compiled)
-        for position, dtype in compiled.narrowed:
-            _require_range(leaves[position], dtype)
         values = leaves + compiled.captured
         results = run_on_workers(compiled.program, values)
         if results is None:

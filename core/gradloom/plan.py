@@ -183,7 +183,7 @@ class Plan:
 
     def explain_error(self, error: Exception, k: int | None, sources: Sequence[RawSource | None]) -> None:
         """Add op and user's line to an error that a kernel raised."""
-        if k is None or not 0 <= k < len(self.steps) or isinstance(error, GradloomError):
+        if k is None or not 0 <= k < len(self.steps) or getattr(error, "op", None) is not None:
             return
         node = self.steps[k].out
         if node >= len(self.graph.nodes):
@@ -191,9 +191,12 @@ class Plan:
         raw = self.graph.sources[node]
         origin = node if raw is None or raw[2] < 0 else raw[2]
         raw = sources[node] if sources else raw
-        where = "" if raw is None else f" recorded at {Source(*raw)}"
         what = "the gradient of " if origin != node else ""
         op = self.graph.nodes[origin][0]
+        if isinstance(error, GradloomError):
+            error.op, error.location = f"{what}{op.name}", None if raw is None else str(Source(*raw))
+            return
+        where = "" if raw is None else f" recorded at {Source(*raw)}"
         error.add_note(f"gradloom: while running {what}op {op.name!r}{where}")
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -102,9 +102,12 @@ class Recorder(ABC):
                 except ArgumentError as error:
                     raise self._located(error, op) from None
             elif dtype is not None:
-                if specs[i].weak:
-                    self.narrow(ids[i], dtype)
-                fitted.append(self.bind(get_op("astype"), (self.tensor(ids[i]),), (dtype,))._index)
+                whole = specs[i].weak and dtype.kind in "iu"
+                if whole and op.name in COMPARISONS:  # exact, whether or not the dtype holds what only a run knows
+                    strong = tuple([spec.strong() for spec in specs])
+                    return self._fit(op, ids, args, strong, self._infer(op, strong, ())[1])
+                cast = get_op("fitted" if whole else "astype")
+                fitted.append(self.bind(cast, (self.tensor(ids[i]),), (dtype,))._index)
             else:
                 fitted.append(ids[i])
         return tuple(fitted)
@@ -115,9 +118,6 @@ class Recorder(ABC):
             return self.handle(self, index, out)
         items = [self.append(ITEM, (index,), (k,), spec, source) for k, spec in enumerate(out)]
         return tuple([self.handle(self, item, spec) for item, spec in zip(items, out, strict=True)])
-
-    def narrow(self, index: Any, dtype: Any) -> None:  # noqa: B027 - what holds its inputs has nothing to note
-        """Take note that a number, if it is an input, must be in the range of a dtype."""
 
     def lift_as(self, value: Any, spec: Spec) -> Any:
         """Return the node for a value that takes the place of an input of some spec."""

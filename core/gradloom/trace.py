@@ -70,7 +70,6 @@ class Trace(Recorder):
         "literals",
         "lookups",
         "moves",
-        "narrowed",
         "nodes",
         "origin",
         "pins",
@@ -109,8 +108,6 @@ class Trace(Recorder):
         self.lookups = 0
         #: Values computed on demand, by node id.
         self.values: dict[int, Any] = {}
-        #: Inputs that are Python integers, by their ids, and dtypes that must hold them.
-        self.narrowed: list[tuple[int, np.dtype[Any]]] = []
         #: When set, nodes are the derivative of the node with this source.
         self.origin: RawSource | None = None
         #: Inputs that are being differentiated.
@@ -261,16 +258,6 @@ class Trace(Recorder):
 
     def leave(self) -> None:
         """Stop following an earlier trace; see `gradloom.follow`."""
-
-    def narrow(self, index: int, dtype: np.dtype[Any]) -> None:
-        """Take note that a number, if it is an input, must be in the range of a dtype."""
-        if index not in self.input_values or self.specs[index].dtype.kind != "i" or dtype.kind not in "iu":
-            return
-        value = self.input_values[index]
-        if isinstance(value, Handle):
-            value._trace.narrow(value._index, dtype)
-        elif (index, dtype) not in self.narrowed:
-            self.narrowed.append((index, dtype))
 
     def diverge(self) -> None:
         """Take note that the nodes no longer tell all specs: no trace can follow this one."""

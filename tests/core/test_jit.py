@@ -189,13 +189,12 @@ def test_integers_beyond_int64() -> None:
     [
         lambda x, n: x + n,
         lambda x, n: np.maximum(x, n),
-        lambda x, n: x < n,
         lambda x, n: np.full_like(x, n),
         lambda x, n: gl.vmap(lambda y: y * n)(x),
         lambda x, n: gl.jit(lambda x, n: x - n)(x, n),
         lambda x, n: gl.jvp(lambda s: s * (x + n), (1.0,), (1.0,))[0],
     ],
-    ids="add maximum less full vmap jit jvp".split(),
+    ids="add maximum full vmap jit jvp".split(),
 )
 def test_integers_beyond_the_dtype_of_an_array(f: Any) -> None:
     """They do not wrap around in silence, whether they are arguments or stand in the code; NumPy raises as well."""
@@ -208,6 +207,44 @@ def test_integers_beyond_the_dtype_of_an_array(f: Any) -> None:
     np.testing.assert_array_equal(fast(x, 7), f(x, 7), strict=True)
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, n: x + (n + 1),
+        lambda x, n: x * (n * n),
+        lambda x, n: x - (-n),
+        lambda x, n: np.insert(x, 0, n),
+        lambda x, n: np.insert(x, 0, [n, 1]),
+        lambda x, n: np.array([n, 1], dtype=x.dtype, like=x),
+        lambda x, n: np.asarray(n, dtype=x.dtype, like=x),
+        lambda x, n: np.choose(x > 1, [x, n + 0]),
+        lambda x, n: gl.jit(lambda x, m: x + m)(x, n + 1),
+        lambda x, n: gl.vmap(lambda a: a * (n + 1))(x),
+    ],
+    ids="add multiply negative insert list array asarray choose jit vmap".split(),
+)
+def test_integers_computed_from_arguments_beyond_the_dtype_of_an_array(f: Any) -> None:
+    """They do not wrap around in silence either."""
+    x = np.array([1, 200], np.uint8)
+    fast = gl.jit(f)
+    np.testing.assert_array_equal(fast(x, 0), f(x, 0), strict=True)
+    with pytest.raises(ArgumentError, match=r"(?s)out of range.*uint8.*got: (-?300|301|90000).*astype.*test_jit"):
+        fast(x, 300)
+
+
+@pytest.mark.parametrize("name", "less less_equal greater greater_equal equal not_equal".split())
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "uint64"])
+def test_comparisons_with_integers_of_any_size(name: str, dtype: str) -> None:
+    """They are exact, as NumPy's, for arguments and what is computed of them."""
+    compare = getattr(np, name)
+    x = np.array([0, 1, np.iinfo(dtype).max], dtype)
+    first, second = gl.jit(compare), gl.jit(lambda x, n: compare(n + 1, x))
+    for n in (-1, 0, 1, 126, 254, 300, 2**31, 2**40, -(2**40)):
+        for _ in range(2):
+            np.testing.assert_array_equal(first(x, n), compare(x, n), strict=True)
+            np.testing.assert_array_equal(second(x, n), compare(n + 1, x), strict=True)
+
+
 def test_integers_in_the_code_beyond_the_dtype_of_an_array() -> None:
     """The error names what they were meant for."""
     with pytest.raises(ArgumentError, match=r"(?s)^multiply: .*uint8.*300"):
@@ -216,6 +253,10 @@ def test_integers_in_the_code_beyond_the_dtype_of_an_array() -> None:
         lambda x: np.full_like(x, 300),
         lambda x: np.pad(x, 1, constant_values=300),
         lambda x: np.insert(x, 0, 300),
+        lambda x: np.where(x > 1, x, 300),
+        lambda x: np.select([x > 1], [x], 300),
+        lambda x: np.choose(x > 1, [x, 300]),
+        lambda x: np.asarray(300, dtype=x.dtype, like=x),
     ):
         with pytest.raises(ArgumentError, match=r"(?s)out of range.*uint8.*300"):
             gl.jit(f)(np.ones(2, np.uint8))
@@ -226,9 +267,15 @@ def test_integers_in_the_code_beyond_the_dtype_of_an_array() -> None:
 def test_limits_beyond_the_dtype_of_an_array() -> None:
     """np.clip takes integers that the dtype cannot hold for no limit, as NumPy does."""
     x = np.array([1, 200], np.uint8)
+    fast = gl.jit(np.clip)
     for limits in ((0, 300), (-1, 100), (-5, 1000), (7, 255)):
         f = lambda x, limits=limits: np.clip(x, *limits)  # noqa: E731
         np.testing.assert_array_equal(gl.jit(f)(x), f(x), strict=True)
+        np.testing.assert_array_equal(fast(x, *limits), f(x), strict=True)
+    with pytest.raises(ArgumentError, match=r"(?s)out of range.*uint8.*300"):
+        fast(x, 300, 400)
+    big = np.array([1, 2**64 - 1], np.uint64)
+    np.testing.assert_array_equal(fast(big, -1, 2**62), np.clip(big, -1, 2**62), strict=True)
 
 
 def test_floats_in_arrays_of_integers() -> None:

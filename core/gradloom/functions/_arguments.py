@@ -54,7 +54,7 @@ def as_array(value: Any) -> Any:
         return value._trace.strong(value)
     if isinstance(value, Handle) or hasattr(value, "__array_function__"):
         return value
-    if isinstance(value, (list, tuple)) and innermost(_leaves(value)) is not None:
+    if isinstance(value, (list, tuple)) and innermost(leaves(value)) is not None:
         return np.stack([as_array(v) for v in value])
     return np.asarray(value)
 
@@ -67,9 +67,13 @@ def as_tensor(value: Any, trace: Any) -> Tensor:
 
 
 def as_tensor_of(value: Any, trace: Any, dtype: np.dtype[Any]) -> Tensor:
-    """Return a value as a tensor of a trace and a dtype, which must hold it if it is a Python integer."""
+    """Return a value as a tensor of a trace and a dtype, which must hold Python integers in it."""
     if type(value) is int and dtype.kind in "iu":
         return trace.tensor(trace.literal(value, dtype))
+    if isinstance(value, (list, tuple)):
+        if innermost(leaves(value)) is None:
+            return as_tensor(np.array(value, dtype), trace)
+        return np.stack([as_tensor_of(v, trace, dtype) for v in value])
     return np.astype(as_tensor(value, trace), dtype)
 
 
@@ -78,7 +82,8 @@ def reshaped(x: Any, shape: tuple[int, ...]) -> Any:
     return reshape(x, shape=shape) if isinstance(x, Handle) else np.reshape(x, shape)
 
 
-def _leaves(value: Any) -> list[Any]:
+def leaves(value: Any) -> list[Any]:
+    """Return what stands in nested lists and tuples, or a value that is neither."""
     if isinstance(value, (list, tuple)):
-        return [leaf for v in value for leaf in _leaves(v)]
+        return [leaf for v in value for leaf in leaves(v)]
     return [value]

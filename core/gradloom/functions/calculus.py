@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.dispatch import implements
-from gradloom.errors import ArgumentError, ShapeError
+from gradloom.errors import ArgumentError, DTypeError, ShapeError
 from gradloom.functions._arguments import as_array, as_tensor, axis_index, axis_tuple
 from gradloom.functions.reduction import NoValue, cast, flat, given, tensor_among
 from gradloom.trace import Handle, innermost
@@ -52,12 +52,25 @@ def _end(value: Any, a: Tensor, axis: int) -> Any:
 def np_ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:
     """Return the differences of consecutive elements, with given ends."""
     a = tensor_among(ary, to_end, to_begin)
-    parts = [np_diff(flat(a))]
-    if to_begin is not None:
-        parts.insert(0, np.astype(np.ravel(to_begin), a.dtype))
-    if to_end is not None:
-        parts.append(np.astype(np.ravel(to_end), a.dtype))
-    return np.concatenate(parts) if len(parts) > 1 else parts[0]
+    begin, end = _fitting(to_begin, a, "to_begin"), _fitting(to_end, a, "to_end")
+    return np.concatenate([*begin, np_diff(flat(a)), *end])
+
+
+def _fitting(values: Any, a: Tensor, argument: str) -> list[Any]:
+    """Return what is put before or behind differences of an array, which must be of a kind that its dtype holds."""
+    if values is None:
+        return []
+    values = as_array(values)
+    if not np.can_cast(values.dtype, a.dtype, "same_kind"):
+        raise DTypeError(
+            "the ends do not fit the differences",
+            op="numpy.ediff1d",
+            argument=argument,
+            expected=f"a dtype that casts to {a.dtype} (same_kind)",
+            got=values.dtype,
+            remedy="convert the first argument (x.astype(...)), or the ends",
+        )
+    return [np.astype(np.ravel(values), a.dtype)]
 
 
 @implements(np.gradient)

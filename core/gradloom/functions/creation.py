@@ -10,7 +10,7 @@ import numpy as np
 from gradloom.autodiff import full
 from gradloom.dispatch import implements, implements_creation, refuse
 from gradloom.errors import ArgumentError, UnsupportedFunctionError
-from gradloom.functions._arguments import as_array, as_tensor, as_tensor_of
+from gradloom.functions._arguments import as_array, as_tensor, as_tensor_of, leaves
 from gradloom.ops.shape import broadcast_to
 from gradloom.refusals import describe
 from gradloom.spec import Spec
@@ -148,10 +148,8 @@ def array_for(
 ) -> Tensor:
     """Return numbers, arrays or nested lists of tensors as a tensor."""
     _honour("numpy.array", order, None)
-    out = as_array(object)
-    out = as_tensor(out, innermost((like, out)))
-    if dtype is not None and np.dtype(dtype) != out.dtype:
-        out = np.astype(out, np.dtype(dtype))
+    trace = innermost((like, *leaves(object)))
+    out = as_tensor(object, trace) if dtype is None else as_tensor_of(object, trace, np.dtype(dtype))
     if out.ndim < ndmin:
         out = np.reshape(out, (1,) * (ndmin - out.ndim) + out.shape)
     return out.copy() if copy else out

@@ -110,6 +110,7 @@ def np_vander(x: Tensor, N: Any = None, increasing: Any = False) -> Tensor:
     if x.ndim != 1:
         raise _rank_error("numpy.vander", "a vector", x)
     count = x.size if N is None else operator.index(N)
+    x = np.astype(x, np.promote_types(x.dtype, int))
     powers = [np.ones_like(x)]
     for _ in range(count - 1):
         powers.append(powers[-1] * x)

@@ -12,9 +12,9 @@ from gradloom.dispatch import implements, refuse
 from gradloom.errors import ArgumentError
 from gradloom.ops import arithmetic as ops
 from gradloom.ops._elementwise import resolve_dtypes
-from gradloom.ops.cast import astype
+from gradloom.ops.cast import astype, fitted
 from gradloom.ops.complex import complex, imag, real
-from gradloom.ops.selection import where
+from gradloom.ops.selection import maximum, minimum, where
 from gradloom.ops.special import i0
 from gradloom.spec import PYTHON_SCALARS, Spec
 from gradloom.trace import Handle
@@ -26,7 +26,10 @@ def cast_inputs(ufunc: np.ufunc, *args: Any) -> list[Any]:
     """Cast arguments to the dtypes in which a ufunc computes."""
     specs = [_spec(x) for x in args]
     dtypes = resolve_dtypes(ufunc, ufunc.__name__, tuple(specs))
-    return [x if s.dtype == d or s.weak else np.astype(x, d) for x, s, d in zip(args, specs, dtypes, strict=False)]
+    return [
+        x if s.dtype == d or s.weak else np.astype(np.asarray(x) if type(x) is bool else x, d)
+        for x, s, d in zip(args, specs, dtypes, strict=False)
+    ]
 
 
 def _spec(x: Any) -> Spec:
@@ -170,10 +173,18 @@ def np_clip(
     # As in NumPy, an integer that the dtype cannot reach is no limit.
     whole = np.iinfo(a.dtype) if a.dtype.kind in "iu" else None
     if low is not _NOT_GIVEN and low is not None and not (whole and type(low) is int and low <= whole.min):
-        a = np.maximum(a, low)
+        a = np.maximum(a, maximum(low, int(whole.min)) if whole and _is_whole(low) else low)
     if high is not _NOT_GIVEN and high is not None and not (whole and type(high) is int and high >= whole.max):
-        a = np.minimum(a, high)
-    return ops.positive(a) if isinstance(a, Handle) else a
+        within = whole and _is_whole(high) and whole.max <= np.iinfo(np.int64).max
+        a = np.minimum(a, minimum(high, int(whole.max)) if whole and within else high)
+    if isinstance(a, Handle):
+        a = np.copy(a) if a.spec.dtype == bool else ops.positive(a)  # type: ignore[call-overload]
+    return a
+
+
+def _is_whole(x: Any) -> bool:
+    """Return whether a value is a Python integer of a trace, or computed of some."""
+    return isinstance(x, Handle) and x.spec.weak and x.spec.dtype.kind == "i"
 
 
 @implements(np.select)
@@ -319,6 +330,4 @@ def np_astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -
     dtype = np.dtype(dtype)
     if x.dtype == dtype:
         return x.copy() if copy else x
-    if isinstance(x, Handle) and x.spec.weak:
-        x._trace.narrow(x._index, dtype)
-    return astype(x, dtype=dtype)
+    return fitted(x, dtype=dtype) if dtype.kind in "iu" and _is_whole(x) else astype(x, dtype=dtype)

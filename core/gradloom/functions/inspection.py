@@ -18,8 +18,17 @@ Tensor = Any
 def np_isclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False) -> Tensor:
     """Return where two arrays agree within a tolerance."""
     a, b = (x if hasattr(x, "dtype") or type(x) in PYTHON_SCALARS else np.asarray(x) for x in (a, b))
+    b = _inexact(b)
     result = (abs(a - b) <= atol + rtol * abs(b)) & np.isfinite(b) | (a == b)
     return result | (np.isnan(a) & np.isnan(b)) if equal_nan else result
+
+
+def _inexact(x: Any) -> Any:
+    """Return a value as a float, as differences of unsigned integers would wrap around."""
+    if type(x) in PYTHON_SCALARS:
+        return float(x) if isinstance(x, int) else x
+    weak = isinstance(x, Handle) and x.spec.weak
+    return x * 1.0 if weak else np.astype(x, np.result_type(x.dtype, 1.0))
 
 
 @implements(np.allclose)

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradloom.dispatch import implements, refuse
 from gradloom.errors import ArgumentError, ShapeError, UnsupportedFunctionError
-from gradloom.functions._arguments import as_array, as_tensor, as_tensor_of, axis_index, reshaped
+from gradloom.functions._arguments import as_array, as_tensor, as_tensor_of, axis_index, leaves, reshaped
 from gradloom.ops.indexing import gather, index_set
 from gradloom.ops.shape import broadcast_to, concatenate, reshape
 from gradloom.spec import WHOLE, sliced
@@ -186,8 +186,8 @@ def np_delete(arr: Tensor, obj: Any, axis: Any = None) -> Tensor:
 def np_insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Tensor:
     """Insert values before positions of an axis."""
     arr = as_array(arr)
-    trace = innermost((arr,))
-    values = as_tensor_of(values, trace, arr.dtype) if trace and type(values) is int else as_array(values)
+    trace = innermost((arr, *leaves(values)))
+    values = as_tensor_of(values, trace, arr.dtype)
     if axis is None:
         arr, axis = reshaped(arr, (arr.size,)), 0
     axis = axis_index("numpy.insert", axis, arr.ndim)
@@ -202,8 +202,7 @@ def np_insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Tensor:
         where = np.repeat(where.ravel(), count)
     places = np.insert(np.arange(length), where, length + np.arange(count))
     values = np.broadcast_to(values, (*arr.shape[:axis], count, *arr.shape[axis + 1 :]))
-    trace = innermost((arr, values))
-    joined = concatenate(as_tensor(arr, trace), np.astype(as_tensor(values, trace), arr.dtype), axis=axis)
+    joined = concatenate(as_tensor(arr, trace), values, axis=axis)
     return take_positions(joined, places, axis, unique=True)
 
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from gradloom.dispatch import implements, refuse
 from gradloom.errors import ArgumentError, DTypeError, ShapeError, UnsupportedFunctionError
-from gradloom.functions._arguments import as_array, as_tensor, axis_index
+from gradloom.functions._arguments import as_array, as_tensor, as_tensor_of, axis_index
 from gradloom.functions.indexing import value_of
 from gradloom.ops.indexing import gather, take_along_axis
 from gradloom.ops.shape import reshape
 from gradloom.refusals import describe
-from gradloom.spec import WHOLE
+from gradloom.spec import PYTHON_SCALARS, WHOLE
 from gradloom.trace import innermost
 
 Tensor = Any
@@ -116,8 +116,11 @@ def np_extract(condition: Any, arr: Any) -> Tensor:
 def np_choose(a: Any, choices: Any, out: Any = None, mode: Any = "raise") -> Tensor:
     """Choose elements from several arrays by number."""
     refuse("numpy.choose", out=out)
-    table = np.stack(np.broadcast_arrays(*[as_array(c) for c in choices]))
+    choices = [c if hasattr(c, "dtype") or type(c) in PYTHON_SCALARS else as_array(c) for c in choices]
+    dtype, trace = np.result_type(*choices), innermost((a, *choices))
+    table = np.stack(np.broadcast_arrays(*[as_tensor_of(c, trace, dtype) for c in choices]))
     picks = as_array(a)
+    picks = np.astype(picks, np.int64) if picks.dtype == bool else picks
     shape = np.broadcast_shapes(picks.shape, table.shape[1:])
     table, picks = np.broadcast_to(table, (len(table), *shape)), np.broadcast_to(picks, shape)
     n = len(table)

@@ -24,3 +24,7 @@ def astype_transpose(cotangent: Tensor, x: Tensor, *, dtype: np.dtype[Any]) -> T
 
 
 astype = define("astype", spec=astype_spec, transpose=(astype_transpose,), elementwise=True, view=True)
+
+# A Python integer of a trace in the dtype of the array that it meets. Its kernel raises where the dtype cannot hold
+# it, as NumPy does: that is known when there is a value.
+fitted = define("fitted", spec=astype_spec, zero_derivative=True, elementwise=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.backend import Kernel, Specialised
+from gradloom.refusals import number_of
 
 
 def astype(*, dtype: np.dtype[Any]) -> Kernel:
@@ -15,6 +16,15 @@ def astype(*, dtype: np.dtype[Any]) -> Kernel:
     return operator.methodcaller("astype", dtype, copy=False)
 
 
+def fitted(x: Any, *, dtype: np.dtype[Any]) -> Any:
+    """Cast integers to a dtype that must hold them."""
+    if x.size:
+        for limit in (x.min(), x.max()):
+            number_of(limit.item(), dtype)
+    return x.astype(dtype)
+
+
 KERNELS: dict[str, Kernel | Specialised] = {
     "astype": Specialised(astype),
+    "fitted": fitted,
 }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradloom as gl
-from gradloom.errors import ArgumentError, AxisError, ShapeError
+from gradloom.errors import ArgumentError, AxisError, DTypeError, ShapeError
 from gradloom.testing.functions import check_like_numpy, value_of
 
 X = np.random.default_rng(0).uniform(-1, 2, (3, 4))
@@ -51,6 +51,8 @@ def test_ediff1d() -> None:
     check_like_numpy(np.ediff1d, X)
     check_like_numpy(np.ediff1d, INTEGERS)
     check_like_numpy(lambda x: np.ediff1d(x, to_begin=-99, to_end=[88, 99]), X)
+    with pytest.raises(DTypeError, match=r"(?s)to_end.*same_kind.*int64.*astype"):  # as NumPy; it wrapped around
+        gl.jit(lambda x: np.ediff1d(x, to_end=300))(np.ones(3, np.uint8))
 
 
 @pytest.mark.parametrize("edge_order", [1, 2])

@@ -452,3 +452,24 @@ def test_ufunc_keyword_dtype() -> None:
     x = np.array([0.5, 1.5])
     assert gl.jit(lambda x: np.add(x, x, dtype=np.float32))(x).dtype == np.float32
     assert gl.grad(lambda x: np.sum(np.multiply(x, x, dtype=np.float32)))(x).dtype == np.float64
+
+
+def test_isclose_of_unsigned_integers() -> None:
+    """Differences below zero do not wrap around, and limits beyond the dtype compare, as in NumPy."""
+    x, y = np.array([1, 5, 200], np.uint8), np.array([2, 3, 201], np.uint8)
+    for other in (y, 300, -1, 2, True):
+        want = np.isclose(x, other, atol=1.5)
+        np.testing.assert_array_equal(gl.jit(lambda x, other=other: np.isclose(x, other, atol=1.5))(x), want)
+        np.testing.assert_array_equal(gl.jit(lambda x, y: np.isclose(x, y, atol=1.5))(x, other), want)
+
+
+def test_booleans_of_python() -> None:
+    """They are arrays of a bool to functions that NumPy writes in Python."""
+    x, mask = np.array([1, 2, 3], np.int16), np.array([True, False])
+    for f, a in (
+        (lambda x: np.float_power(x, True), x),
+        (lambda x: np.clip(x, True, None), mask),
+        (lambda x: np.isclose(x, True), mask),
+        (lambda x: np.choose(x, [np.ones(2, np.float32), 2.5]), mask),
+    ):
+        np.testing.assert_array_equal(gl.jit(f)(a), f(a), strict=True)

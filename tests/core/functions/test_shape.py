@@ -300,3 +300,10 @@ def test_an_axis_error_is_what_numpy_raises() -> None:
         gl.grad(lambda t: np.sum(np.flip(t, 3)))(M)
     with pytest.raises(ValueError, match="axis out of range"):
         gl.grad(lambda t: np.sum(np.flip(t, 3)))(M)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32", "float64", "complex64", "bool"])
+def test_powers_in_vander_do_not_wrap_around(dtype: str) -> None:
+    """They are computed in the dtype that joins the vector's and that of integers, as in NumPy."""
+    x = np.array([20, 3, 1]).astype(dtype)
+    np.testing.assert_array_equal(gl.jit(np.vander)(x), np.vander(x), strict=True)

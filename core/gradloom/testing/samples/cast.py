@@ -34,4 +34,7 @@ SAMPLES: list[Sample] = [
     _sample(_X, np.bool_),
     _sample(np.array([1, 0, -3]), np.float64),
     _sample(np.array([True, False]), np.float32),
+    Sample("fitted", (np.array([[0, 7, 255]]),), _cast, {"dtype": np.dtype(np.uint8)}),
+    Sample("fitted", (np.int64(-3),), _cast, {"dtype": np.dtype(np.int32)}, name="0-d"),
+    Sample("fitted", (np.empty((0, 3), np.int64),), _cast, {"dtype": np.dtype(np.int16)}, name="size 0"),
 ]

@@ -195,11 +195,19 @@ def astype(x: Any, *, dtype: Any) -> Any:
     return cast(x, strict_dtype(dtype))
 
 
+def fitted(x: Any, *, dtype: Any) -> Any:
+    out = astype(x, dtype=dtype)
+    if not xp.all(cast(out, x.dtype) == x):
+        raise OverflowError(f"an integer is out of bounds for {dtype}")
+    return out
+
+
 maximum = complex_safe_max(xp.maximum, boolean_or)
 minimum = complex_safe_max(xp.minimum, boolean_and)
 
 KERNELS: dict[str, Any] = {
     "astype": astype,
+    "fitted": fitted,
     "stop_gradient": identity,
     "annihilating_multiply": annihilating_multiply,
     "add": with_booleans(operator.add, xp.logical_or),
