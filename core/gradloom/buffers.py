@@ -279,8 +279,10 @@ class _Layout:
                 room = self._rooms[i]
                 if room.start < 0:
                     free = self._free[room.size]
-                    room.start = free.pop() if free else self.size
-                    self.size = max(self.size, room.start + room.size)
+                    if free:
+                        room.start = free.pop()
+                    else:
+                        room.start, self.size = self.size, self.size + room.size
                     self.offsets |= {j: room.start + offset for j, offset in room.offsets.items()}
                     dying[room.dies].append(room)
             for room in dying.pop(k, ()):

@@ -254,9 +254,9 @@ class _Lowering:
         known = self.kernels
         kinds = [(kind, i) for kind, i in enumerate(self.outline.first) if kind not in known and nodes[i][1]]
         begun: dict[int, Callable[[], Kernel]] = {}
-        # What fails here fails again where the kernel is asked for.
-        others = [(nodes[i][0], tuple([specs[j] for j in nodes[i][1]])) for _, i in kinds if nodes[i][0] is not REGION]
-        for op, own in dict.fromkeys(others):
+        # What fails here fails again where the kernel is asked for. What other sizes needed has been begun.
+        others = [i for _, i in kinds if nodes[i][0] is not REGION] if self.common is None else []
+        for op, own in dict.fromkeys([(nodes[i][0], tuple([specs[j] for j in nodes[i][1]])) for i in others]):
             with suppress(Exception):
                 compiler.begin_kernel(op, own)
         for kind, i in kinds:

@@ -17,7 +17,7 @@ from gradloom.backend import Kernel
 from gradloom.blas import one_thread_each
 from gradloom.memory import LEAST, empty
 from gradloom.sharing import RANGES, allowed, share
-from gradloom.spec import Spec
+from gradloom.spec import Spec, broadcast_shapes
 from gradloom_llvm.product_code import begin_multiply, multiply, multiply_together
 from gradloom_llvm.product_tiles import Tiles, tiles
 from gradloom_llvm.team import CODE, team
@@ -90,11 +90,10 @@ def _tiling(a: Spec, b: Spec) -> Tiles | None:
     return tiles(a.dtype)
 
 
-def _is_shared(a: Spec, b: Spec) -> bool:
-    """Return whether a product is worth several threads."""
-    products = math.prod(np.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
-    work = products * a.shape[-2] * a.shape[-1] * max(b.shape[-1], NARROW)
-    return (b.shape[-1] > 1 or a.shape[-2] == 1) and work * a.dtype.itemsize >= 8 * SHARED
+def _is_shared(shape: tuple[int, ...], summed: int, itemsize: int) -> bool:
+    """Return whether products of some shape, sums of so many products of numbers each, are worth several threads."""
+    *stack, m, n = shape
+    return (n > 1 or m == 1) and math.prod(stack) * m * summed * max(n, NARROW) * itemsize >= 8 * SHARED
 
 
 @final
@@ -117,14 +116,14 @@ def _product(a: Spec, b: Spec) -> _Product | None:
     if tiling is None:
         return None
     (m, k), n, dtype = a.shape[-2:], b.shape[-1], a.dtype
-    shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), m, n)
+    shape = (*broadcast_shapes(a.shape[:-2], b.shape[:-2]), m, n)
     native, together = multiply(dtype, tiling), multiply_together(dtype, tiling)
     column = n == 1 < m
     run = _by_transposes(native) if column else native
     if a.ndim != b.ndim:
         run, together = _of_one_rank(run, len(shape)), _of_one_rank(together, len(shape))
     room = (tiling.workspace(1 if column else m, k),)
-    size, shares = math.prod(shape) * dtype.itemsize, _is_shared(a, b)
+    size, shares = math.prod(shape) * dtype.itemsize, _is_shared(shape, k, dtype.itemsize)
     runs = count()
 
     def whole(left: Any, right: Any, out: Any) -> bool:
