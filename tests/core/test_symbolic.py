@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradloom.spec import Spec, broadcast_shapes, slice_length
+from gradloom.spec import WHOLE, Spec, broadcast_shapes, sliced, taken_length
 from gradloom.symbolic import Guards, Symbolic, compute, concrete, decide, settled
 
 ARITHMETIC = [operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod, operator.truediv]
@@ -115,7 +115,8 @@ def test_specs() -> None:
     assert type(Spec((m, 7), np.float32).shape[1]) is Symbolic
     assert spec.nbytes == 80
     assert broadcast_shapes((m, 1), (n,)) == (4, 5)
-    assert slice_length(1, n, 1) == 4
+    assert taken_length(sliced(1, n, 1, n), n) == 4
+    assert taken_length(sliced(0, n, 1, n), n) is n
 
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=3), min_size=1, max_size=3))
@@ -132,9 +133,11 @@ def test_broadcasting_is_that_of_numpy(shapes: list[list[int]]) -> None:
 
 @given(st.integers(0, 5), st.integers(0, 5), st.integers(-2, 2))
 def test_lengths_of_slices(start: int, stop: int, step: int) -> None:
-    """They are those of ranges."""
+    """They are those of ranges; the entry of an axis that is taken whole is the same for all lengths."""
     if step:
-        assert slice_length(start, stop, step) == len(range(start, stop, step))
+        entry = sliced(start, stop, step, 5)
+        assert taken_length(entry, 5) == len(range(start, stop, step))
+        assert (entry == WHOLE) == ((start, stop, step) == (0, 5, 1))
 
 
 def test_zeros_of_two_signs_are_two_constants() -> None:
