@@ -5,9 +5,8 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -272,16 +271,6 @@ def _change_at(ufunc: np.ufunc, target: Any, index: Any, *values: Any) -> None:
     target._rebind(change(target, index, *values), index, name)
 
 
-def method(tensor: Any, name: str) -> Any:
-    """Return an array method or property of a tensor."""
-    if name in PROPERTIES:
-        return PROPERTIES[name](tensor)
-    function = METHODS.get(name)
-    if function is None:
-        raise _no_attribute(name)
-    return partial(function, tensor)
-
-
 #: What to write instead of some attributes of arrays; those of others, a value has.
 _INSTEAD = {
     "view": "use x.astype(dtype), or x[...]",
@@ -291,16 +280,18 @@ _INSTEAD = {
 _INSTEAD |= dict.fromkeys(("device", "to_device"), "use with gl.device(...)")
 
 
-def _no_attribute(name: str) -> AttributeError:
-    """Return the error for an attribute that tensors do not have; the plain one if arrays do not either."""
-    if not hasattr(np.ndarray, name):
-        return AttributeError(f"'Tensor' object has no attribute {name!r}")
-    return MissingAttributeError(
-        "a tensor is no array in memory, and lacks this attribute of arrays",
-        op=name,
-        expected="what docs/numpy.md lists, as a method or property",
-        remedy=_INSTEAD.get(name, f"use np.asarray(gl.stop_gradient(x)).{name}, where no gradient is to flow"),
-    )
+def _refused(name: str) -> property:
+    """Return what raises for an attribute of arrays that tensors do not have."""
+
+    def refuse(tensor: Any) -> NoReturn:
+        raise MissingAttributeError(
+            "a tensor is no array in memory, and lacks this attribute of arrays",
+            op=name,
+            expected="what docs/numpy.md lists, as a method or property",
+            remedy=_INSTEAD.get(name, f"use np.asarray(gl.stop_gradient(x)).{name}, where no gradient is to flow"),
+        )
+
+    return property(refuse)
 
 
 def _reshape_method(tensor: Any, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
@@ -349,6 +340,12 @@ _OWN_METHODS: dict[str, Function] = {
 }
 #: Array methods: most are the NumPy function of that name.
 METHODS: Mapping[str, Function] = MappingProxyType({name: getattr(np, name) for name in _SAME_NAMES} | _OWN_METHODS)
+#: The public attributes of arrays as a class of tensors has them: methods, properties, and refusals.
+ARRAY_ATTRIBUTES: Mapping[str, Any] = MappingProxyType(
+    {name: _refused(name) for name in (*dir(np.ndarray), *_INSTEAD) if name[0] != "_"}
+    | {name: property(function) for name, function in PROPERTIES.items()}
+    | dict(METHODS)
+)
 
 
 def power(x: Any, y: Any) -> Any:

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from typing import Any, final
 
 from gradloom.graph import LITERAL
+from gradloom.handle import Handle, new_handle
 from gradloom.op import Op
 from gradloom.placement import PLACE, placed
+from gradloom.recorder import Recorder
 from gradloom.source import RawSource, user_source
-from gradloom.trace import Handle, Trace
+from gradloom.trace import Trace
 
 _place = PLACE.get
-_new: Callable[[type[Handle]], Handle] = object.__new__
 
 
 @final
@@ -78,7 +79,7 @@ class FollowingTrace(Trace):
         if _place() is not None or self.moves:
             args = placed(self, op, args, attrs)
             if self._recording is None:  # a value was moved
-                return Trace.bind(self, op, args, attrs)
+                return Recorder.bind(self, op, args, attrs)
         index = self._count
         expected, ids, expected_attrs = self.nodes[index]
         fresh = -1
@@ -87,25 +88,25 @@ class FollowingTrace(Trace):
             index += 1
             expected, ids, expected_attrs = self.nodes[index]
         if expected is not op or attrs != expected_attrs or len(args) != len(ids):
-            return Trace.bind(self, op, args, attrs)
+            return Recorder.bind(self, op, args, attrs)
         handle = self.handle
         for k, arg in enumerate(args):
             if type(arg) is handle:
                 if arg._index != ids[k] or arg._trace is not self:
-                    return Trace.bind(self, op, args, attrs)
+                    return Recorder.bind(self, op, args, attrs)
             elif self.scalars.get(ids[k], self) is not arg and ids[k] != fresh:
-                return Trace.bind(self, op, args, attrs)
+                return Recorder.bind(self, op, args, attrs)
         source: Any = self.sources[index]
         frame = sys._getframe(2)
         here = source is not None and frame.f_lasti == source[1] and frame.f_code is source[0]
         if not here and source != user_source(frame):
-            return Trace.bind(self, op, args, attrs)
+            return Recorder.bind(self, op, args, attrs)
         spec = self.specs[index]
         if type(spec) is tuple or (fresh >= 0 and not self._takes(args, ids, fresh)):
-            return Trace.bind(self, op, args, attrs)
+            return Recorder.bind(self, op, args, attrs)
         self._count = index + 1
         # What `handle(self, index, spec)` does, in half the time.
-        tensor = _new(handle)
+        tensor = new_handle(handle)
         tensor._trace, tensor._index, tensor.spec, tensor._memory = self, index, spec, None
         return tensor
 

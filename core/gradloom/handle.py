@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -35,6 +36,10 @@ class Handle:
         self._index = index
         self.spec = spec
         self._memory = None
+
+
+#: A handle with nothing in it, for hot paths.
+new_handle: Callable[[type[Handle]], Handle] = object.__new__
 
 
 class _Ended(list[Any]):

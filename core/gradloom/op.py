@@ -156,7 +156,7 @@ class Op:
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
         self.attr_names = tuple(p.name for p in keywords)
         self.attr_defaults = tuple(p.default for p in keywords)
-        #: What `infer` found, by (specs, attrs).
+        #: What `infer` found, by specs and attrs in one tuple: of those there are always as many.
         self.known: dict[Any, tuple[Any, Any]] = {}
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:
@@ -171,6 +171,8 @@ class Op:
 
     def attr_values(self, attrs: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return attrs as a tuple in declared order, defaults filled in."""
+        if tuple(attrs) == self.attr_names:  # as most are written
+            return tuple(attrs.values())
         values = tuple(
             [attrs.get(name, default) for name, default in zip(self.attr_names, self.attr_defaults, strict=True)]
         )
@@ -192,11 +194,11 @@ class Op:
         """Take note of what `infer` would return, for inputs that are not cast, where that is known without it."""
         if len(self.known) >= MAX_KNOWN:
             self.known.clear()
-        self.known[specs, attrs] = out, None
+        self.known[specs + attrs] = out, None
 
     def infer(self, specs: tuple[Spec, ...], attrs: tuple[Any, ...]) -> tuple[Any, Any]:
         """Return the output spec (or specs) and the dtype to cast each input to, or None."""
-        key = specs, attrs
+        key = specs + attrs
         found = self.known.get(key)
         if found is None:
             if len(self.known) >= MAX_KNOWN:
@@ -206,14 +208,14 @@ class Op:
 
     def _infer(self, specs: tuple[Spec, ...], attrs: tuple[Any, ...]) -> tuple[Any, Any]:
         casts = None
-        strong = [s.strong() for s in specs]
+        strong = [s.strong() if s.weak else s for s in specs]
         if self.promote is not None:
             dtypes = self.promote(*specs)
             if [s.dtype for s in specs] != list(dtypes):
                 casts = tuple([None if s.dtype == d else d for s, d in zip(specs, dtypes, strict=True)])
                 strong = [s.with_dtype(d) for s, d in zip(strong, dtypes, strict=True)]
-        out = self.spec(*strong, **self.attr_dict(attrs))
-        if self.elementwise and all([s.weak for s in specs]) and out.dtype in WEAK_DTYPES:
+        out = self.spec(*strong, **self.attr_dict(attrs)) if attrs else self.spec(*strong)
+        if self.elementwise and specs[0].weak and all([s.weak for s in specs]) and out.dtype in WEAK_DTYPES:
             out = Spec(out.shape, out.dtype, weak=True)
         return out, casts
 

@@ -14,7 +14,7 @@ from gradloom.handle import Handle
 from gradloom.op import Op, get_op
 from gradloom.source import RawSource, Source, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec
-from gradloom.symbolic import concrete
+from gradloom.symbolic import Symbolic, concrete
 
 #: What NumPy compares exactly, whether or not the dtype of an array holds a Python integer.
 COMPARISONS = frozenset({"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"})
@@ -71,14 +71,17 @@ class Recorder(ABC):
         ids: list[Any] = []
         specs: list[Spec] = []
         literal = False
+        handle = self.handle
         for arg in args:
-            spec = PYTHON_SCALARS.get(type(concrete(arg)))
+            kind = type(arg)
+            if kind is handle and arg._trace is self:
+                ids.append(arg._index)
+                specs.append(arg.spec)
+                continue
+            spec = PYTHON_SCALARS.get(kind if kind is not Symbolic else type(arg.value))
             if spec is not None:
                 literal = True
                 ids.append(arg)
-            elif type(arg) is self.handle and arg._trace is self:
-                ids.append(arg._index)
-                spec = arg.spec
             else:
                 ids.append(self.lift(arg, op))
                 spec = self.tensor(ids[-1]).spec
@@ -96,7 +99,7 @@ class Recorder(ABC):
         fitted = []
         for i, arg in enumerate(args):
             dtype = None if casts is None else casts[i]
-            if type(concrete(arg)) in PYTHON_SCALARS:
+            if ids[i] is arg:  # a scalar
                 try:
                     fitted.append(self.literal(arg, dtype or specs[i].dtype))
                 except ArgumentError as error:

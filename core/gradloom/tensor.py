@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -371,10 +371,9 @@ class Tensor(Handle):
         if type(op) is Op and not kwargs and method == "__call__":
             own = inputs if len(inputs) == 1 else _beside(self, inputs, op)
             if own is not None:
-                trace = self._trace
-                result = trace.bind(op, own)
+                result = self._trace.bind(op, own)
                 # A NumPy function returns a NumPy scalar, which does not yield to other dtypes.
-                return trace.strong(result) if result.spec.weak else result
+                return result._trace.strong(result) if result.spec.weak else result
         return dispatch.call_ufunc(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -411,12 +410,14 @@ class Tensor(Handle):
             remedy="write np.sum instead of da.sum, and x @ w instead of x.dot(w)",
         )
 
-    # -- methods: NumPy's own functions, so there is one implementation of each ---------------
+    if TYPE_CHECKING:  # the class is given the methods of arrays below
 
-    def __getattr__(self, name: str) -> Any:
-        if name[0] == "_":
-            raise AttributeError(name)
-        return dispatch.method(self, name)
+        def __getattr__(self, name: str) -> Any: ...
+
+
+# NumPy's own functions, so there is one implementation of each; a `__getattr__` would slow down all other attributes.
+for _name in dispatch.ARRAY_ATTRIBUTES.keys() - set(dir(Tensor)):
+    setattr(Tensor, _name, dispatch.ARRAY_ATTRIBUTES[_name])
 
 
 def _beside(tensor: Tensor, inputs: tuple[Any, ...], op: Op) -> tuple[Any, ...] | None:

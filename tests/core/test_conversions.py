@@ -14,6 +14,7 @@ import pytest
 
 import gradloom as gl
 from gradloom.errors import LostGradientError, MissingAttributeError
+from gradloom.tensor import Tensor
 
 X = np.array([0.5, -1.25, 2.0])
 
@@ -113,6 +114,13 @@ def test_attributes_of_arrays_that_tensors_lack() -> None:
         return np.sum(x)
 
     gl.grad(f)(X)
+
+
+def test_methods_are_attributes_of_the_class() -> None:
+    """Tab completion finds them, and no ``__getattr__`` slows down what every op reads (spec, trace, index)."""
+    assert {"sum", "reshape", "T", "shape"} <= set(dir(Tensor))
+    assert not hasattr(Tensor, "__getattr__")
+    gl.grad(lambda x: (x.sum(0) + x.T.reshape(-1).sum()).sum())(np.ones((2, 3)))
 
 
 def test_harmless_protocols() -> None:
