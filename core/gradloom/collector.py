@@ -3,6 +3,9 @@
 A graph of tens of thousands of nodes is tuples in tuples, all of which stay. Each time that there are a few hundred
 more, the collector looks through the young ones, and now and then through all: up to a third of the time of a
 transform, for nothing. What is dropped meanwhile is freed as always, but for cycles, which wait.
+
+The first such rest of a process leaves tens of thousands of young objects, imported modules among them, that stay as
+long as the process. They are put among the old ones as they are: to look through them takes longer than a small run.
 """
 
 from __future__ import annotations
@@ -12,7 +15,10 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import final
+from typing import Final, final
+
+#: Young objects from which on a rest's end puts them among the old ones, once.
+MANY: Final = 5_000
 
 
 @final
@@ -20,6 +26,8 @@ class _Rest:
     """Which thread has stopped the collector."""
 
     thread: int | None = None
+    #: Whether young objects have been put among the old ones: often would keep the collector from looking at those.
+    settled = False
 
     @contextmanager
     def lasting(self) -> Iterator[None]:
@@ -31,9 +39,18 @@ class _Rest:
         try:
             gc.disable()  # in here, as an interrupt may come right after it
             yield
+            if not self.settled and gc.get_count()[0] > MANY:
+                self._settle()
         finally:
             self.thread = None
             gc.enable()
+
+    def _settle(self) -> None:
+        """Put young objects among the old ones, without a look at any."""
+        self.settled = True
+        if not gc.get_freeze_count():  # what the user has frozen stays so
+            gc.freeze()
+            gc.unfreeze()
 
     def after_fork(self) -> None:
         """Start the collector for a thread that a forked process has not got."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
@@ -95,3 +97,53 @@ def test_transforms_of_graphs_are_not_interrupted_by_it() -> None:
     finally:
         gc.callbacks.pop()
     assert len(looks) < 40
+
+
+SETTLE = """
+import gc
+import gradloom.collector as collector
+collections = []
+gc.callbacks.append(lambda phase, info: collections.append(info["generation"]))
+if {frozen}:
+    gc.freeze()
+before = gc.get_freeze_count()
+kept = []
+for _ in range(2):
+    collections.clear()
+    with collector.resting_collector():
+        kept += [[] for _ in range(4 * collector.MANY)]
+    more = [[] for _ in range(10)]
+    print(len(collections), gc.get_freeze_count() == before, gc.isenabled())
+gc.collect()
+"""
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_the_first_rest_leaves_is_not_looked_through(frozen: bool) -> None:
+    """A later one's is; what the user has frozen stays frozen, and then nothing is moved."""
+    command = [sys.executable, "-c", SETTLE.format(frozen=frozen)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    (first, *states), (second, *later) = [line.split() for line in done.stdout.splitlines()]
+    assert (first == "0") is not frozen
+    assert second != "0"
+    assert states == later == ["True", "True"]
+
+
+def test_cycles_among_what_was_moved_are_found() -> None:
+    """The collector looks through the old ones when it looks through all."""
+    code = """
+import gc, weakref
+import gradloom.collector as collector
+class Cycle:
+    pass
+one = Cycle()
+one.own = one
+seen = weakref.ref(one)
+with collector.resting_collector():
+    kept = [[] for _ in range(4 * collector.MANY)]
+del one
+gc.collect()
+print(seen() is None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["True"]
