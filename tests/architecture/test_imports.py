@@ -50,6 +50,14 @@ def test_a_gradient_loads_the_plugins_light_parts() -> None:
     }
 
 
+def test_what_explains_and_draws_is_loaded_when_somebody_asks() -> None:
+    """Together they are a tenth of the time of an import."""
+    code = "import sys, gradloom; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    late = {"explaining", "explanation", "simulate", "site", "timeline", "picture", "layout", "svg"}
+    assert {f"gradloom.{name}" for name in late} & set(done.stdout.split()) == set()
+
+
 @pytest.mark.parametrize("code", ["import gradloom", "import gradloom as gl; gl.jit(gl.grad(np.sin))(0.0)"])
 def test_the_standard_modules_that_cost_most_are_not_loaded(code: str, tmp_path: Path) -> None:
     """By the import, and by a first call that compiles."""

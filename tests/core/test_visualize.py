@@ -16,7 +16,7 @@ import gradloom as gl
 from gradloom.errors import ArgumentError
 from gradloom.graph import LITERAL, Graph, live_nodes
 from gradloom.layout import Layout, assign_tracks, drawn_nodes
-from gradloom.visualize import MAX_NODES
+from gradloom.picture import MAX_NODES
 
 SVG = "{http://www.w3.org/2000/svg}"
 X = np.linspace(0.1, 0.9, 10)

@@ -16,7 +16,7 @@ import gradloom as gl
 from gradloom.backend import backends
 from gradloom.calibration import FILE, rates
 from gradloom.errors import ArgumentError
-from gradloom.explain import _critical_path
+from gradloom.explaining import _critical_path
 from gradloom.explanation import Explanation
 from gradloom.observer import Span
 from gradloom.plan import Plan
