@@ -12,10 +12,15 @@ import numpy as np
 from gradloom.observer import Span
 from gradloom.plan import Plan
 from gradloom.schedule import Schedule
+from gradloom.shares import shares
 from gradloom.tasks import GAIN, TASK_SECONDS, Task, cuts
 
-#: The values of a task travel together, but for such as save so many bytes by travelling without the others.
-WORTH_PARTING = 2**20
+#: The values of a task travel together, but for such as save so many bytes by travelling without the others: these are
+#: chosen by a task of their own, which takes some 4 ms.
+WORTH_PARTING = 2**22
+#: Where tasks travel, a plan is also cut into two tasks, and into one and two for each worker: how much longer than its
+#: part one of them may take.
+SLACK = 1.1
 
 
 @final
@@ -58,7 +63,7 @@ class Link(NamedTuple):
     value_seconds : float
         What the values of a task take where they arrive, besides their bytes.
     hashing : float
-        Bytes a second at which the caller hashes inputs and outputs, to know what the workers have.
+        Bytes a second at which the caller hashes inputs, to know what the workers have.
     run_seconds : float
         What a run costs its caller besides.
     slowdown : float
@@ -158,7 +163,11 @@ def choose_cuts(plan: Plan, seconds: Sequence[float], counts: Iterable[int], lin
     chosen = {}
     for n in counts:
         best, shortest = found[0], found[0].run(n, link).seconds
-        for other in found[1:] if n > 1 or plan.resources else []:
+        others = found[1:] if n > 1 or plan.resources else []
+        if others and link.latency:  # what travels costs much, whatever it takes to run
+            merged = [shares(tried[-1], SLACK * sum(seconds) / count) for count in sorted({2, n, 2 * n})]
+            others = [*[Cut(tasks, traffic(plan, tasks)) for tasks in merged], *others]
+        for other in others:
             end = other.run(n, link).seconds
             if end < GAIN * shortest:
                 best, shortest = other, end
@@ -260,7 +269,7 @@ class _Run:
         if self.tasks:
             given = [nbytes for nbytes in self.moved.results if nbytes]
             end += self.link.latency + len(given) * self.link.value_seconds
-            end += sum(given) * (1.0 / self.link.bandwidth + 1.0 / self.link.hashing)
+            end += sum(given) / self.link.bandwidth
         run = Simulation(end, self.spans, self.place)
         return run if self.link.slowdown == 1.0 else slowed_down(run, self.link.slowdown)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
@@ -88,6 +89,9 @@ class KeptInputs:
         self._wait = wait
         self._sent = itertools.count()
         self._known: OrderedDict[Fingerprint, tuple[Held, int]] = OrderedDict()
+        #: Large outputs that callers still have, by identity: each with its number among those of its plan that come
+        #: back, and these.
+        self._given: dict[int, tuple[weakref.ref[Any], int, set[int]]] = {}
         self._run = 0
         self._lock = threading.Lock()
 
@@ -113,6 +117,17 @@ class KeptInputs:
             self._known[array] = held, self._run
             self._known.move_to_end(array)
 
+    def note(self, array: np.ndarray[Any, Any], i: int, returning: set[int]) -> None:
+        """Note that a caller is given an output; when it comes back as an input, its number is added to a set."""
+        known, own = self._given, id(array)
+        self._given[own] = weakref.ref(array, lambda _: known.pop(own, None)), i, returning
+
+    def _returned(self, array: np.ndarray[Any, Any]) -> None:
+        """Note that an output comes back as an input, if this is one."""
+        output, i, returning = self._given.get(id(array), (None, 0, set()))
+        if output is not None and output() is array:
+            returning.add(i)
+
     def clear(self) -> None:
         """Forget all."""
         with self._lock:
@@ -132,6 +147,7 @@ class KeptInputs:
                 values[i], names[i] = Ref(value.future.key), value.output
                 kept.append(value)
             elif type(value) is np.ndarray and value.nbytes > LARGE:
+                self._returned(value)
                 packed = values[i]
                 array = prints[i] = fingerprint(packed)
                 held = self.get(array)

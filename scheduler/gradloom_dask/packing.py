@@ -106,6 +106,12 @@ def writable(value: Any) -> Any:
     return value
 
 
+class _Bytes(np.ndarray[Any, Any]):
+    """Bytes whose views Python can hash where they are: it asks that what they are views of can be hashed."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]  # of arrays it is None
+
+
 def fingerprint(value: Any) -> tuple[Any, ...]:
     """Return what tells an array, packed or as it is, from others: its layout, and hashes of its blocks.
 
@@ -113,6 +119,8 @@ def fingerprint(value: Any) -> tuple[Any, ...]:
     each process draws anew.
     """
     data, rest = (value.data, value[1:]) if type(value) is Packed else (value, value.flags.c_contiguous)
-    elements = data.ravel(order="K").view(np.uint8).data if data.size else b""
-    blocks = [hash(bytes(elements[k : k + BLOCK])) for k in range(0, len(elements), BLOCK)]
+    elements = memoryview(b"")
+    if data.size:
+        elements = data.ravel(order="K").view(np.uint8).view(_Bytes).data.toreadonly()
+    blocks = [hash(elements[k : k + BLOCK]) for k in range(0, len(elements), BLOCK)]
     return data.shape, data.dtype, rest, tuple(blocks)

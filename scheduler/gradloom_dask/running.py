@@ -221,31 +221,31 @@ class Connection:
             known = {**plan.constants, **dict(zip(plan.graph.inputs, inputs, strict=True))}
             for result in results.values():
                 known.update({i: writable(unpack(value)) for i, value in result.values.items()})
-            self._keep(run, plan, results, known)
+            self._keep(run, shipped, results, known)
         except KilledWorker as error:
             raise self.killed(error, shipped, plan, sources) from error
         finally:
             del run
         return [known[i] for i in plan.outputs]
 
-    def _keep(self, run: Submitted, plan: Plan, results: Mapping[str, Result], known: dict[int, Any]) -> None:
-        """Let outputs that may be inputs of the next run stay where they were made.
+    def _keep(self, run: Submitted, shipped: Shipped, results: Mapping[str, Result], known: dict[int, Any]) -> None:
+        """Let outputs stay where they were made that may be inputs of the next run: their like was, of the last one.
 
-        They are sent again where the scheduler would remember too many runs with them.
+        To know them again, they are hashed, which costs time where they do not come back. They are sent again where
+        the scheduler would remember too many runs with them.
         """
-        if run.chain >= 1.0:
-            return
-        specs = [plan.graph.specs[i] for i in plan.graph.inputs]
-        taken = {(spec.shape, spec.dtype) for spec in specs if spec.nbytes > LARGE}
         inprocess = self.client.scheduler.address.startswith("inproc")
         for key, result in results.items():
             for i in result.values:
                 value = known[i]
-                if i not in plan.outputs or type(value) is not np.ndarray or (value.shape, value.dtype) not in taken:
+                if type(value) is not np.ndarray or value.nbytes <= LARGE:
                     continue
-                if inprocess:  # the worker has this very array, and the caller may write to it
-                    known[i] = value.copy(order="K")
-                self._inputs.add(fingerprint(pack(value)), Held(run.futures[key], i, result.worker, run.chain))
+                if i in shipped.returning and run.chain < 1.0:
+                    if inprocess:  # the worker has this very array, and the caller may write to it
+                        known[i] = value.copy(order="K")
+                    shipped.returning.discard(i)
+                    self._inputs.add(fingerprint(pack(value)), Held(run.futures[key], i, result.worker, run.chain))
+                self._inputs.note(known[i], i, shipped.returning)
 
     def submit(
         self,

@@ -33,6 +33,8 @@ class Shipped:
         For each task, the plan's inputs that it takes.
     home : str or None
         The worker that all of it runs on, if that matters.
+    returning : set of int
+        Outputs that may come back as inputs: at first all that could, later those of which the last ones did.
     """
 
     def __init__(self, name: str, plan: Plan, tasks: Sequence[Task], blas: int | None) -> None:
@@ -45,6 +47,9 @@ class Shipped:
         schedule = Schedule(plan, tasks)
         given = set(plan.graph.inputs)
         maker = {i: t for t, own in enumerate(schedule.exports) for i in own}
+        taken = {plan.graph.specs[i] for i in given}
+        specs = zip(plan.outputs, plan.graph.output_specs(), strict=True)
+        self.returning = {i for i, spec in specs if i in maker and spec in taken}
         nbytes = value_bytes(plan)
         self.inputs = [tuple([i for i in own if i in given]) for own in schedule.imports]
         #: Parts of what a task exports that travel alone: (task, ids).
