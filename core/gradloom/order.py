@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from heapq import heappop, heappush
 
 from gradloom.graph import ITEM, Graph
+from gradloom.symbolic import total
 
 
 def economical_order(graph: Graph, nodes: Sequence[int], kept: Collection[int]) -> list[int]:
@@ -103,9 +104,12 @@ class _Memory:
             if op is ITEM:
                 self.growth[inputs[0]] += self.freed[i]
                 self.growth[i] -= self.freed[i]
+        last: dict[int, list[int]] = {}
         for j, count in enumerate(self.left):
             if count == 1:
-                self.growth[self.readers[j]] -= self.freed[j]
+                last.setdefault(self.readers[j], []).append(self.freed[j])
+        for i, sizes in last.items():
+            self.growth[i] -= total(sizes)
 
     def run(self, i: int) -> list[int]:
         """Take note that a node ran; return the nodes that are now the only readers of a value."""

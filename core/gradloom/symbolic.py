@@ -7,6 +7,7 @@ about them has the same answer.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import operator
@@ -17,7 +18,7 @@ import numpy as np
 
 from gradloom.ahead import pacemaker
 
-__all__ = ["Guards", "Symbolic", "compute", "concrete", "decide", "is_settled", "lengths", "settled"]
+__all__ = ["Guards", "Symbolic", "compute", "concrete", "decide", "is_settled", "lengths", "settled", "total"]
 
 _PLAIN = (int, float, np.generic)
 #: Answers that `Guards.values` never compares equal.
@@ -295,6 +296,25 @@ def lengths(shape: Sequence[Any]) -> tuple[Any, ...]:
         if type(n) is Symbolic:
             return tuple([n.guards.length(m) for m in shape])
     return tuple([int(n) for n in shape])
+
+
+def total(numbers: Sequence[Any]) -> Any:
+    """Return the sum of integers; a symbolic one that stands there several times is added once, as its multiple.
+
+    Examples
+    --------
+    >>> from gradloom.symbolic import Guards, total
+    >>> guards = Guards([3])
+    >>> (n,) = guards.numbers
+    >>> total([n, 1, n, n]), guards.values([5])
+    (Symbolic(10), [5, 15, 16])
+    """
+    if Symbolic not in map(type, numbers):
+        return sum(numbers)
+    found: dict[int, tuple[Any, int]] = {}
+    for n in numbers:
+        found[id(n)] = n, found.get(id(n), (n, 0))[1] + 1
+    return functools.reduce(operator.add, [n * times if times > 1 else n for n, times in found.values()])
 
 
 def settled(number: Any, special: Callable[[Any], bool] | None = None) -> Any:

@@ -11,6 +11,7 @@ from gradloom.axes import Axes
 from gradloom.errors import ArgumentError, AxisError, ShapeError
 from gradloom.op import define, ops
 from gradloom.spec import WHOLE, Spec, broadcast_shapes, sliced
+from gradloom.symbolic import total
 
 Tensor = Any
 Shape = tuple[int, ...]
@@ -176,7 +177,7 @@ def concatenate_spec(*specs: Spec, axis: int) -> Spec:
                 expected=f"the shape {first.shape} except along axis {axis}",
                 got=spec.shape,
             )
-    length = sum(s.shape[axis] for s in specs)
+    length = total([s.shape[axis] for s in specs])
     return first.with_shape((*first.shape[:axis], length, *first.shape[axis + 1 :]))
 
 
