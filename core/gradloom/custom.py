@@ -138,6 +138,7 @@ def _pulled_ids(inner: Trace, pulled: Any, structure: Any, count: int, tensors: 
             op="custom_gradient",
             expected=describe(structure),
             got=describe(found),
+            remedy="return a tuple with one gradient for each argument, np.zeros_like(x) where nothing flows",
         )
     ids = []
     for path, leaf, tensor in zip(paths(structure), leaves, tensors, strict=True):
@@ -149,6 +150,7 @@ def _pulled_ids(inner: Trace, pulled: Any, structure: Any, count: int, tensors: 
                 argument=f"result{path}",
                 expected=tensor.spec.shape,
                 got=inner.specs[index].shape,
+                remedy="sum over the axes that were broadcast, or reshape",
             )
         # A gradient has the dtype of its argument.
         ids.append(unbroadcast(inner.tensor(index), tensor.spec)._index if tensor.spec.inexact else index)

@@ -302,17 +302,28 @@ def fitting_leaves(transform: str, argument: str, tree: Any, structure: Structur
             argument=argument,
             expected=describe(structure),
             got=describe(found),
+            remedy="give a value for every part, in the same containers",
         )
     fitted = []
     for path, value, spec in zip(paths(structure), values, specs, strict=True):
         given = value.spec if isinstance(value, Handle) else spec_of(value)
         if given is None or given.dtype.kind not in "fciub" or (given.dtype.kind == "c" and spec.dtype.kind != "c"):
             raise DTypeError(
-                "wrong kind of value", op=transform, argument=argument + path, expected=spec.strong(), got=given
+                "wrong kind of value",
+                op=transform,
+                argument=argument + path,
+                expected=spec.strong(),
+                got=given,
+                remedy="pass arrays or numbers of that dtype (np.real of complex ones)",
             )
         if given.shape != spec.shape:
             raise ShapeError(
-                "wrong shape", op=transform, argument=argument + path, expected=spec.shape, got=given.shape
+                "wrong shape",
+                op=transform,
+                argument=argument + path,
+                expected=spec.shape,
+                got=given.shape,
+                remedy="broadcast it, np.broadcast_to(v, x.shape), or reshape it",
             )
         fitted.append(value if given.dtype == spec.dtype else _as_dtype(value, spec))
     return fitted

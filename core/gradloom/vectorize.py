@@ -113,12 +113,18 @@ def _placed(out: Any, batched: bool, axis: int | None, size: int) -> Any:
                 argument="out_axes",
                 expected="an axis",
                 got="None",
+                remedy="name an axis of that output in out_axes, 0 say",
             )
         return out
     out = out if batched else broadcast(out, size)
     if not -out.ndim <= axis < out.ndim:
         raise AxisError(
-            "axis out of range", op="vmap", argument="out_axes", expected=f"an axis of {out.ndim}", got=axis
+            "axis out of range",
+            op="vmap",
+            argument="out_axes",
+            expected=f"an axis of {out.ndim}",
+            got=axis,
+            remedy="count axes of the output with the mapped one, from 0",
         )
     return move_axis(out, 0, axis % out.ndim)
 
@@ -166,6 +172,7 @@ def _normalised(leaf: Any, axis: Any, k: int) -> int | None:
             argument=f"in_axes (leaf {k})",
             expected=f"an axis of an array of shape {spec.shape}, or None",
             got=repr(axis),
+            remedy="write None in in_axes for what is not mapped",
         )
     return axis % spec.ndim
 
@@ -183,7 +190,12 @@ def _size(leaves: list[Any], axes: list[int | None]) -> int:
         )
     if len(set(sizes)) > 1:
         raise ShapeError(
-            "mapped axes differ in length", op="vmap", argument="in_axes", expected="one length", got=sizes
+            "mapped axes differ in length",
+            op="vmap",
+            argument="in_axes",
+            expected="one length",
+            got=sizes,
+            remedy="map axes of one length, and write None in in_axes for what is not mapped",
         )
     return sizes[0]
 
@@ -208,6 +220,7 @@ def spread(prefix: Any, structure: Structure, argument: str) -> list[Any]:
         argument=argument,
         expected=f"an int, None, or a container like {describe(structure)}",
         got=repr(prefix),
+        remedy=f"write {argument}=0 for all, or one entry for each argument or part",
     )
 
 

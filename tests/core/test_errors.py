@@ -472,3 +472,42 @@ def test_kernel_failures_name_the_line_of_this_call(compiled: bool, scheduler: s
             gl.grad(f)(x)
         (note,) = caught.value.__notes__
         assert note.endswith(f"op 'inv' recorded at {__file__}:{f.__code__.co_firstlineno + line}")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words", "mended"),
+    [
+        (lambda x: np.sum(x, axis=2), "x[..., None]", lambda x: np.sum(x[..., None], axis=2)),
+        (lambda x: np.reshape(x, (4, 2)), "-1", lambda x: np.reshape(x, (-1, 2))),
+        (lambda x: np.squeeze(x, 0), "np.take(x, 0, axis)", lambda x: np.take(x, 0, 0)),
+        (lambda x: np.transpose(x, (1,)), "np.swapaxes", lambda x: np.swapaxes(x, 0, 1)),
+        (lambda x: np.stack([x, x[0]]), "np.broadcast_arrays", lambda x: np.stack(np.broadcast_arrays(x, x[0]))),
+        (lambda x: np.split(x, 2, axis=1), "np.array_split", lambda x: np.array_split(x, 2, axis=1)[0]),
+        (lambda x: np.take(x, [0.0, 1.0]), "i.astype(int)", lambda x: np.take(x, np.array([0.0, 1.0]).astype(int))),
+        (lambda x: np.sum(x, where=np.array([1, 0, 1])), "w != 0", lambda x: np.sum(x, where=np.array([1, 0, 1]) != 0)),
+        (
+            lambda x: np.sum(x, where=np.ones(2, bool)),
+            "w[:, None]",
+            lambda x: np.sum(x, where=np.ones(2, bool)[:, None]),
+        ),
+        (lambda x: np.tensordot(x, x, 1), "axes=([1], [0])", lambda x: np.tensordot(x, x.T, axes=([1], [0]))),
+        (lambda x: np.quantile(x + 1j, 0.5), "np.abs(x)", lambda x: np.quantile(np.abs(x + 1j), 0.5)),
+        (
+            lambda x: gl.vmap(np.add)(x, np.ones(3)),
+            "None in in_axes",
+            lambda x: gl.vmap(np.add, in_axes=(0, None))(x, np.ones(3)),
+        ),
+        (
+            lambda x: gl.vjp(lambda v: v.T, x)[1](x),
+            "reshape",
+            lambda x: gl.vjp(lambda v: v.T, x)[1](np.reshape(x, (3, 2)))[0],
+        ),
+    ],
+)
+def test_what_a_remedy_says_works(wrong: Any, words: str, mended: Any) -> None:
+    """A remedy names what to write, and what it names is no error."""
+    x = np.arange(6.0).reshape(2, 3)
+    with pytest.raises(GradloomError) as caught:
+        gl.jit(wrong)(x)
+    assert words in str(caught.value.remedy)
+    np.testing.assert_allclose(gl.jit(mended)(x), mended(x))

@@ -21,7 +21,12 @@ def axis_index(op: str, axis: Any, ndim: int, argument: str = "axis") -> int:
         k = operator.index(axis)
     except TypeError:
         raise ArgumentError(
-            "an axis must be an integer", op=op, argument=argument, expected="an int", got=describe(axis)
+            "an axis must be an integer",
+            op=op,
+            argument=argument,
+            expected="an int",
+            got=describe(axis),
+            remedy="give a Python int; a traced number cannot choose an axis (static_argnums under jit)",
         ) from None
     if not -ndim <= k < ndim:
         raise AxisError(
@@ -30,6 +35,7 @@ def axis_index(op: str, axis: Any, ndim: int, argument: str = "axis") -> int:
             argument=argument,
             expected=f"an axis of a {ndim}-d array, {-ndim} to {ndim - 1}" if ndim else "no axis (the array is 0-d)",
             got=k,
+            remedy="count axes from 0, or from the end with -1; x[..., None] adds one",
         )
     return k % ndim
 
@@ -43,7 +49,12 @@ def axis_tuple(op: str, axis: Any, ndim: int, argument: str = "axis") -> tuple[i
     axes = tuple([axis_index(op, k, ndim, argument) for k in axis])
     if len(set(axes)) != len(axes):
         raise AxisError(
-            "an axis is given twice", op=op, argument=argument, expected=f"distinct axes of a {ndim}-d array", got=axis
+            "an axis is given twice",
+            op=op,
+            argument=argument,
+            expected=f"distinct axes of a {ndim}-d array",
+            got=axis,
+            remedy="name each axis once",
         )
     return axes
 

@@ -131,6 +131,7 @@ def np_tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
             argument="axes",
             expected="pairs of axes of equal length",
             got=f"axes {axes_a} of {a.shape} and {axes_b} of {b.shape}",
+            remedy="name the axes that belong together: axes=([1], [0])",
         )
     letters_a = list(LETTERS[: a.ndim])
     letters_b = list(LETTERS[a.ndim : a.ndim + b.ndim])
@@ -150,6 +151,7 @@ def _summed_axes(a: Any, b: Any, axes: Any) -> tuple[tuple[int, ...], tuple[int,
                 argument="axes",
                 expected=f"0 to {min(a.ndim, b.ndim)}",
                 got=axes,
+                remedy="name the axes: axes=([1], [0])",
             )
         return tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes))
     first, second = [[int(part)] if np.ndim(part) == 0 else [int(k) for k in part] for part in axes]

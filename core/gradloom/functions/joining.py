@@ -92,6 +92,7 @@ def np_stack(arrays: Any, axis: Any = 0, out: Any = None, *, dtype: Any = None, 
                 argument=f"array {k}",
                 expected=shape,
                 got=x.shape,
+                remedy="use np.concatenate, or np.broadcast_arrays first",
             )
     axis = axis_index("numpy.stack", axis, len(shape) + 1)
     wide = (*shape[:axis], 1, *shape[axis:])
@@ -197,6 +198,7 @@ def _split(op: str, x: Tensor, sections: Any, axis: Any, equal: bool) -> list[Te
                 argument="indices_or_sections",
                 expected=f"a divisor of {length}" if equal else "1 or more",
                 got=count,
+                remedy="use np.array_split" if equal else "give a number of pieces, or places to cut at",
             )
         small, more = divmod(length, count)
         cuts = list(np.cumsum([small + (k < more) for k in range(count)])[:-1].tolist())

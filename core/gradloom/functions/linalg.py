@@ -268,6 +268,7 @@ def np_matrix_power(a: Any, n: int) -> Tensor:
             argument="n",
             expected="an int",
             got=repr(n),
+            remedy="give a Python int (static_argnums under jit); use np.linalg.eigh for other powers",
         )
     if n == 0:
         return np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape) + np.zeros_like(a)

@@ -54,7 +54,14 @@ def mask_of(op: str, where: Any, a: Tensor) -> Any:
     if not isinstance(where, Handle):
         where = np.asarray(where)
     if where.dtype != np.bool_:
-        raise DTypeError("where must be a mask", op=op, argument="where", expected="bool", got=where.dtype)
+        raise DTypeError(
+            "where must be a mask",
+            op=op,
+            argument="where",
+            expected="bool",
+            got=where.dtype,
+            remedy="compare: where=x > 0, or w != 0",
+        )
     if reduction_shape(where.shape, a.shape) != a.shape:
         raise ShapeError(
             "where does not fit the array",
@@ -62,6 +69,7 @@ def mask_of(op: str, where: Any, a: Tensor) -> Any:
             argument="where",
             expected=f"a shape that broadcasts to {a.shape}",
             got=where.shape,
+            remedy="give it axes of length 1: w[:, None]",
         )
     return where
 

@@ -79,6 +79,7 @@ def full_shape(op: str, old: Shape, shape: Any) -> Shape:
             argument="shape",
             expected=f"a shape of {size} elements (at most one length -1)",
             got=f"{wanted} for an array of shape {old}",
+            remedy="write -1 for one length, which then follows from the others",
         )
     return tuple([size // known if n == -1 else n for n in wanted])
 
@@ -112,6 +113,7 @@ def np_squeeze(a: Tensor, axis: Any = None) -> Tensor:
                 argument="axis",
                 expected="an axis of length 1",
                 got=f"axis {k} of length {a.shape[k]}",
+                remedy="leave axis out, or take an element: x[0], np.take(x, 0, axis)",
             )
     return _reshaped(a, tuple([n for k, n in enumerate(a.shape) if k not in gone]))
 
@@ -226,6 +228,7 @@ def np_transpose(a: Tensor, axes: Any = None) -> Tensor:
             argument="axes",
             expected=f"all {a.ndim} axes",
             got=axes,
+            remedy="name every axis once, or use np.swapaxes or np.moveaxis",
         )
     return _transposed(a, order)
 

@@ -201,11 +201,25 @@ def _prepared(name: str, a: Tensor, q: Any, whole: int, axis: Any, method: str) 
     if method not in _METHODS:
         refuse(name, method=(method, "linear"))
     if a.dtype.kind == "c":
-        raise DTypeError("complex numbers have no order", op=name, argument="a", expected="real numbers", got=a.dtype)
+        raise DTypeError(
+            "complex numbers have no order",
+            op=name,
+            argument="a",
+            expected="real numbers",
+            got=a.dtype,
+            remedy="take np.abs(x), x.real or x.imag",
+        )
     q = _fractions(name, a, q, whole)
     rows, axes = _sorted_rows(name, a, axis)
     if not rows.shape[-1]:
-        raise ShapeError("no elements", op=name, argument="a", expected="at least one element", got=a.shape)
+        raise ShapeError(
+            "no elements",
+            op=name,
+            argument="a",
+            expected="at least one element",
+            got=a.shape,
+            remedy="look at x.size first",
+        )
     return q, rows, axes
 
 

@@ -55,7 +55,12 @@ def np_take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: Any =
 def _require_integers(op: str, indices: Any) -> None:
     if indices.dtype.kind not in "iu":
         raise DTypeError(
-            "indices must be integers", op=op, argument="indices", expected="an integer dtype", got=indices.dtype
+            "indices must be integers",
+            op=op,
+            argument="indices",
+            expected="an integer dtype",
+            got=indices.dtype,
+            remedy="convert them (i.astype(int)); with a mask use x[mask], or np.where under jit",
         )
 
 
