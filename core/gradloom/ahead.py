@@ -1,7 +1,7 @@
 """Ahead: work that nobody waits for yet, done by a thread beside the user's, a little at a time.
 
-One thread at a time runs Python. So who works ahead pauses after each piece: the user's threads lose a small part of
-their time for a while, and none of them waits long for its turn.
+One thread at a time runs Python. So who works ahead lets go after each piece, and pauses where others want to run: the
+user's threads lose a small part of their time for a while, and none of them waits long for its turn.
 """
 
 from __future__ import annotations
@@ -16,22 +16,25 @@ from typing import final
 
 from gradloom.locks import new_lock
 
-__all__ = ["add", "is_here", "pacemaker", "wait"]
+__all__ = ["Work", "add", "finish", "is_here", "pacemaker", "wait"]
 
-#: Seconds that a piece takes, and those of the pause after it.
-PIECE, PAUSE = 0.5e-3, 2e-3
+#: Seconds that a piece takes, of a look whether others want to run, and of the pause if they do.
+PIECE, LOOK, PAUSE = 0.5e-3, 0.1e-3, 2e-3
+#: Seconds that others wait for a piece of work, at most.
+LIMIT = 1.0
 
 
 class _ProcessEnds(BaseException):
     """Raised where all work is dropped, as nobody will need it."""
 
 
-class _NotNeeded(BaseException):
-    """Raised where a piece of work is dropped, as somebody has done it meanwhile."""
+@final
+class Work:
+    """What is to be done ahead: a function without arguments."""
 
-
-def _always() -> bool:
-    return True
+    def __init__(self, do: Callable[[], object]) -> None:
+        self.do = do
+        self.done = threading.Event()
 
 
 @final
@@ -40,23 +43,36 @@ class _Worker:
 
     def __init__(self) -> None:
         self._lock = new_lock()
-        #: What to do, and whether it is still needed.
-        self._waiting: deque[tuple[Callable[[], object], Callable[[], bool]]] = deque()
-        self._needed: Callable[[], bool] = _always
+        self._waiting: deque[Work] = deque()
+        #: What it is at, and whether somebody waits for that.
+        self._current: Work | None = None
+        self._urgent = False
         self._thread: threading.Thread | None = None
         #: When the piece began that it is at.
         self._since = 0.0
 
-    def add(self, work: Callable[[], object], needed: Callable[[], bool] = _always) -> None:
-        """Let the thread call ``work()``, and drop it when ``needed()`` is not so any more."""
+    def add(self, do: Callable[[], object]) -> Work:
+        """Let the thread call ``do()``."""
+        work = Work(do)
         with self._lock:
-            self._waiting.append((work, needed))
+            self._waiting.append(work)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="gradloom-ahead")
                 try:
                     self._thread.start()
                 except RuntimeError:  # at the end of a process there are no new threads
                     self._drop()
+        return work
+
+    def finish(self, work: Work) -> bool:
+        """Return whether some work has been done, and wait while the thread is at it; it is not begun any more."""
+        with self._lock:
+            if work in self._waiting:
+                self._waiting.remove(work)
+            if work is not self._current:  # nor is that of a parent process
+                return work.done.is_set()
+            self._urgent = True
+        return work.done.wait(LIMIT)
 
     def _drop(self) -> None:
         with self._lock:
@@ -71,22 +87,25 @@ class _Worker:
                     if not self._waiting:
                         self._thread = None
                         return
-                    work, self._needed = self._waiting.popleft()
+                    work = self._current = self._waiting.popleft()
                 # Who needs the result finds it on his own, and raises what there is to raise.
-                with suppress(Exception, _NotNeeded):
-                    work()
+                with suppress(Exception):
+                    work.do()
+                with self._lock:
+                    self._current, self._urgent = None, False
+                work.done.set()
                 del work
-                self._needed = _always
                 self.pause()
         except _ProcessEnds:
             self._drop()
 
     def pause(self) -> None:
         """Let other threads have their turn, at the end of a piece."""
-        if not self._needed():
-            raise _NotNeeded
-        if time.perf_counter() - self._since >= PIECE:
-            time.sleep(PAUSE)
+        now = time.perf_counter()
+        if now - self._since >= PIECE and not self._urgent:
+            time.sleep(LOOK)
+            if time.perf_counter() - now >= 4 * LOOK:  # others had their turn meanwhile, or the cores are busy
+                time.sleep(PAUSE)
             if not threading.main_thread().is_alive():
                 raise _ProcessEnds
             self._since = time.perf_counter()
@@ -106,6 +125,7 @@ _worker = _Worker()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_worker.__init__)
 add = _worker.add
+finish = _worker.finish
 is_here = _worker.is_here
 wait = _worker.wait
 

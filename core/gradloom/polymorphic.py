@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import Any, Generic, NamedTuple, TypeVar, final
+from typing import Any, Generic, TypeVar, final
 
+from gradloom import ahead
 from gradloom.graph import Graph, varies
 from gradloom.pattern import Pattern
 from gradloom.recent import Recent
@@ -22,7 +23,7 @@ from gradloom.source import moved_lines, same_lines
 from gradloom.structure import Structure, WithSymbols
 from gradloom.symbolic import Guards
 
-__all__ = ["Foreseen", "Polymorphic", "Shared"]
+__all__ = ["Polymorphic", "Shared"]
 
 T = TypeVar("T")
 
@@ -30,26 +31,12 @@ T = TypeVar("T")
 MAX_NODES = 10_000
 #: Nodes of the graphs whose results are found before another size has come, at most.
 MAX_FORESEEN = 2_000
+#: Nodes of the graphs whose results are waited for, at most; larger ones are found ahead, or not at all.
+MAX_AWAITED = 400
 #: Results that are remembered of graphs with one structure.
 MAX_RESULTS = 4
 
 
-class Foreseen(NamedTuple):
-    """What is to be found ahead.
-
-    Attributes
-    ----------
-    find : callable
-        Returns the result for a graph, which knows its pattern.
-    needed : callable
-        Returns whether nobody else has found it meanwhile.
-    """
-
-    find: Callable[[], Graph]
-    needed: Callable[[], bool]
-
-
-@final
 class Polymorphic:
     """A function from graphs to graphs that is evaluated once for all graphs that differ in numbers alone.
 
@@ -60,56 +47,75 @@ class Polymorphic:
     most : int
         How many structures are remembered.
     after : int
-        How many graphs of a structure come before the first that is evaluated with symbolic numbers, which takes two or
+        How many graphs of a structure come before the first that is evaluated with symbolic numbers, which takes up to
         three times as long, and is of use to those that follow alone.
+    use : callable, optional
+        What a thread that works ahead does with a result, so that all that others need of it is found.
     """
 
-    def __init__(self, function: Callable[..., Graph], most: int = 32, after: int = 0) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Graph],
+        most: int = 32,
+        after: int = 0,
+        use: Callable[..., object] = lambda graph, *others: None,
+    ) -> None:
         self._function = function
         self._after = after
+        self._use = use
         self._known: Recent[_Known] = Recent(most)
 
     def __call__(self, graph: Graph, *others: Hashable) -> Graph:
         """Return the function of a graph, and of other things."""
         if _too_large(graph, MAX_NODES):
             return self._function(graph, *others)
-        structure = Structure()
-        known = self._known.get((structure.graph(graph), others), _Known)
+        known, structure = self._look_up(graph, others)
         found = known.of(structure)
-        if found is not None:
-            return found
-        if known.seen < self._after or not known.pays():
-            known.seen += 1
-            return self._function(graph, *others)
-        return self._recorded(known, structure, graph, *others)
+        if found is None and known.seen >= self._after and known.pays():
+            found = self._found_now(known, structure, graph, *others)
+        known.seen += 1
+        return self._function(graph, *others) if found is None else found
 
-    def foresee(self, graph: Graph, *others: Hashable) -> Foreseen | None:
-        """Return what finds the result that other sizes will need; None where it was returned or found before."""
-        if _too_large(graph, MAX_FORESEEN):
+    def foresee(self, graph: Graph, *others: Hashable) -> None:
+        """Let what other sizes will need be found meanwhile, as graphs like this one are likely to come."""
+        if not _too_large(graph, MAX_FORESEEN):
+            self._begin(self._look_up(graph, others)[0], graph, *others)
+
+    def _found_now(self, known: _Known, structure: Structure, graph: Graph, *others: Hashable) -> Graph | None:
+        """Return what others will need too, if that does not take long."""
+        if _too_large(graph, MAX_AWAITED):
+            self._begin(known, graph, *others)
             return None
+        work, known.work = known.work, None
+        found = known.of(structure) if work is not None and ahead.finish(work) else None
+        return self._recorded(known, structure, graph, *others) if found is None else found
+
+    def _begin(self, known: _Known, graph: Graph, *others: Hashable) -> None:
+        known.work = ahead.add(lambda: self._find(graph, *others))
+
+    def _find(self, graph: Graph, *others: Hashable) -> None:
+        """Find what other sizes will need, if it is not known and likely to be found again."""
+        known, structure = self._look_up(graph, others)
+        if known.pays() and known.of(structure) is None:
+            found = self._recorded(known, structure, graph, *others)
+            if found is not None:
+                self._use(found, *others)
+
+    def _look_up(self, graph: Graph, others: tuple[Hashable, ...]) -> tuple[_Known, Structure]:
         structure = Structure()
-        known = self._known.get((structure.graph(graph), others), _Known)
-        if known.foreseen or known.results:
-            return None
-        known.foreseen = True
-        found: list[Graph] = []
+        return self._known.get((structure.graph(graph), others), _Known), structure
 
-        def find() -> Graph:
-            found.append(known.of(structure) or self._recorded(known, structure, graph, *others))
-            return found[0]
-
-        return Foreseen(find, lambda: bool(found) or not known.results)
-
-    def _recorded(self, known: _Known, structure: Structure, graph: Graph, *others: Hashable) -> Graph:
-        """Evaluate the function with symbolic numbers, and remember the result."""
+    def _recorded(self, known: _Known, structure: Structure, graph: Graph, *others: Hashable) -> Graph | None:
+        """Evaluate the function with symbolic numbers, and remember the result; None where that fails."""
         guards = Guards(structure.numbers)
         symbolic = WithSymbols(dict(zip(structure.places, guards.numbers, strict=True)))
         try:
             result = _Result(guards, structure.sources, self._function(symbolic.graph(graph), *others))
         except Exception:  # with plain numbers it raises again what is the user's affair
-            return self._function(graph, *others)
+            known.idle += 1
+            return None
         known.add(result)
-        return result.graph(structure) or self._function(graph, *others)
+        return result.graph(structure)
 
     def clear(self) -> None:
         """Forget all results."""
@@ -128,15 +134,15 @@ def _too_large(graph: Graph, most: int) -> bool:
 
 @final
 class _Known:
-    """What is known of a structure or pattern: how many graphs had no result of it, and the latest results."""
+    """What is known of a structure or pattern: how many graphs there were, and the latest results."""
 
     def __init__(self) -> None:
         self.seen = 0
+        #: What finds a result ahead.
+        self.work: ahead.Work | None = None
         self.results: deque[Any] = deque(maxlen=MAX_RESULTS)
-        #: Results that nobody has found since they were added.
-        self._idle = 0
-        #: Whether somebody was to find a result ahead.
-        self.foreseen = False
+        #: Evaluations in vain: results that nobody has found since they were added, and failures.
+        self.idle = 0
 
     def of(self, structure: Structure) -> Graph | None:
         """Return the result for a graph of the structure, if it is known."""
@@ -148,7 +154,7 @@ class _Known:
         for result in list(self.results):
             found = evaluate(result)
             if found is not None:
-                self._idle = 0
+                self.idle = 0
                 if result is not self.results[0]:
                     with suppress(ValueError):  # another thread may have dropped it
                         self.results.remove(result)
@@ -158,11 +164,11 @@ class _Known:
 
     def pays(self) -> bool:
         """Return whether another result is likely to be found again: not where each graph had needed its own."""
-        return self._idle < MAX_RESULTS
+        return self.idle < MAX_RESULTS
 
     def add(self, result: Any) -> None:
         """Remember a result, for the one that was found longest ago."""
-        self._idle += 1
+        self.idle += 1
         if len(self.results) == MAX_RESULTS:
             self.results.pop()
         self.results.appendleft(result)

@@ -14,7 +14,6 @@ from typing import Any, final
 
 import numpy as np
 
-from gradloom import ahead
 from gradloom.arrangement import arrange
 from gradloom.backend import backend_of_type, backends
 from gradloom.collector import resting_collector
@@ -165,10 +164,7 @@ class Program:
         self._foresaw = True
         if plan.graph.pattern is not None:  # found for another size already
             return
-        name, compiler = plan.backend.name, plan.compiler
-        found = _PREPARED.foresee(self._traced, name, compiler)
-        if found is not None:
-            ahead.add(lambda: _planned(found.find(), name, compiler).compile(), found.needed)
+        _PREPARED.foresee(self._traced, plan.backend.name, plan.compiler)
 
     def _find_quick(self, plan: Plan) -> tuple[Plan, tuple[int, ...]] | None:
         backend = plan.backend
@@ -255,12 +251,18 @@ def _prepare(graph: Graph, backend: str, compiler: AbstractCompiler | None) -> G
     return graph if compiler is None or node_places(graph) is not None else arrange(graph, compiler)
 
 
-_PREPARED = Polymorphic(_prepare, after=1)
-
-
 def _planned(graph: Graph, backend: str, compiler: AbstractCompiler | None) -> Plan:
     """Return the plan of a prepared graph."""
     return Plan(graph, backends.get(backend), compiler, arranged=node_places(graph) is None)
+
+
+def _plan_ahead(graph: Graph, backend: str, compiler: AbstractCompiler | None) -> None:
+    """Make what plans of all sizes share."""
+    if compiler is not None:
+        _planned(graph, backend, compiler).compile()
+
+
+_PREPARED = Polymorphic(_prepare, after=1, use=_plan_ahead)
 
 
 # -- the cache -----------------------------------------------------------------------------

@@ -37,53 +37,33 @@ def test_one_thread_works_in_turn_and_ends() -> None:
     assert done[-1] == 4
 
 
-def test_what_is_needed_no_more_is_dropped() -> None:
-    """What somebody else has done meanwhile ends at the next pause; what comes behind is done."""
-    needed, done = [True], []
-
-    def work() -> None:
-        pause = ahead.pacemaker()
-        assert pause is not None
-        pause()
-        done.append("began")
-        needed.clear()
-        pause()
-        done.append("went on")
-
-    ahead.add(work, lambda: bool(needed))
-    ahead.add(lambda: done.append("next"))
-    ahead.wait()
-    assert done == ["began", "next"]
-
-
-def test_pauses_after_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A piece is followed by a pause, and nobody else has a pacemaker."""
-    pauses: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+def test_lets_go_after_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a piece it looks whether others want to run, and pauses if they do; nobody else has a pacemaker."""
     assert ahead.pacemaker() is None
+    clock, others = [0.0], [0.0]
+    sleeps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        clock[0] += seconds + others[0]
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", sleep)
+    found: list[list[float]] = []
 
     def work() -> None:
         pause = ahead.pacemaker()
         assert pause is not None
-        monkeypatch.setattr(ahead, "PIECE", 1e9)
-        pause()
-        assert not pauses
-        monkeypatch.setattr(ahead, "PIECE", 0.0)
-        pause()
-        assert pauses == [ahead.PAUSE]
+        for piece, busy in ((0.0, 0.0), (0.6 * ahead.PIECE, 0.0), (0.6 * ahead.PIECE, 0.0), (ahead.PIECE, 0.005)):
+            clock[0] += piece
+            others[0] = busy
+            sleeps.clear()
+            pause()
+            found.append(list(sleeps))
 
-    failed: list[BaseException] = []
-
-    def checked() -> None:
-        try:
-            work()
-        except AssertionError as error:
-            failed.append(error)
-
-    ahead.add(checked)
+    ahead.add(work)
     ahead.wait()
-    assert not failed
-    assert pauses
+    assert found == [[], [], [ahead.LOOK], [ahead.LOOK, ahead.PAUSE]]
 
 
 ENDLESS = """

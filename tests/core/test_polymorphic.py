@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -172,6 +173,52 @@ def test_a_single_graph_takes_no_note() -> None:
     for graph in graphs:
         assert function(graph) == graph
     assert kinds == [int, Symbolic]
+
+
+def test_nobody_waits_for_a_large_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the second of a structure a thread takes symbolic numbers, and what others need is used at once."""
+    kinds, used = [], []
+
+    def noted(graph: Graph) -> Graph:
+        kinds.append((type(graph.specs[0].shape[0]), ahead.is_here()))
+        return graph
+
+    monkeypatch.setattr(polymorphic, "MAX_AWAITED", 1)
+    function = Polymorphic(noted, after=1, use=used.append)
+    plain, symbolic = (int, False), (Symbolic, True)
+    for n, expected in ((4, [plain]), (5, [plain, plain, symbolic]), (6, [plain, plain, symbolic])):
+        graph = traced(lambda x: x * 1.5, np.zeros(n))
+        assert function(graph) == graph
+        ahead.wait()
+        assert kinds == expected
+    assert [graph.pattern is None for graph in used] == [False]
+
+
+def test_what_is_begun_is_waited_for() -> None:
+    """A size that comes while a thread finds what all need waits for the rest; what has not begun it does itself."""
+    began, go_on = threading.Event(), threading.Event()
+    kinds = []
+
+    def noted(graph: Graph) -> Graph:
+        kinds.append((type(graph.specs[0].shape[0]), ahead.is_here()))
+        if ahead.is_here():
+            began.set()
+            assert go_on.wait(10)
+        return graph
+
+    function = Polymorphic(noted, after=1)
+    graphs = [traced(lambda x: x * 1.5, np.zeros(n)) for n in (4, 5)]
+    function(graphs[0])
+    function.foresee(graphs[0])
+    assert began.wait(10)
+    others = [traced(lambda x: np.sin(x) * 1.5, np.zeros(n)) for n in (4, 5)]  # of another structure
+    function(others[0])
+    function.foresee(others[0])
+    assert function(others[1]) == others[1]
+    threading.Timer(0.2, go_on.set).start()
+    assert function(graphs[1]) == graphs[1]
+    ahead.wait()
+    assert kinds == [(int, False), (Symbolic, True), (int, False), (Symbolic, False)]
 
 
 @pytest.mark.parametrize("number", [0.0, -0.0, 1.0, -1.0, 2.0, np.inf, np.nan, 3.0, 1e-320, 0.1, 8.0, 1e100])
@@ -399,6 +446,24 @@ def test_what_takes_no_symbolic_numbers() -> None:
     assert function(graph) is graph
     with pytest.raises(GradloomError, match="too long"):
         function(traced(lambda x: x * 1.5, np.zeros(6)))
+
+
+def test_what_fails_again_and_again_is_given_up() -> None:
+    """Nobody tries for ever what fails on symbolic numbers."""
+    tried = []
+
+    def only_plain(graph: Graph) -> Graph:
+        if type(graph.specs[0].shape[0]) is not int:
+            tried.append(graph)
+            raise TypeError
+        return graph
+
+    function = Polymorphic(only_plain)
+    for n in range(4, 16):
+        function(traced(lambda x: x * 1.5, np.zeros(n)))
+        function.foresee(traced(lambda x: x * 1.5, np.zeros(n)))
+        ahead.wait()
+    assert len(tried) == MAX_RESULTS
 
 
 def test_missing_rules_are_named() -> None:
