@@ -37,6 +37,7 @@ MAX_AWAITED = 400
 MAX_RESULTS = 4
 
 
+@final
 class Polymorphic:
     """A function from graphs to graphs that is evaluated once for all graphs that differ in numbers alone.
 
