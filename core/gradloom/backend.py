@@ -167,6 +167,10 @@ class AbstractBackend(ABC):
         """Return a context that silences floating-point warnings (for gradient nodes)."""
         return nullcontext()
 
+    def reporting(self, report: Callable[[str], object]) -> AbstractContextManager[Any]:
+        """Return a context in which what would warn (``"overflow"``, say) is reported instead."""
+        return nullcontext()
+
     def kernel(self, op: Op, attrs: tuple[Any, ...]) -> tuple[Kernel, dict[str, Any]]:
         """Return the callable for an op and the attrs it still takes.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from typing import Any, final
 
 from gradloom import ahead
@@ -81,6 +81,8 @@ class Plan:
         self.outline = self._lowering.outline
         self.outputs = self.outline.outputs
         self.has_run = False
+        #: The lines that a warning was given for.
+        self._warned: dict[Any, Any] = {}
         #: How executors cut the plan into tasks; found once, by `gradloom.decision`.
         self.schedule: Any = None
         self._steps: list[Step] | None = None
@@ -117,8 +119,13 @@ class Plan:
             if (first and not has_template(self.graph)) or len(self.graph.nodes) > COMPILE_LIMIT:
                 return self._interpret(inputs, sources)
             compiled = self.compile()
+        run = compiled.run
         try:
-            result: list[Any] = compiled.run(*inputs)
+            if self.compiler is not None:  # what it compiles does not warn
+                result: list[Any] = run(*inputs)
+            else:
+                with self.backend.reporting(lambda kind: self._warn(kind, compiled.running_step(), sources)):
+                    result = run(*inputs)
         except Exception as error:
             self.explain_error(error, compiled.failed_step(error), sources)
             raise
@@ -129,7 +136,7 @@ class Plan:
         values.update(zip(self.graph.inputs, inputs, strict=True))
         k = -1
         try:
-            with ExitStack() as stack:
+            with self.backend.reporting(lambda kind: self._warn(kind, k, sources)), ExitStack() as stack:
                 # Steps that are made one by one, and not kept, cost the garbage collector nothing.
                 steps = self._steps or self._lowering.steps()
                 was_quiet = False
@@ -152,7 +159,11 @@ class Plan:
         """Run one step on values by id, for executors that order the steps themselves."""
         step = self.steps[k]
         try:
-            with self.backend.quiet() if step.quiet else nullcontext():
+            with (
+                self.backend.quiet()
+                if step.quiet
+                else self.backend.reporting(lambda kind: self._warn(kind, k, sources))
+            ):
                 values[step.out] = step.kernel(*[values[i] for i in step.inputs], **step.attrs)
         except Exception as error:
             self.explain_error(error, k, sources)
@@ -183,10 +194,10 @@ class Plan:
 
     def explain_error(self, error: Exception, k: int | None, sources: Sequence[RawSource | None]) -> None:
         """Add op and user's line to an error that a kernel raised."""
-        if k is None or not 0 <= k < len(self.steps) or getattr(error, "op", None) is not None:
+        if getattr(error, "op", None) is not None:
             return
-        node = self.steps[k].out
-        if node >= len(self.graph.nodes):
+        node = self._node(k)
+        if node is None:
             return
         raw = self.graph.sources[node]
         origin = node if raw is None or raw[2] < 0 else raw[2]
@@ -198,6 +209,22 @@ class Plan:
             return
         where = "" if raw is None else f" recorded at {Source(*raw)}"
         error.add_note(f"gradloom: while running {what}op {op.name!r}{where}")
+
+    def _warn(self, kind: str, k: int | None, sources: Sequence[RawSource | None]) -> None:
+        """Warn as NumPy does, at the user's line; once for each line, as long as the user's filters say no other."""
+        node = self._node(k)
+        raw = None if node is None else (sources or self.graph.sources)[node]
+        op = "an op" if node is None else self.graph.nodes[node][0].name
+        source = Source("<gradloom>", 0) if raw is None else Source(*raw)
+        message = f"{kind} encountered in {op}"
+        warnings.warn_explicit(message, RuntimeWarning, source.filename, source.line, registry=self._warned)
+
+    def _node(self, k: int | None) -> int | None:
+        """Return the node that a step computes, None if there is none of the graph's."""
+        if k is None or not 0 <= k < len(self.steps):
+            return None
+        node = self.steps[k].out
+        return node if node < len(self.graph.nodes) else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         compiler = None if self.compiler is None else self.compiler.name

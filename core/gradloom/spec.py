@@ -95,14 +95,14 @@ class Spec:
         if found is not None:
             return found
         new = object.__new__(cls)
-        new.shape = lengths(shape)
+        new.shape = shape = lengths(shape)
         new.dtype = dtype if dtype.isnative else dtype.newbyteorder("=")
         new.weak = weak
         new.ndim = len(shape)
-        new.size = math.prod(new.shape)
-        new.nbytes = new.size * dtype.itemsize
+        new.size = size = math.prod(shape)
+        new.nbytes = size * dtype.itemsize
         new.inexact = dtype.kind in "fc"
-        return _INTERNED.setdefault((new.shape, new.dtype, weak), new)
+        return _INTERNED.setdefault((shape, new.dtype, weak), new)
 
     def with_shape(self, shape: tuple[int, ...]) -> Spec:
         """Return the spec of the same dtype and another shape."""

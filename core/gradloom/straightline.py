@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import keyword
 import operator
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import itemgetter
+from types import FrameType
 from typing import Any, final
 
 from gradloom.backend import AbstractBackend, Kernel
@@ -46,6 +48,13 @@ class StraightLine:
     def source(self) -> str:
         """The function as text."""
         return "\n".join(self._text.lines)
+
+    def running_step(self) -> int | None:
+        """Return the number of the step that called what calls this."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_globals is not self._namespace:
+            frame = frame.f_back
+        return None if frame is None else self._text.steps[frame.f_lineno - 1]
 
     def failed_step(self, error: BaseException) -> int | None:
         """Return the number of the step that an error passed through."""

@@ -292,10 +292,13 @@ def compute(function: Callable[..., Any], *args: Any) -> Any:
 
 def lengths(shape: Sequence[Any]) -> tuple[Any, ...]:
     """Return the lengths of axes, all of them symbolic where one is, but for 0 and 1."""
+    plain = type(shape) is tuple
     for n in shape:
         if type(n) is Symbolic:
             return tuple([n.guards.length(m) for m in shape])
-    return tuple([int(n) for n in shape])
+        if type(n) is not int:
+            plain = False
+    return shape if plain else tuple([int(n) for n in shape])  # type: ignore[return-value]
 
 
 def total(numbers: Sequence[Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any, final
@@ -78,3 +78,8 @@ class NumpyBackend(AbstractBackend):
     def quiet(self) -> AbstractContextManager[Any]:
         """Return a context without floating-point warnings."""
         return np.errstate(all="ignore")
+
+    def reporting(self, report: Callable[[str], object]) -> AbstractContextManager[Any]:
+        """Return a context in which what would warn is reported instead; what is ignored or raises stays so."""
+        warning: dict[str, Any] = {kind: "call" for kind, action in np.geterr().items() if action == "warn"}
+        return np.errstate(call=lambda kind, flag: report(kind), **warning)

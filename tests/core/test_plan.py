@@ -83,6 +83,28 @@ def test_warnings_are_the_users_not_those_of_gradients() -> None:
             np.testing.assert_array_equal(gl.grad(lambda x: np.sum(np.where(x > 0, np.sqrt(x), 0.0)))(x), [0.0, 0.5])
 
 
+@pytest.mark.parametrize("scheduler", ["serial", "threads"])
+def test_warnings_name_the_users_line(scheduler: str) -> None:
+    """At the first run and at later ones, by whatever executor."""
+
+    def f(x: Any) -> Any:
+        y = np.sum(x)
+        return y + np.sum(np.log(x))
+
+    line = f.__code__.co_firstlineno + 2
+    gradient = gl.grad(f)
+    with gl.scheduler(scheduler):
+        for _ in range(3):
+            with pytest.warns(RuntimeWarning, match="invalid value encountered in log") as caught:
+                gradient(np.array([-1.0, 2.0]))
+            assert [(w.filename, w.lineno) for w in caught] == [(__file__, line)]
+            with np.errstate(invalid="raise"), pytest.raises(FloatingPointError, match="invalid value"):
+                gradient(np.array([-1.0, 2.0]))
+            with np.errstate(invalid="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("error")
+                gradient(np.array([-1.0, 2.0]))
+
+
 def test_stretches() -> None:
     """Runs of steps with one setting cover all steps in order."""
     plan = plan_of(gl.grad(lambda x: np.sum(np.exp(np.log(x)))), np.abs(X))
