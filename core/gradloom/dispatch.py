@@ -343,7 +343,7 @@ METHODS: Mapping[str, Function] = MappingProxyType({name: getattr(np, name) for 
 #: The public attributes of arrays as a class of tensors has them: methods, properties, and refusals.
 ARRAY_ATTRIBUTES: Mapping[str, Any] = MappingProxyType(
     {name: _refused(name) for name in (*dir(np.ndarray), *_INSTEAD) if name[0] != "_"}
-    | {name: property(function) for name, function in PROPERTIES.items()}
+    | {name: property(f, doc=f"`numpy.{f.__name__}` of the tensor.") for name, f in PROPERTIES.items()}
     | dict(METHODS)
 )
 
