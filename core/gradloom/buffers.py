@@ -139,17 +139,22 @@ class _Keepers:
 
     def add(self, idle: deque[Any], size: int) -> None:
         """Note that one more block will be kept there."""
-        dropped = []
         with self._lock:
-            while self._all and self._bytes + size > KEPT:
-                first, its_size = self._all.popleft()
-                self._bytes -= its_size
-                dropped.append(first())
+            dropped = self._make_room(size)
             self._all.append((weakref.ref(idle), size))
             self._bytes += size
         for keeper in dropped:
             if keeper is not None:
                 keeper.clear()
+
+    def _make_room(self, size: int) -> list[deque[Any] | None]:
+        """Forget as many as it takes, the oldest first, and return them."""
+        dropped = []
+        while self._all and self._bytes + size > KEPT:
+            first, its_size = self._all.popleft()
+            self._bytes -= its_size
+            dropped.append(first())
+        return dropped
 
 
 _KEEPERS: Final = _Keepers()

@@ -102,8 +102,7 @@ class PluginLoader:
             except BaseException as error:
                 if manager.get_plugin(name) is plugin:
                     manager.unregister(name=name)
-                for step in reversed(undo):
-                    step(reason(error))
+                _take_back(undo, reason(error))
                 raise
             finally:
                 backend_of_type.cache_clear()
@@ -168,6 +167,12 @@ def reason(error: BaseException) -> str:
         words = {"expected": error.expected, "got": error.got, "remedy": error.remedy}
         return "; ".join([error.message, *(f"{key}: {value}" for key, value in words.items() if value is not None)])
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _take_back(undo: list[Callable[[str], None]], why: str) -> None:
+    """Undo what a broken plugin registered, last things first."""
+    for step in reversed(undo):
+        step(why)
 
 
 def _registers(owner: str, undo: list[Callable[[str], None]]) -> dict[str, Callable[..., Any]]:

@@ -15,7 +15,9 @@ _LOCKS: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 def new_lock() -> threading.RLock:
     """Return a lock for short changes of what threads share; the thread that holds it may take it again.
 
-    It is Python's own: between taking or opening it and what comes next in ``with``, no interrupt can arrive.
+    It is Python's own: between taking or opening it and what comes next in ``with``, no interrupt can arrive. What is
+    done while it is held stands without loops or comprehensions there, but in functions: from Python 3.12 on a jump
+    back in them may be outside of what ``with`` guards, and an interrupt that comes right then leaves the lock closed.
 
     Examples
     --------

@@ -268,6 +268,11 @@ _PREPARED = Polymorphic(_prepare, after=1, use=_plan_ahead)
 # -- the cache -----------------------------------------------------------------------------
 
 
+def _frozen(values: tuple[Any, ...], lifted: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the values of literals that are not lifted."""
+    return tuple([v for s, v in enumerate(values) if s not in lifted]) if lifted else values
+
+
 @final
 class _Family:
     """Programs whose traces differ only in the values of literals.
@@ -329,7 +334,7 @@ class ProgramCache:
         with self._lock:
             family = (recording and recording.owner()) or self._family(trace, purpose)
             lifted = self._lift_changed(family, values)
-            frozen = tuple([v for s, v in enumerate(values) if s not in lifted]) if lifted else values
+            frozen = _frozen(values, lifted)
             program = family.programs.get(frozen)
         if program is None:
             graph = trace.graph(outputs)

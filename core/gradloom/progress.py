@@ -56,9 +56,10 @@ class Job:
     def note(self, span: Span) -> None:
         """Note steps that have run; any thread may."""
         if not span.moving:
+            done = sum([self._weights[k] for k in span.steps])
             with self._lock:
                 self.steps = min(self.count, self.steps + len(span.steps))
-                self.done = min(self.total, self.done + sum([self._weights[k] for k in span.steps]))
+                self.done = min(self.total, self.done + done)
 
 
 @final

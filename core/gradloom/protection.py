@@ -55,19 +55,22 @@ class _Arrays:
 
     def _release(self, held: list[Array]) -> None:
         with self._lock:
-            for array in held:
-                key = id(array)
-                holders = self._holders.get(key, ())
-                others = tuple([holder for holder in holders if holder != id(held)])
-                if others:
-                    self._holders[key] = others
-                elif holders:
-                    self._restore(array)
-                    for view in tuple(self._views.get(key, ())):
-                        self._restore(view)
-                    self._views.pop(key, None)
-                    del self._holders[key]
+            self._restore_all(held)
         held.clear()
+
+    def _restore_all(self, held: list[Array]) -> None:
+        for array in held:
+            key = id(array)
+            holders = self._holders.get(key, ())
+            others = tuple([holder for holder in holders if holder != id(held)])
+            if others:
+                self._holders[key] = others
+            elif holders:
+                self._restore(array)
+                for view in tuple(self._views.get(key, ())):
+                    self._restore(view)
+                self._views.pop(key, None)
+                del self._holders[key]
 
     def _can_be_restored(self, base: Any) -> bool:
         """Return whether NumPy will make an array of some base writeable again; not those of PyTorch, for example."""

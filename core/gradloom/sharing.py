@@ -62,10 +62,7 @@ class _Pool:
         while True:
             with self._lock:
                 self._idle += 1
-                for _ in range(LOOKS):
-                    if self._waiting or not threading.main_thread().is_alive():
-                        break
-                    self._more.wait(STAY)
+                self._wait()
                 self._idle -= 1
                 if not self._waiting:
                     self._threads -= 1
@@ -73,6 +70,13 @@ class _Pool:
                 work = self._waiting.popleft()
             with suppress(Exception):  # whose work it is keeps what it raises
                 work()
+
+    def _wait(self) -> None:
+        """Wait a while for work."""
+        for _ in range(LOOKS):
+            if self._waiting or not threading.main_thread().is_alive():
+                break
+            self._more.wait(STAY)
 
 
 _pool = _Pool()

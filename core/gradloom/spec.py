@@ -35,12 +35,13 @@ class _Interned:
             if found is not None:
                 return found
             if len(self._references) >= self._limit:
-                self._references = {
-                    k: reference for k, reference in self._references.items() if reference() is not None
-                }
-                self._limit = max(1024, 2 * len(self._references))
+                self._drop_dead()
             self._references[key] = weakref.ref(new)
             return new
+
+    def _drop_dead(self) -> None:
+        self._references = {k: reference for k, reference in self._references.items() if reference() is not None}
+        self._limit = max(1024, 2 * len(self._references))
 
 
 _INTERNED = _Interned()

@@ -54,12 +54,15 @@ class Team:
             if self._mailbox is None:
                 self._mailbox = _new_mailbox()
                 atexit.register(self.stop)
-            while len(self._helpers) < workers - 1:
-                self._helpers.append(_Helper(self._lock, self._mailbox, len(self._helpers)))
-            for helper in self._helpers[: workers - 1]:
-                if helper.asleep:
-                    helper.wake()
+            self._get_up(workers - 1, self._mailbox)
             return self._mailbox
+
+    def _get_up(self, count: int, mailbox: np.ndarray[Any, Any]) -> None:
+        while len(self._helpers) < count:
+            self._helpers.append(_Helper(self._lock, mailbox, len(self._helpers)))
+        for helper in self._helpers[:count]:
+            if helper.asleep:
+                helper.wake()
 
     def stop(self) -> None:
         """Let the helpers end."""

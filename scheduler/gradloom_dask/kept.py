@@ -99,8 +99,11 @@ class KeptInputs:
         """Forget what the last few runs have not used."""
         with self._lock:
             self._run += 1
-            while self._known and next(iter(self._known.values()))[1] < self._run - KEPT_RUNS:
-                self._known.popitem(last=False)
+            self._forget_unused()
+
+    def _forget_unused(self) -> None:
+        while self._known and next(iter(self._known.values()))[1] < self._run - KEPT_RUNS:
+            self._known.popitem(last=False)
 
     def get(self, array: Fingerprint) -> Held | None:
         """Return an input, None if it is not there."""

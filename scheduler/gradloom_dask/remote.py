@@ -92,17 +92,22 @@ class RemoteWorkers(AbstractWorkers):
     def begin(self, plan: Plan, inputs: Sequence[Any]) -> list[Remote]:
         """Begin a run; see `AbstractWorkers.begin`."""
         with self._lock:
-            there = [value for value in inputs if type(value) is Remote]
-            self._shorten(there)
-            self.make_again([remote for remote in there if remote.lost])
-            run = Run(self._ship(plan), plan)
-            given = [_unchanging(value) for value in inputs]
-            found, prints = self._submit(run, [v.standing if type(v) is Remote else v for v in given])
-            run.follow(given, prints)
-            specs = dict(zip(plan.outputs, plan.graph.output_specs(), strict=True))
-            made = {i: Remote(self, specs[i], Output(run, i), held) for i, held in found.items()}
-            run.outputs.update(made)
+            made = self._begun(plan, inputs)
         return [made[i] if i in made else self.send(plan.constants[i]) for i in plan.outputs]
+
+    def _begun(self, plan: Plan, inputs: Sequence[Any]) -> dict[int, Remote]:
+        """Begin a run; return the outputs that are computed, by id."""
+        there = [value for value in inputs if type(value) is Remote]
+        self._shorten(there)
+        self.make_again([remote for remote in there if remote.lost])
+        run = Run(self._ship(plan), plan)
+        given = [_unchanging(value) for value in inputs]
+        found, prints = self._submit(run, [v.standing if type(v) is Remote else v for v in given])
+        run.follow(given, prints)
+        specs = dict(zip(plan.outputs, plan.graph.output_specs(), strict=True))
+        made = {i: Remote(self, specs[i], Output(run, i), held) for i, held in found.items()}
+        run.outputs.update(made)
+        return made
 
     def _submit(self, run: Run, inputs: Sequence[Any]) -> tuple[dict[int, Held], dict[int, Fingerprint]]:
         """Hand a run to the scheduler; return where its outputs will stand, and what tells its large inputs."""

@@ -13,6 +13,7 @@ from contextvars import ContextVar, copy_context
 from typing import Any, final
 
 from gradloom.blas import one_thread_each
+from gradloom.cost import Cost
 from gradloom.decision import decide
 from gradloom.executor import AbstractExecutor, SerialExecutor, require_no_resources
 from gradloom.observer import OBSERVER
@@ -105,8 +106,7 @@ class ThreadsExecutor(AbstractExecutor):
         """Return the tasks of a plan whatever they cost; found once."""
         with self._lock:
             if plan not in self._schedules:
-                seconds = [cost.seconds() for cost in step_costs(plan)]
-                self._schedules[plan] = Schedule(plan, cut(plan, seconds))
+                self._schedules[plan] = Schedule(plan, cut(plan, list(map(Cost.seconds, step_costs(plan)))))
             return self._schedules[plan]
 
     def _pool(self) -> tuple[ThreadPoolExecutor, int]:
