@@ -29,10 +29,8 @@ T = TypeVar("T")
 
 #: Nodes of the graphs whose results are remembered, at most.
 MAX_NODES = 10_000
-#: Nodes of the graphs whose results are found before another size has come, at most.
+#: Nodes of the graphs whose results are found before another size has come, or waited for when it has, at most.
 MAX_FORESEEN = 2_000
-#: Nodes of the graphs whose results are waited for, at most; larger ones are found ahead, or not at all.
-MAX_AWAITED = 400
 #: Results that are remembered of graphs with one structure.
 MAX_RESULTS = 4
 
@@ -84,7 +82,7 @@ class Polymorphic:
 
     def _found_now(self, known: _Known, structure: Structure, graph: Graph, *others: Hashable) -> Graph | None:
         """Return what others will need too, if that does not take long."""
-        if _too_large(graph, MAX_AWAITED):
+        if _too_large(graph, MAX_FORESEEN):
             self._begin(known, graph, *others)
             return None
         work, known.work = known.work, None

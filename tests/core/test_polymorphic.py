@@ -183,7 +183,7 @@ def test_nobody_waits_for_a_large_graph(monkeypatch: pytest.MonkeyPatch) -> None
         kinds.append((type(graph.specs[0].shape[0]), ahead.is_here()))
         return graph
 
-    monkeypatch.setattr(polymorphic, "MAX_AWAITED", 1)
+    monkeypatch.setattr(polymorphic, "MAX_FORESEEN", 1)
     function = Polymorphic(noted, after=1, use=used.append)
     plain, symbolic = (int, False), (Symbolic, True)
     for n, expected in ((4, [plain]), (5, [plain, plain, symbolic]), (6, [plain, plain, symbolic])):
