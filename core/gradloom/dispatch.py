@@ -197,7 +197,7 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: di
     if implementation is None:
         implementation = _special(ufunc)
         if len(inputs) == 1:
-            inputs = (_not_in_half(inputs[0]),)
+            inputs = (_not_in_half(ufunc, inputs[0]),)
     dtype = None
     if kwargs:
         dtype = kwargs.pop("dtype", None)
@@ -223,10 +223,11 @@ def _special(ufunc: np.ufunc) -> Function:
     return op
 
 
-def _not_in_half(x: Any) -> Any:
-    """Return the argument of one of SciPy's ufuncs, in double precision where it is no float of 32 bits or more."""
-    short = x.dtype.kind in "biu" or x.dtype == np.float16
-    return np.astype(x, np.float64) if short else x
+def _not_in_half(ufunc: np.ufunc, x: Any) -> Any:
+    """Return the argument of one of SciPy's ufuncs, in the precision of the loop that this SciPy has for it."""
+    if x.dtype == np.float16:
+        return np.astype(x, np.float64)
+    return np.astype(x, ufunc.resolve_dtypes((x.dtype, None))[0]) if x.dtype.kind in "biu" else x
 
 
 def _call_ufunc_method(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
