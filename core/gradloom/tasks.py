@@ -255,55 +255,92 @@ def _merged(
     Neither can make a circle: a path from a task to its only follower is the direct one, and so
     is a path to a task from the only one that it waits for.
     """
-    followers: list[set[int]] = [set() for _ in steps]
-    for t, wait in enumerate(waits):
-        for other in wait:
-            followers[other].add(t)
     weight = [sum([seconds[k] for k in own]) for own in steps]
-    needs = [resources[own[0]] for own in steps]
+    merging = Merging(steps, waits, weight, [resources[own[0]] for own in steps])
+    before, followers, weight, needs = merging.waits, merging.followers, merging.seconds, merging.resources
+    changed = True
+    while changed:
+        changed = False
+        for t, own in enumerate(merging.steps):
+            if own and len(followers[t]) == 1:
+                (other,) = followers[t]
+                if needs[t] == needs[other] and (weight[t] < small or len(before[other]) == 1):
+                    merging.merge(t, other)
+                    changed = True
+                    continue
+            if own and len(before[t]) == 1 and weight[t] < small:
+                (other,) = before[t]
+                if needs[t] == needs[other]:
+                    merging.merge(t, other)
+                    changed = True
+    return merging.tasks()
 
-    def merge(t: int, into: int) -> None:
-        # The one with fewer neighbours goes into the other, so that each neighbour moves a few times only.
+
+@final
+class Merging:
+    """Tasks by number while they are merged; a task that has gone has no steps.
+
+    Parameters
+    ----------
+    steps : sequence of collection of int
+        Two tasks may hold the same step: the view that both read.
+    waits : sequence of collection of int
+        Which tasks each one waits for.
+    seconds : sequence of float
+    resources : sequence of str or None
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Collection[int]],
+        waits: Sequence[Collection[int]],
+        seconds: Sequence[float],
+        resources: Sequence[str | None],
+    ) -> None:
+        self.steps = [set(own) for own in steps]
+        self.waits = [set(own) for own in waits]
+        self.seconds = list(seconds)
+        self.resources = resources
+        #: Which tasks wait for each one.
+        self.followers: list[set[int]] = [set() for _ in steps]
+        for t, wait in enumerate(waits):
+            for other in wait:
+                self.followers[other].add(t)
+
+    def merge(self, t: int, into: int) -> int:
+        """Merge two tasks; return the number of the one that is left, which has more neighbours: few have to change."""
+        steps, waits, followers = self.steps, self.waits, self.followers
         if len(waits[t]) + len(followers[t]) > len(waits[into]) + len(followers[into]):
             t, into = into, t
         if len(steps[t]) > len(steps[into]):
             steps[t], steps[into] = steps[into], steps[t]
-        steps[into] += steps[t]
-        weight[into] += weight[t]
-        steps[t] = []
+        steps[into] |= steps[t]
+        self.seconds[into] += self.seconds[t]
         for other in waits[t]:
             followers[other].discard(t)
             followers[other].add(into)
         for other in followers[t]:
             waits[other].discard(t)
             waits[other].add(into)
-        waits[into] |= waits[t]
-        followers[into] |= followers[t]
-        waits[into] -= {t, into}
-        followers[into] -= {t, into}
-        waits[t], followers[t] = set(), set()
+        for own in (waits, followers):
+            own[into] |= own[t]
+            own[into] -= {t, into}
+        steps[t], waits[t], followers[t] = set(), set(), set()
+        return into
 
-    changed = True
-    while changed:
-        changed = False
-        for t, own in enumerate(steps):
-            if own and len(followers[t]) == 1:
-                (other,) = followers[t]
-                if needs[t] == needs[other] and (weight[t] < small or len(waits[other]) == 1):
-                    merge(t, other)
-                    changed = True
-                    continue
-            if own and len(waits[t]) == 1 and weight[t] < small:
-                (other,) = waits[t]
-                if needs[t] == needs[other]:
-                    merge(t, other)
-                    changed = True
-    left = [t for t, own in enumerate(steps) if own]
-    place = {t: n for n, t in enumerate(left)}
-    return [
-        Task(tuple(sorted(steps[t])), tuple(sorted([place[other] for other in waits[t]])), weight[t], needs[t])
-        for t in left
-    ]
+    def tasks(self) -> list[Task]:
+        """Return what is left."""
+        left = [t for t, own in enumerate(self.steps) if own]
+        place = {t: n for n, t in enumerate(left)}
+        return [
+            Task(
+                tuple(sorted(self.steps[t])),
+                tuple(sorted([place[other] for other in self.waits[t]])),
+                self.seconds[t],
+                self.resources[t],
+            )
+            for t in left
+        ]
 
 
 def cuts(plan: Plan, seconds: Sequence[float], task_seconds: float = TASK_SECONDS) -> list[list[Task]]:
