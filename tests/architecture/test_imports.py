@@ -36,6 +36,13 @@ def test_import_loads_numpy_and_pluggy() -> None:
     assert modules_after("import gradloom") - BARE == {"gradloom", "numpy", "pluggy"}
 
 
+@pytest.mark.parametrize("code", ["", "import numpy as np; np.__dict__.pop('fix', None); "])
+def test_import_warns_of_nothing(code: str) -> None:
+    """With this NumPy, and with one that no longer has what NumPy 2.5 deprecates."""
+    command = [sys.executable, "-W", "error", "-c", f"{code}import gradloom as gl; assert gl.grad(abs)(-2.0) == -1.0"]
+    subprocess.run(command, stdin=subprocess.DEVNULL, timeout=120, check=True)
+
+
 def test_a_gradient_loads_the_plugins_light_parts() -> None:
     """No other array library is loaded, whichever is installed."""
     loaded = modules_after("import gradloom as gl, numpy as np; gl.grad(np.sin)(0.0)") - BARE

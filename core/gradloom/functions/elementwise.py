@@ -125,11 +125,14 @@ def np_round(a: Any, decimals: int = 0, out: Any = None) -> Tensor:
     return ops.round(a, decimals=decimals)
 
 
-@implements(np.fix)
 def np_fix(x: Any, out: Any = None) -> Tensor:
     """Round towards zero."""
     refuse("numpy.fix", out=out)
     return ops.trunc(x)
+
+
+if hasattr(np, "fix"):  # NumPy 2.5 deprecates it
+    implements(np.fix)(np_fix)
 
 
 # -- choosing values ------------------------------------------------------------------------------

@@ -51,7 +51,6 @@ FUNCTIONS: list[tuple[str, Callable[..., Any], tuple[Any, ...], float]] = [
     ("round to 1", lambda x: np.round(10 * x, 1), (X,), 1e-4),
     ("round method", lambda x: x.round(2), (X + 0.0013,), 1e-4),
     ("around", lambda x: np.around(x, decimals=-1), (X,), 1e-3),
-    ("fix", np.fix, (X,), 1e-3),
     ("where", lambda x, y: np.where(x > y, x * y, np.sin(x)), (X, Y), 1e-3),
     ("clip", lambda x: np.clip(x, -0.5, 1.0), (X,), 1e-3),
     ("clip low", lambda x: np.clip(x, -0.5, None), (X,), 1e-3),
@@ -92,6 +91,8 @@ FUNCTIONS: list[tuple[str, Callable[..., Any], tuple[Any, ...], float]] = [
     ("isin", lambda x: np.isin(np.round(x), [0, 1]) * x, (X,), 1e-3),
     ("logical", lambda x, y: np.logical_and(x > 0, y > 0) * x + np.logical_not(x) * y, (X, Y), 1e-3),
 ]
+if hasattr(np, "fix"):
+    FUNCTIONS.append(("fix", np.fix, (X,), 1e-3))
 
 
 def label(value: Any) -> str:
@@ -104,6 +105,7 @@ def _oracle(f: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args: f(*[np.asarray(a, complex if np.asarray(a).dtype.kind == "c" else float) for a in args])
 
 
+@pytest.mark.filterwarnings("ignore:numpy.fix is deprecated:DeprecationWarning")
 @pytest.mark.parametrize(("f", "args", "step"), [row[1:] for row in FUNCTIONS], ids=[row[0] for row in FUNCTIONS])
 class TestFunctions:
     def test_value(self, f: Callable[..., Any], args: tuple[Any, ...], step: float) -> None:
@@ -407,9 +409,9 @@ def test_powers_of_booleans(f: Any, y: float) -> None:
     [
         lambda x: np.clip(x, 0, 1, out=np.empty(3)),
         lambda x: np.round(x, out=np.empty(3)),
-        lambda x: np.fix(x, out=np.empty(3)),
         lambda x: np.sin(x, out=np.empty(3)),
         lambda x: np.isposinf(x, out=np.empty(3, bool)),
+        *([lambda x: np.fix(x, out=np.empty(3))] if hasattr(np, "fix") else []),
     ],
 )
 def test_out_is_refused(f: Callable[..., Any]) -> None:
