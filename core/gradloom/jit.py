@@ -17,11 +17,11 @@ from gradloom.context import scheduler as scheduler_context
 from gradloom.errors import ArgumentError
 from gradloom.fastcall import MISS, fast_call
 from gradloom.function import call, output_ids, require_callable
-from gradloom.graph import Graph, literal_key
+from gradloom.graph import Graph
 from gradloom.persisted import run_on_workers, with_futures
 from gradloom.placement import PLACE
 from gradloom.program import Program, choose_backend
-from gradloom.pytree import Structure, flatten, paths, unflatten
+from gradloom.pytree import Structure, flatten, paths, told_apart, unflatten
 from gradloom.refusals import describe, made_plain
 from gradloom.spec import Spec
 from gradloom.tensor import Tensor
@@ -307,12 +307,5 @@ class Jitted:
             rest = iter(others)
             return self._f(*[static[n] if n in static else next(rest) for n in range(len(args))], **kwargs)
 
-        key = tuple([(n, _static_key(v)) for n, v in static.items()])
+        key = tuple([(n, told_apart(v)) for n, v in static.items()])
         return of_others, tuple([a for n, a in enumerate(args) if n not in static]), key
-
-
-def _static_key(value: Any) -> Any:
-    """Return what tells static values apart where ``==`` does not (1, 1.0 and True; 0.0 and -0.0)."""
-    if type(value) is tuple:
-        return tuple([_static_key(v) for v in value])
-    return type(value), literal_key(value)

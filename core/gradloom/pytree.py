@@ -27,6 +27,8 @@ class Configured(NamedTuple):
 
     kind: type
     values: tuple[tuple[str, Any], ...]
+    #: What tells the values apart.
+    told: tuple[Any, ...]
 
     def __call__(self, others: dict[str, Any]) -> Any:
         """Return an instance with these other fields; what ``__post_init__`` derives from them is derived anew."""
@@ -142,7 +144,18 @@ def _configured(kind: type, static: tuple[tuple[str, Any], ...]) -> Configured:
                 got=type(value).__name__,
                 remedy="use a tuple instead of a list, or leave the metadata out if it is to be traced",
             ) from None
-    return Configured(kind, static)
+    return Configured(kind, static, tuple([told_apart(value) for _, value in static]))
+
+
+def told_apart(value: Any) -> Any:
+    """Return what tells static values apart: what ``==`` does, and 1, 1.0 and True, 0.0 and -0.0 too.
+
+    It holds the value, so that no other object takes its place while the key lives.
+    """
+    if isinstance(value, (tuple, frozenset)):
+        parts = [told_apart(v) for v in value]
+        return type(value), frozenset(parts) if isinstance(value, frozenset) else tuple(parts)
+    return type(value), repr(value) if isinstance(value, (float, complex, np.inexact)) else value
 
 
 def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:

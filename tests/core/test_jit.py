@@ -145,6 +145,24 @@ def test_static_values_that_are_equal_but_not_alike() -> None:
     assert [fast(one, (n,)).dtype for n in (1, np.float32(1), np.complex64(1))] == [np.int64, np.float64, np.complex128]
 
 
+class Scale:
+    """A static value that does not print what it holds."""
+
+    def __init__(self, by: float) -> None:
+        self.by = by
+
+    def __repr__(self) -> str:
+        return "Scale()"
+
+
+def test_static_values_that_print_alike() -> None:
+    """Objects are told apart by what they are: one that is gone may have had the address, or the text, of the next."""
+    fast = gl.jit(lambda x, f: f(x), static_argnums=1)
+    assert [fast(1.0, lambda x, k=k: x + k) for k in (1, 2, 3)] == [2.0, 3.0, 4.0]
+    scaled = gl.jit(lambda x, s: x * s.by, static_argnums=1)
+    assert [scaled(1.0, Scale(k)) for k in (2.0, 3.0)] == [2.0, 3.0]
+
+
 @pytest.mark.parametrize("value", [[1], {"a": 1}, (1, [2]), {1}, X], ids=lambda v: type(v).__name__)
 def test_static_arguments_must_be_hashable(value: Any) -> None:
     """Also deep inside a tuple."""

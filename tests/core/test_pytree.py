@@ -122,6 +122,16 @@ def test_static_fields_belong_to_the_structure() -> None:
     assert caught.value.remedy
 
 
+def test_static_fields_that_are_equal_but_not_alike() -> None:
+    """A trace of an instance with 1 does not serve one with 1.0, nor that of 0.0 one with -0.0."""
+    fast = gl.jit(lambda m: m.w * m.activation)
+    one = np.ones(2, np.int64)
+    assert [fast(Model(one, n)).dtype for n in (1, 1.0, True, 1)] == [np.int64, np.float64, np.int64, np.int64]  # type: ignore[arg-type]
+    assert [str(fast(Model(2.0, n))) for n in (0.0, -0.0, 0.0)] == ["0.0", "-0.0", "0.0"]  # type: ignore[arg-type]
+    structures = [flatten(Model(1.0, value))[1] for value in (1, 1.0, (1,), (1.0,), frozenset([1]), frozenset([1.0]))]  # type: ignore[arg-type]
+    assert len(set(structures)) == len(structures)
+
+
 def test_ordered_dict() -> None:
     tree = collections.OrderedDict(b=1, a=(2,))
     leaves, structure = flatten(tree)
