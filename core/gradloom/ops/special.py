@@ -17,6 +17,8 @@ from gradloom.errors import DTypeError
 from gradloom.op import Op, Rule, define
 from gradloom.ops._elementwise import broadcast_shape, result_dtype
 from gradloom.ops.arithmetic import annihilating_multiply, sign, square
+from gradloom.ops.comparison import less
+from gradloom.ops.selection import where
 from gradloom.ops.transcendental import exp, expit, log
 from gradloom.spec import Spec
 
@@ -121,9 +123,15 @@ def ndtr_partial(out: Tensor, x: Tensor) -> Tensor:
 ndtr = special("ndtr", ndtr_partial, takes_complex=True)
 
 
-# pdf(x) / cdf(x), with the quotient taken in the exponent, where neither underflows.
+# pdf(x) / cdf(x). Below zero both have the factor exp(-x^2/2), which is left out: there
+# cdf(x) = exp(-x^2/2) erfcx(-x/sqrt(2)) / 2. Above zero erfcx overflows, and the quotient is taken
+# in the exponent, as for complex numbers; far below zero that is a difference of large numbers.
 def log_ndtr_partial(out: Tensor, x: Tensor) -> Tensor:
-    return exp(-0.5 * square(x) - out) / _SQRT_TWO_PI
+    if x.dtype.kind == "c":
+        return exp(-0.5 * square(x) - out) / _SQRT_TWO_PI
+    below = less(x, 0.0)
+    tail = (2.0 / _SQRT_TWO_PI) / erfcx(where(below, x, 0.0) * -math.sqrt(0.5))
+    return where(below, tail, exp(where(below, 0.0, -0.5 * square(x) - out)) / _SQRT_TWO_PI)
 
 
 log_ndtr = special("log_ndtr", log_ndtr_partial, takes_complex=True)
