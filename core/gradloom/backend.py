@@ -56,6 +56,7 @@ class ForeignKernels:
                 argument="kernels",
                 expected="callables kernel(*arrays, **attrs), or Specialised factories",
                 got=type(kernel).__name__,
+                remedy=f"give kernels as functions, and leave out a backend that has none, such as {backend!r}",
             )
         with self._lock:
             taken = self._kernels.get((backend, op.name))

@@ -123,6 +123,7 @@ def _pair(result: Any) -> tuple[Any, Callable[..., Any]]:
             op="custom_gradient",
             expected="a tuple of the output and a function",
             got=type(result).__name__,
+            remedy="return (out, pullback), where pullback(cotangent) returns one result for each argument",
         )
     return result
 

@@ -50,6 +50,7 @@ class AbstractExecutor(ABC):
             argument="scheduler",
             expected="one with workers, such as 'distributed'",
             got=self.name,
+            remedy=f"gl.cluster(...) starts those of 'distributed'; gl.scheduler({self.name!r}) needs none",
         )
 
     def remote_workers(self) -> AbstractWorkers | None:

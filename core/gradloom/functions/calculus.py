@@ -31,7 +31,14 @@ def np_diff(a: Any, n: int = 1, axis: Any = -1, prepend: Any = NoValue, append: 
     if n == 0:
         return a
     if not a.ndim:
-        raise ShapeError("a 0-d array has no differences", op="numpy.diff", argument="a", expected="an axis", got=())
+        raise ShapeError(
+            "a 0-d array has no differences",
+            op="numpy.diff",
+            argument="a",
+            expected="an axis",
+            got=(),
+            remedy="make it a row first (np.atleast_1d)",
+        )
     axis = axis_index("numpy.diff", axis, a.ndim)
     ends = [_end(value, a, axis) if given(value) else None for value in (prepend, append)]
     parts = [part for part in (ends[0], a, ends[1]) if part is not None]
@@ -89,6 +96,7 @@ def np_gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) ->
             argument="varargs",
             expected=f"none, one, or {len(axes)}",
             got=len(varargs),
+            remedy="give one distance for all axes, or one for each; axis= chooses the axes",
         )
     spacings = varargs if len(varargs) == len(axes) else (varargs or (1.0,)) * len(axes)
     if f.dtype.kind in "iub":
@@ -106,6 +114,7 @@ def _slope(f: Tensor, axis: int, spacing: Any, edge_order: int) -> Tensor:
             argument="f",
             expected=f"at least {edge_order + 1} along axis {axis}",
             got=f.shape,
+            remedy="leave such an axis out with axis=; edge_order=1 needs 2 elements",
         )
     step = _steps(f, axis, spacing)
 
@@ -135,6 +144,7 @@ def _steps(f: Tensor, axis: int, spacing: Any) -> Any:
             argument="varargs",
             expected=f"a number, or shape {(f.shape[axis],)}",
             got=spacing.shape,
+            remedy="give the place of each point: of distances d, np.append(0.0, np.cumsum(d))",
         )
     steps = np.diff(np.astype(spacing, np.float64) if spacing.dtype.kind in "iub" else spacing)
     if not isinstance(steps, Handle) and (steps == steps[0]).all():
@@ -220,6 +230,7 @@ def _periodic(x: Any, xp: Any, fp: Any, period: Any) -> tuple[Any, Any, Any]:
                 argument="period",
                 expected="a number other than 0, or None",
                 got=period,
+                remedy="leave period out for data that do not repeat",
             )
         period = abs(period)
     x, xp = x % period, xp % period

@@ -37,7 +37,14 @@ def np_dot(a: Any, b: Any, out: Any = None) -> Tensor:
 def np_vdot(a: Any, b: Any) -> Tensor:
     a, b = as_array(a), as_array(b)
     if a.size != b.size:
-        raise ShapeError("sizes differ", op="numpy.vdot", argument="b", expected=f"{a.size} elements", got=f"{b.size}")
+        raise ShapeError(
+            "sizes differ",
+            op="numpy.vdot",
+            argument="b",
+            expected=f"{a.size} elements",
+            got=f"{b.size}",
+            remedy="np.sum(np.conj(a) * b) broadcasts",
+        )
     return matmul(conjugated(reshaped(a, (a.size,))), reshaped(b, (b.size,)))
 
 
@@ -162,6 +169,7 @@ def _summed_axes(a: Any, b: Any, axes: Any) -> tuple[tuple[int, ...], tuple[int,
             argument="axes",
             expected="as many axes of the first array as of the second",
             got=f"{len(first)} and {len(second)}",
+            remedy="name axes that belong together in pairs: axes=([1, 0], [0, 1])",
         )
     return axis_tuple("numpy.tensordot", first, a.ndim, "axes"), axis_tuple("numpy.tensordot", second, b.ndim, "axes")
 
@@ -222,6 +230,7 @@ def explicit_subscripts(subscripts: str, arrays: Sequence[Any]) -> tuple[list[st
                 argument=f"operand {k}",
                 expected=f"an array with axes {term!r}",
                 got=f"shape {arrays[k].shape}",
+                remedy="name each axis once, or let ... stand for those without a name",
             )
     spread = unused_letters(subscripts, max([0, *[r for r, term in zip(ranks, terms, strict=True) if "..." in term]]))
     terms = [term.replace("...", spread[len(spread) - rank :]) for term, rank in zip(terms, ranks, strict=True)]

@@ -89,6 +89,7 @@ def _identity(ufunc: np.ufunc, name: str, shape: tuple[int, ...]) -> Any:
             argument="array",
             expected="at least one element along the axes, or initial=",
             got=shape,
+            remedy="pass what a combination of nothing gives as initial=",
         )
     return ufunc.identity
 

@@ -47,6 +47,7 @@ def _sizes(op: str, a: Tensor, s: Any, axes: Any) -> tuple[tuple[int, ...], tupl
             argument="s",
             expected=f"{len(axes)} lengths for the axes {axes}",
             got=tuple(s),
+            remedy="name as many axes with axes=",
         )
     return axes, tuple([None if n is None or n == -1 else operator.index(n) for n in s])
 

@@ -43,6 +43,7 @@ def np_histogram(
             argument="weights",
             expected=np.shape(a),
             got=np.shape(weights),
+            remedy="np.broadcast_to(weights, np.shape(a)) repeats them",
         )
     edges = np_histogram_bin_edges(a, bins, range)
     weights = None if weights is None else np.ravel(as_array(weights))
@@ -79,6 +80,7 @@ def np_histogramdd(
             argument="bins" if len(several) != len(columns) else "range",
             expected=len(columns),
             got=len(several) if len(several) != len(columns) else len(ranges),
+            remedy="one number as bins serves all coordinates; range=None takes that of the data",
         )
     edges = tuple([_edges(name, *each) for each in zip(columns, several, ranges, strict=True)])
     counts = _binned(columns, edges, bool(density), weights)
@@ -113,6 +115,7 @@ def _edges(name: str, a: Any, bins: Any, range: Any) -> Any:
                 argument="range",
                 expected="two finite numbers, the lower first",
                 got=range,
+                remedy="leave range out to take that of the data",
             )
     margin = np.where(np.equal(first, last), 0.5, 0.0)
     return np.linspace(first - margin, last + margin, count + 1)

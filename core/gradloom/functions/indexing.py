@@ -59,6 +59,7 @@ def parse_index(shape: tuple[int, ...], index: Any) -> ParsedIndex:
             argument="index",
             expected=f"at most {len(shape)} for an array of shape {shape}",
             got=sum(used),
+            remedy="leave some out, or add axes first with x[..., None]",
         )
     if ellipses > 1:
         raise IndexRangeError(
@@ -140,6 +141,7 @@ def _not_an_index(item: Any) -> IndexRangeError:
         argument="index",
         expected="integers, slices (:), ellipsis (...), None, or integer or boolean arrays",
         got=item.spec if isinstance(item, Handle) else describe(item),
+        remedy="make integers of floats, i.astype(int)",
     )
 
 
@@ -173,6 +175,7 @@ def _nonzero_of_mask(mask: Any, shape: tuple[int, ...], axis: int) -> list[Any]:
             argument="index",
             expected=f"a mask of shape {wanted}",
             got=mask.shape,
+            remedy="write : for the axes before those of the mask, as in x[:, mask]",
         )
     return list(np.nonzero(value_of(mask, "a boolean mask as index")))
 
@@ -245,6 +248,7 @@ def _changed(op: Op, x: Tensor, index: Any, value: Any) -> Tensor:
             argument="index",
             expected="index arrays of one shape, or lengths 1",
             got=" and ".join(str(a.shape) for a in parsed.arrays),
+            remedy="np.ix_(rows, columns) takes every row with every column",
         ) from None
     if v.shape != shape:
         v = _fitted(v, shape)

@@ -143,6 +143,7 @@ def _pad_widths(array: Tensor, pad_width: Any) -> list[tuple[int, int]]:
             argument="pad_width",
             expected=f"widths of 0 or more, for {array.ndim} axes",
             got=pad_width,
+            remedy="give one (before, after) for each axis, or one for all",
         )
     return pairs
 

@@ -125,6 +125,7 @@ def np_poly(seq_of_zeros: Any) -> Tensor:
             argument="seq_of_zeros",
             expected="1-d roots or a square matrix",
             got=roots.shape,
+            remedy="np.poly(np.ravel(x)) takes all elements as roots",
         )
     p = np.ones(1)
     for k in range(roots.size):
@@ -136,7 +137,14 @@ def np_poly(seq_of_zeros: Any) -> Tensor:
 def np_roots(p: Tensor) -> Tensor:
     """Return the complex roots, the eigenvalues of the companion matrix; the first coefficient must not be zero."""
     if p.ndim != 1:
-        raise ShapeError("Input must be a rank-1 array.", op="numpy.roots", argument="p", expected="1-d", got=p.shape)
+        raise ShapeError(
+            "Input must be a rank-1 array.",
+            op="numpy.roots",
+            argument="p",
+            expected="1-d",
+            got=p.shape,
+            remedy="np.roots(np.ravel(p)) takes all elements as coefficients",
+        )
     if p.size < 2:
         return np.zeros_like(p, shape=(0,), dtype=np.complex128)
     below = np.eye(p.size - 2, p.size - 1)
@@ -169,6 +177,7 @@ def np_polyfit(x: Any, y: Any, deg: Any, rcond: Any = None, full: Any = False, w
                 argument="w",
                 expected=x.shape,
                 got=weights.shape,
+                remedy="np.broadcast_to(w, x.shape) repeats one weight",
             )
         columns, values = columns * weights[:, None], (values.T * weights).T
     scale = np.sqrt(np.sum(columns * columns, axis=0))

@@ -323,7 +323,12 @@ def _cumulative_standard(
     refuse(name, out=out)
     if not x.ndim or (axis is None and x.ndim > 1):
         raise ArgumentError(
-            "axis is needed", op=name, argument="axis", expected="an axis, or a 1-d array", got=f"a {x.ndim}-d array"
+            "axis is needed",
+            op=name,
+            argument="axis",
+            expected="an axis, or a 1-d array",
+            got=f"a {x.ndim}-d array",
+            remedy="name it with axis=, or flatten the array with np.ravel",
         )
     axis = 0 if axis is None else axis_index(name, axis, x.ndim)
     result: Tensor = function(x, axis, dtype)

@@ -46,7 +46,14 @@ def _row(op: str, value: Any, argument: str) -> Any:
     x = as_array(value)
     x = x if x.ndim else x[None]
     if x.ndim != 1 or not x.size:
-        raise ShapeError("not a sequence", op=op, argument=argument, expected="a 1-d array, not empty", got=x.shape)
+        raise ShapeError(
+            "not a sequence",
+            op=op,
+            argument=argument,
+            expected="a 1-d array, not empty",
+            got=x.shape,
+            remedy=f"make one row of it (np.ravel), or map over several: gl.vmap({op}, in_axes=(0, None))",
+        )
     return x
 
 
@@ -78,6 +85,7 @@ def np_sliding_window_view(
             argument="window_shape",
             expected=f"{len(axes)} lengths for the axes {tuple(axes)}",
             got=tuple(lengths),
+            remedy="name as many axes with axis=",
         )
     out = x
     for k, n in zip(axes, lengths, strict=True):
@@ -133,5 +141,6 @@ def np_apply_over_axes(func: Any, a: Any, axes: Any) -> Tensor:
                 argument="func",
                 expected=f"a result of {ndim} or {ndim - 1} axes",
                 got=result.shape,
+                remedy="let func keep the axis, as with keepdims=True, or drop it",
             )
     return a

@@ -142,6 +142,7 @@ def np_bincount(x: Any, /, weights: Any = None, minlength: Any = 0) -> Any:
             argument="weights",
             expected=f"the shape {where.shape}, 1-d",
             got=weights.shape,
+            remedy="np.broadcast_to(weights, x.shape) repeats one weight",
         )
     if where.dtype.kind not in "iu":
         raise DTypeError(
@@ -159,6 +160,7 @@ def np_bincount(x: Any, /, weights: Any = None, minlength: Any = 0) -> Any:
             argument="x",
             expected="numbers of 0 or more",
             got=int(where.min()),
+            remedy="count from the least number: x - x.min()",
         )
     length = max(int(where.max(initial=-1)) + 1, int(minlength))
     weights = np.astype(weights, np.float64)

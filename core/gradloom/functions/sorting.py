@@ -91,7 +91,14 @@ def np_searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> T
             "unknown side", op="numpy.searchsorted", argument="side", expected="'left' or 'right'", got=repr(side)
         )
     if np.ndim(a) != 1:
-        raise ShapeError("a must be 1-d", op="numpy.searchsorted", argument="a", expected="1 axis", got=np.shape(a))
+        raise ShapeError(
+            "a must be 1-d",
+            op="numpy.searchsorted",
+            argument="a",
+            expected="1 axis",
+            got=np.shape(a),
+            remedy="search each row by itself: gl.vmap(np.searchsorted)(a, v)",
+        )
     if sorter is not None:
         a = np.take(tensor_among(a, sorter, v), sorter)
     v = as_array(v)
@@ -268,7 +275,12 @@ def _fractions(name: str, a: Tensor, q: Any, whole: int) -> Any:
         q = np.true_divide(q, a.dtype.type(whole) if a.dtype.kind == "f" else whole)
     if not ((q >= 0) & (q <= 1)).all():
         raise ArgumentError(
-            "a fraction is out of range", op=name, argument="q", expected=f"numbers from 0 to {whole}", got=q * whole
+            "a fraction is out of range",
+            op=name,
+            argument="q",
+            expected=f"numbers from 0 to {whole}",
+            got=q * whole,
+            remedy="np.percentile takes numbers from 0 to 100, np.quantile from 0 to 1",
         )
     return q
 

@@ -251,7 +251,12 @@ def _variables(m: Any, rowvar: bool, argument: str, *others: Any) -> Tensor:
     x = tensor_among(m, *others)
     if x.ndim > 2:
         raise ShapeError(
-            "too many dimensions", op="numpy.cov", argument=argument, expected="at most 2 dimensions", got=x.shape
+            "too many dimensions",
+            op="numpy.cov",
+            argument=argument,
+            expected="at most 2 dimensions",
+            got=x.shape,
+            remedy="make each row one variable: x.reshape(len(x), -1)",
         )
     x = x if x.ndim == 2 else np.reshape(x, (1, -1))
     return x if rowvar or x.shape[0] == 1 else x.T

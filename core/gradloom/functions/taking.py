@@ -90,6 +90,7 @@ def np_take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Tensor:
             argument="indices",
             expected=f"{arr.ndim} axes",
             got=indices.shape,
+            remedy="add the axis: np.expand_dims(indices, axis)",
         )
     if all(k == axis or m == n for k, (m, n) in enumerate(zip(indices.shape, arr.shape, strict=True))):
         return take_along_axis(arr, indices, axis=axis)

@@ -37,7 +37,11 @@ def check_matrix(x: Spec) -> None:
     """Raise unless a spec is that of a stack of matrices."""
     if x.ndim < 2:
         raise ShapeError(
-            "not a matrix", argument="a", expected="an array with at least two axes", got=f"shape {x.shape}"
+            "not a matrix",
+            argument="a",
+            expected="an array with at least two axes",
+            got=f"shape {x.shape}",
+            remedy="make a column of it with x[:, None], or a row with x[None]",
         )
 
 
@@ -45,7 +49,13 @@ def check_square(x: Spec) -> None:
     """Raise unless a spec is that of a stack of square matrices."""
     check_matrix(x)
     if x.shape[-1] != x.shape[-2]:
-        raise ShapeError("not square", argument="a", expected="last two axes of equal length", got=f"shape {x.shape}")
+        raise ShapeError(
+            "not square",
+            argument="a",
+            expected="last two axes of equal length",
+            got=f"shape {x.shape}",
+            remedy="np.linalg.pinv, np.linalg.lstsq and np.linalg.svd take matrices of any shape",
+        )
 
 
 def square_spec(a: Spec) -> Spec:

@@ -221,6 +221,7 @@ def einsum_spec(*specs: Spec, subscripts: str, annihilates: int | None = None) -
                 argument=f"operand {k}",
                 expected=f"an array with {len(term)} axes, one per letter of {term!r}",
                 got=f"shape {spec.shape}",
+                remedy="name each axis once, or let ... stand for those without a name",
             )
         for letter, n in zip(term, spec.shape, strict=True):
             if lengths.setdefault(letter, n) != n:
@@ -230,6 +231,7 @@ def einsum_spec(*specs: Spec, subscripts: str, annihilates: int | None = None) -
                     argument=f"operand {k}",
                     expected=f"{lengths[letter]} along {letter!r} of {subscripts!r}",
                     got=f"shape {spec.shape}",
+                    remedy="swap the letters of a matrix that lies across, or name the axis by another letter",
                 )
     for letter in output:
         if letter not in lengths:

@@ -135,7 +135,13 @@ def gather_spec(x: Spec, *indices: Spec, index: Index, unique: bool = False) -> 
 def _checked_layout(x: Spec, indices: Sequence[Spec], index: Index) -> Layout:
     for spec in indices:
         if spec.dtype.kind not in "iu":
-            raise DTypeError("an index must be of integers", argument="index", expected="an integer dtype", got=spec)
+            raise DTypeError(
+                "an index must be of integers",
+                argument="index",
+                expected="an integer dtype",
+                got=spec,
+                remedy="make integers of floats, i.astype(int)",
+            )
     try:
         return layout(x.shape, index, [spec.shape for spec in indices])
     except ValueError:
@@ -144,6 +150,7 @@ def _checked_layout(x: Spec, indices: Sequence[Spec], index: Index) -> Layout:
             argument="index",
             expected="index arrays of one shape, or lengths 1",
             got=" and ".join(str(spec.shape) for spec in indices),
+            remedy="np.ix_(rows, columns) takes every row with every column",
         ) from None
 
 

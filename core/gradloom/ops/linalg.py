@@ -78,6 +78,7 @@ def solve_spec(a: Spec, b: Spec) -> Spec:
             argument="b",
             expected=f"an array of shape (..., {a.shape[-1]}, k); or ({a.shape[-1]},) for numpy.linalg.solve",
             got=f"shape {b.shape}",
+            remedy="np.linalg.solve(a, b[..., None])[..., 0] takes b as a stack of vectors",
         )
     try:
         loops = broadcast_shapes(a.shape[:-2], b.shape[:-2])

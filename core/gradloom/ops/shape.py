@@ -176,6 +176,7 @@ def concatenate_spec(*specs: Spec, axis: int) -> Spec:
                 argument=f"array {k}",
                 expected=f"the shape {first.shape} except along axis {axis}",
                 got=spec.shape,
+                remedy="add a missing axis with x[None]; np.stack joins arrays of one shape along a new one",
             )
     length = total([s.shape[axis] for s in specs])
     return first.with_shape((*first.shape[:axis], length, *first.shape[axis + 1 :]))
