@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import scipy.special
+
+from gradloom.op import ops
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -88,6 +91,18 @@ def test_readme_has_two_commands_that_can_run() -> None:
         assert words[:3] == ["python3", "-m", "venv"]
         assert any(word == runs for word in words)
     assert (ROOT / "examples" / "breast_cancer_network.py").exists()
+
+
+def test_ops_that_no_function_names_are_explained() -> None:
+    """docs/plugins.md tells the author of a backend what each op computes whose name is that of no NumPy function."""
+    public = {name for room in (np, np.linalg, np.fft, scipy.special) for name in dir(room)}
+    own = {name for name, op in ops.items() if op.spec.__module__.startswith("gradloom.")}
+    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    table = page.partition("| op | returns |")[2].partition("\n\n")[0]
+    # These a plan resolves by itself.
+    structural = {"input", "literal", "item", "call", "gradient", "region", "to_device", "to_worker"}
+    for name in own - public - structural:
+        assert re.search(rf"`{name}[(`]", table), name
 
 
 def test_table_of_functions_is_current() -> None:
