@@ -213,7 +213,8 @@ def compare(name: str, f: Function, args: tuple[Any, ...], clusters: dict[int, A
     for n, cut in cuts.items():
         if clusters:
             connection = clusters[n]._connection
-            sites[n] = ClusterSite(connection, connection.ship(plan, cut.tasks, 1), plan, values)
+            shipped = connection.shipments.add(plan, cut.tasks, 1, n)
+            sites[n] = ClusterSite(connection, shipped, plan, values)
             actions[n] = partial(clusters[n].run, plan, values)
         else:
             sites[n] = ThisProcess(plan, values)

@@ -156,7 +156,9 @@ def with_seconds(tasks: Sequence[Task], seconds: Sequence[float]) -> list[Task]:
 
 def choose_cuts(plan: Plan, seconds: Sequence[float], counts: Iterable[int], link: Link) -> dict[int, Cut]:
     """Return, by number of workers, the coarsest cut of a plan among those that end soonest, as executors choose it."""
-    tried = cuts(plan, seconds, link.task_seconds)
+    counts = list(counts)
+    apart = bool(plan.resources) or max(counts, default=1) > 1
+    tried = cuts(plan, seconds, link.task_seconds) if apart else []
     if not plan.resources:  # one task cannot have several
         tried.insert(0, [Task(tuple(range(len(seconds))), (), sum(seconds))])
     found = [Cut(tasks, traffic(plan, tasks)) for tasks in tried]

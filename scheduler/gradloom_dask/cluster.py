@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from gradloom.blas import blas_threads
 from gradloom.calibration import rates
@@ -20,6 +20,9 @@ from gradloom.site import AbstractSite
 from gradloom.source import RawSource
 from gradloom.tasks import Task, step_costs
 from gradloom_dask.threads import inside_worker
+
+if TYPE_CHECKING:
+    from gradloom_dask.shipped import Shipped
 
 #: What is taken to lie between client and workers, when a plan is cut and its tasks are placed.
 LINK = Link(bandwidth=500e6, latency=3e-3, task_seconds=3e-3)
@@ -206,46 +209,44 @@ class ClientExecutor(AbstractExecutor):
 
     def run(self, plan: Plan, inputs: Sequence[Any], sources: Sequence[RawSource | None] = ()) -> list[Any]:
         """Run a plan; see `AbstractExecutor.run`."""
-        shipped = self._shipped(plan)
-        if self._inline(shipped, plan):
+        if self._inline(plan):
             return _SERIAL.run(plan, inputs, sources)
-        return self._connection.run(shipped, plan, inputs, sources, TRIES)
+        return self._connection.run(self._shipped(plan), plan, inputs, sources, TRIES)
 
     def tasks(self, plan: Plan) -> Sequence[Task]:
         """Return the tasks that a plan is run as."""
-        shipped = self._shipped(plan)
-        tasks: Sequence[Task] = shipped.tasks
-        return _SERIAL.tasks(plan) if self._inline(shipped, plan) else tasks
+        return _SERIAL.tasks(plan) if self._inline(plan) else self._shipped(plan).tasks
 
     def lanes(self) -> int:
         """Return how many tasks the workers run at once."""
-        return self._connection.threads()
+        return self._connection.lanes()
 
     def site(self, plan: Plan, inputs: Sequence[Any]) -> AbstractSite | None:
         """Return the workers, where they can run all of a plan; None where it runs here."""
         from gradloom_dask.site import ClusterSite
 
-        shipped = self._shipped(plan)
-        here = plan.resources or self._inline(shipped, plan)
-        return None if here else ClusterSite(self._connection, shipped, plan, inputs)
+        if plan.resources or self._inline(plan):
+            return None
+        return ClusterSite(self._connection, self._shipped(plan), plan, inputs)
 
-    def _shipped(self, plan: Plan) -> Any:
-        found = self._connection.shipped(plan)
-        return self._ship(plan) if found is None else found
+    def _shipped(self, plan: Plan) -> Shipped:
+        """Return a plan as it is cut for the workers that are there."""
+        lanes = self._connection.lanes()
+        return self._connection.shipments.known(plan, lanes) or self._ship(plan, lanes)
 
-    def _inline(self, shipped: Any, plan: Plan) -> bool:
+    def _inline(self, plan: Plan) -> bool:
         """Return whether a plan runs in this process."""
-        small = shipped.seconds < INLINE_SECONDS and not self.always and not plan.resources
+        known = self._connection.shipments.known(plan) or self._shipped(plan)
+        small = known.seconds < INLINE_SECONDS and not self.always and not plan.resources
         return small or not plan.steps or inside_worker()
 
-    def _ship(self, plan: Plan) -> Any:
+    def _ship(self, plan: Plan, lanes: int) -> Shipped:
         """Cut a plan for workers, into one task where several would take longer."""
         costs = step_costs(plan)
         speed = rates()
         seconds = [cost.seconds(speed) for cost in costs]
-        threads = self._connection.threads()
-        tasks = choose_cuts(plan, seconds, [threads], LINK)[threads].tasks
+        tasks = choose_cuts(plan, seconds, [lanes], LINK)[lanes].tasks
         blas = None
         if any(cost.threaded for cost in costs):
             blas = 1 if decide(plan).one_thread else blas_threads()
-        return self._connection.ship(plan, tasks, blas)
+        return self._connection.shipments.add(plan, tasks, blas, lanes)

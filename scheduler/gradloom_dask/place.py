@@ -18,6 +18,8 @@ from gradloom.tasks import Task
 
 #: Seconds for which a run waits for a worker that has what it needs; one that is started anew takes some.
 RESOURCE_SECONDS = 8.0
+#: For how long it is taken for known which workers there are.
+WORKERS_KNOWN_SECONDS = 1.0
 #: Seconds after which a worker of a local cluster that has not started anew is given up.
 RESTART_SECONDS = 300
 
@@ -57,6 +59,30 @@ def workers_of(there: Client | Worker) -> Mapping[str, Any]:
     except OSError:
         return {}
     return workers
+
+
+@final
+class Roster:
+    """Which workers a client has, asked once a second at most."""
+
+    def __init__(self) -> None:
+        self._asked = -WORKERS_KNOWN_SECONDS
+        self._threads: dict[str, int] = {}
+        self._lanes = 1
+
+    def threads(self, client: Client) -> Mapping[str, int]:
+        """Return how many threads each worker has, by address."""
+        now = time.monotonic()
+        if now - self._asked > WORKERS_KNOWN_SECONDS:
+            found = workers_of(client)
+            self._threads = {address: int(worker["nthreads"]) for address, worker in found.items()}
+            self._asked = now
+        return self._threads
+
+    def lanes(self, client: Client) -> int:
+        """Return how many threads all workers have; while none is there, how many the last ones had."""
+        self._lanes = sum(self.threads(client).values()) or self._lanes
+        return self._lanes
 
 
 def described(needed: Mapping[str, float]) -> str:

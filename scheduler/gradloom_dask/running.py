@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
-import threading
 import time
 import uuid
 import weakref
-from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, TimeoutError
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, final
 
 import dask
@@ -26,18 +23,17 @@ from gradloom.errors import SchedulerError
 from gradloom.observer import OBSERVER
 from gradloom.plan import Plan
 from gradloom.source import RawSource
-from gradloom.tasks import Task
 from gradloom_dask.cluster import TRIES
 from gradloom_dask.dask_graph import Call, named_graph
-from gradloom_dask.kept import CHAIN_BYTES, CHAIN_RUNS, LARGE, Fingerprint, Held, KeptInputs, Sent, sending
+from gradloom_dask.kept import CHAIN_BYTES, CHAIN_RUNS, LARGE, Fingerprint, Held, KeptInputs, Sent
 from gradloom_dask.observing import TaskStream
 from gradloom_dask.packing import fingerprint, pack, unpack, writable
-from gradloom_dask.place import Watch, demands, workers_of
+from gradloom_dask.place import Roster, Watch, demands, workers_of
 from gradloom_dask.replies import Replies
+from gradloom_dask.shipments import Shipments
 from gradloom_dask.shipped import Shipped
 from gradloom_dask.worker import (
     PlanMissingError,
-    PlanPlugin,
     Result,
     first_failure,
     pick,
@@ -48,8 +44,6 @@ from gradloom_dask.worker import (
 #: Seconds after which a lost scheduler is given up, and after which one without any workers is.
 SCHEDULER_SECONDS = 10.0
 WORKERS_SECONDS = 60.0
-#: For how long it is taken for known which workers there are, when tasks are placed.
-WORKERS_KNOWN_SECONDS = 1.0
 #: Gradloom's version on a worker; an expression, as nothing of ours may be there.
 _VERSION = "__import__('importlib.metadata', fromlist=['version']).version('gradloom')"
 
@@ -86,19 +80,13 @@ class Connection:
 
     def __init__(self, client: Client) -> None:
         self._client = weakref.ref(client)
-        self._plans: weakref.WeakKeyDictionary[Plan, Shipped] = weakref.WeakKeyDictionary()
+        #: The plans that the workers hold.
+        self.shipments = Shipments(client)
+        self._roster = Roster()
         self._runs = itertools.count()
         self._prefix = uuid.uuid4().hex[:12]
         self._inputs = KeptInputs(f"gradloom-input-{self._prefix}", self.wait)
         self._replies = Replies(client)
-        #: How many plans there are of each name.
-        self._living: dict[str, int] = {}
-        #: How these change, in order, and who does it: plans end at any moment, in any thread, so nobody waits.
-        self._changes: deque[tuple[str, int]] = deque()
-        self._counting = threading.Lock()
-        self._lock = threading.RLock()
-        #: When it was asked which workers there are; with their threads.
-        self._workers: tuple[float, dict[str, int]] = -WORKERS_KNOWN_SECONDS, {}
         shorten(client.scheduler_comm)
 
     @property
@@ -128,60 +116,9 @@ class Connection:
                     remedy=f"pip install 'gradloom[distributed]=={gradloom.__version__}' there",
                 )
 
-    def threads(self) -> int:
-        """Return how many tasks the workers can run at once; at least 2, as workers may still come."""
-        workers = workers_of(self.client).values()
-        return max(2, sum([int(worker["nthreads"]) for worker in workers]))
-
-    # -- plans -------------------------------------------------------------------------------
-
-    def shipped(self, plan: Plan) -> Shipped | None:
-        """Return what is known of a plan, None if it was never run here."""
-        return self._plans.get(plan)
-
-    def ship(self, plan: Plan, tasks: Sequence[Task], blas: int | None) -> Shipped:
-        """Note how to run a plan; it travels when it first runs."""
-        whole = f"{plan.graph.content_hash()} {plan.backend.name} {[task.steps for task in tasks]}"
-        name = f"gradloom-{hashlib.blake2b(whole.encode(), digest_size=12).hexdigest()}-{self._prefix}"
-        shipped = Shipped(name, plan, tasks, blas)
-        with self._lock:
-            known = self._plans.setdefault(plan, shipped)
-            if known is shipped:
-                self._count(name, 1)
-                # It leaves the workers with the last plan of this content.
-                weakref.finalize(plan, _forget, weakref.ref(self), name).atexit = False
-        return known
-
-    def _count(self, name: str, change: int) -> None:
-        """Count plans of one content; the last takes it from the workers. Never waits: who is at it does this too."""
-        self._changes.append((name, change))
-        while self._changes and self._counting.acquire(blocking=False):
-            try:
-                while self._changes:
-                    name, change = self._changes.popleft()
-                    living = self._living.pop(name, 0) + change
-                    if living:
-                        self._living[name] = living
-                    else:
-                        self._unregister(name)
-            finally:
-                self._counting.release()
-
-    def _unregister(self, name: str) -> None:
-        """Take a plan from the workers, without waiting for it."""
-        client = self._client()
-        if client is not None and client.status == "running":
-            with suppress(RuntimeError):  # the loop has ended
-                asyncio.run_coroutine_threadsafe(
-                    _awaited(client.scheduler.unregister_worker_plugin(name=name)), client.loop.asyncio_loop
-                )
-
-    def _register(self, shipped: Shipped, plan: Plan) -> None:
-        """Send a plan to all workers, present and future."""
-        plugin = PlanPlugin(plan, shipped.tasks)
-        with sending():
-            self.client.register_plugin(plugin, name=shipped.name)
-        shipped.registered = True
+    def lanes(self) -> int:
+        """Return how many tasks the workers run at once."""
+        return self._roster.lanes(self.client)
 
     # -- runs --------------------------------------------------------------------------------
 
@@ -295,10 +232,9 @@ class Connection:
 
     def send(self, shipped: Shipped, plan: Plan, given: Mapping[int, Any]) -> Sent:
         """Send a plan to the workers, and inputs by id, where they have not got them."""
-        with self._lock:
-            if not shipped.registered:
-                self._register(shipped, plan)
-        return self._inputs.send(self.client, given)
+        client = self.client
+        self.shipments.send(client, shipped, plan)
+        return self._inputs.send(client, given)
 
     def _placed(self, client: Client, prefix: str, shipped: Shipped, plan: Plan) -> AbstractContextManager[Any]:
         """Return a context in which the tasks of a plan go to the workers of its own list schedule.
@@ -308,11 +244,7 @@ class Connection:
         """
         if len(shipped.tasks) < 2 or plan.resources:
             return nullcontext()
-        now = time.monotonic()
-        if now - self._workers[0] > WORKERS_KNOWN_SECONDS:
-            found = workers_of(client)
-            self._workers = now, {address: int(worker["nthreads"]) for address, worker in found.items()}
-        places = shipped.places(plan, self._workers[1])
+        places = shipped.places(plan, self._roster.threads(client))
         if not places:
             return nullcontext()
         return _running_at({f"{prefix}-{suffix}": worker for suffix, worker in places.items()})
@@ -378,8 +310,7 @@ class Connection:
                 expected=f"a scheduler that answers within {SCHEDULER_SECONDS:.0f} s",
                 remedy="start a new cluster and a new client",
             ) from cause
-        for shipped in self._plans.values():
-            shipped.registered = False
+        self.shipments.send_again()
         shorten(client.scheduler_comm)
 
     def killed(
@@ -410,13 +341,6 @@ def not_kept() -> SchedulerError:
 
 async def _awaited(value: Any) -> Any:
     return await value
-
-
-def _forget(connection: weakref.ref[Connection], name: str) -> None:
-    """Take a plan from the workers, unless another of the same content lives; without waiting for it."""
-    found = connection()
-    if found is not None:
-        found._count(name, -1)
 
 
 def _running_at(workers: Mapping[str, str]) -> AbstractContextManager[Any]:

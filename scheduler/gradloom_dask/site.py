@@ -178,7 +178,7 @@ def _messages(connection: Connection, worker: str) -> dict[str, Run]:
 
     def sent(f: Callable[..., Any], tasks: list[Task], *args: Any) -> tuple[Shipped, Plan, Sequence[Any]]:
         plan = Plan(gl.make_graph(f)(*args), backends.get("numpy"))
-        shipped = connection.ship(plan, tasks, None)
+        shipped = connection.shipments.add(plan, tasks, None, 1)
         shipped.home = worker
         return shipped, plan, args
 

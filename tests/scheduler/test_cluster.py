@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from distributed import Client, LocalCluster
 
 import gradloom as gl
 from gradloom.backend import backends
+from gradloom.calibration import Rates
 from gradloom.compiler import compilers
 from gradloom.errors import ArgumentError, SchedulerError
 from gradloom.executor import AbstractExecutor
@@ -26,8 +28,9 @@ from gradloom.plan import Plan
 from gradloom.tasks import Task
 from gradloom.testing.backends import assert_same_bits
 from gradloom.testing.executors import ExecutorConformance, numpy_plan
-from gradloom_dask import running
+from gradloom_dask import cluster, running
 from gradloom_dask.packing import unpack
+from gradloom_dask.place import WORKERS_KNOWN_SECONDS
 from gradloom_dask.worker import PlanPlugin
 
 
@@ -131,15 +134,15 @@ def test_a_plan_may_end_while_another_is_sent(workers: Any) -> None:
     plans = [numpy_plan(gl.make_graph(lambda x, k=k: np.sum(x) * k)(np.ones(5))) for k in (1.5, 2.5)]
     for plan, factor in zip(plans, (1.5, 2.5), strict=True):
         assert workers.run(plan, [np.ones(5)])[0] == 5 * factor
-    connection = workers._connection
-    before = len(connection._living)
+    shipments = workers._connection.shipments
+    before = len(shipments._living)
     del plan
-    with connection._lock:  # held by whoever sends a plan
+    with shipments._lock:  # held by whoever sends a plan
         thread = threading.Thread(target=lambda: (plans.pop(), gc.collect()))
         thread.start()
         thread.join(20)
         assert not thread.is_alive()
-    assert len(connection._living) == before - 1
+    assert len(shipments._living) == before - 1
 
 
 def test_a_plan_stays_while_another_of_the_same_content_lives(workers: Any) -> None:
@@ -147,8 +150,8 @@ def test_a_plan_stays_while_another_of_the_same_content_lives(workers: Any) -> N
     one, other = [numpy_plan(gl.make_graph(lambda x: np.sum(np.cos(x)))(np.ones(6))) for _ in range(2)]
     for plan in (one, other):
         workers.run(plan, [np.ones(6)])
-    client, name = workers._connection.client, workers._connection.shipped(one).name
-    assert name == workers._connection.shipped(other).name
+    client, name = workers._connection.client, workers._connection.shipments.known(one).name
+    assert name == workers._connection.shipments.known(other).name
 
     def held() -> bool:
         return name in client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.worker_plugins))
@@ -263,6 +266,29 @@ def test_inputs_in_this_process_may_change_later() -> None:
         assert executor.run(plan, [x])[0] == 50_000
         x[:] = 3.0
         assert executor.run(plan, [np.ones(50_000)])[0] == 50_000
+
+
+def test_plans_are_cut_for_the_workers_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker takes a plan as a whole; when a second one comes, each takes a branch."""
+    monkeypatch.setattr(cluster, "rates", lambda: Rates(1e-6, 1e7, 1e7, 1e9))
+    x, w = matrices(60)
+    plan = numpy_plan(gl.make_graph(gl.value_and_grad(branches))(x, w))
+    wanted = plan.run([x, w])
+    options: dict[str, Any] = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    with (
+        LocalCluster(n_workers=1, **options) as local,
+        Client(local, set_as_default=False) as client,
+    ):
+        executor, counts = cluster.ClientExecutor(client), []
+        for n in (1, 2):
+            local.scale(n)
+            client.wait_for_workers(n)
+            time.sleep(WORKERS_KNOWN_SECONDS)
+            assert executor.lanes() == n
+            for got, want in zip(executor.run(plan, [x, w]), wanted, strict=True):
+                assert_same_bits(got, want)
+            counts.append(len(executor.tasks(plan)))
+        assert counts[0] == 1 < counts[1]
 
 
 def test_a_client_is_a_scheduler(workers: Any) -> None:
