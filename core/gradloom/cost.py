@@ -17,8 +17,9 @@ _TRANSCENDENTAL = frozenset(
     "log1p logaddexp logaddexp2 power erf erfc gammaln digamma expit".split()
 )
 
-#: Ops that move elements: those along a whole axis do not meet each other.
-_INDEXING = frozenset({"gather", "index_add", "index_set"})
+#: Ops that move elements: those along a whole axis do not meet each other. Some read no more than they return.
+_READING = frozenset({"gather", "take_along_axis"})
+_INDEXING = _READING | {"index_add", "index_set", "add_along_axis"}
 
 #: Products that BLAS does, and those whose kernels share large ones out over cores.
 PRODUCTS = frozenset({"matmul", "annihilating_matmul", "einsum"})
@@ -88,7 +89,7 @@ def node_cost(graph: Graph, i: int) -> Cost:
     moved = sum([s.nbytes for s in specs]) + sum([s.nbytes for s in outs])
     if attrs and isinstance(attrs[0], Graph):  # a region: the work of its nodes, the traffic of its ends
         return Cost(_graph_flops(attrs[0]), float(moved), op=op.name)
-    if op.name == "gather":
+    if op.name in _READING:
         # Of the first input it reads no more than it returns.
         moved += outs[0].nbytes - specs[0].nbytes
     blas = op.name in PRODUCTS or op.name in DECOMPOSITIONS
@@ -151,7 +152,7 @@ def _flops(op: Op, specs: tuple[Spec, ...], attrs: tuple[Any, ...], outs: tuple[
         return _plain_flops(op, outs)
     size = float(max([s.size for s in (*specs, *outs)]))
     if op.name in _INDEXING:
-        return float(outs[0].size if op.name == "gather" else specs[1].size)
+        return float(outs[0].size if op.name in _READING else specs[1].size)
     if op.name in _SOLVES:  # a decomposition, and two passes over its factors for each right-hand side
         n = specs[0].shape[-1]
         return n * (DECOMPOSITIONS[op.name] * specs[0].size + 4.0 * outs[0].size)

@@ -18,7 +18,7 @@ PASS_NAN_ON = frozenset(
         *("add", "subtract", "multiply", "annihilating_multiply", "divide", "negative", "positive"),
         *("square", "sqrt", "reciprocal", "sin", "cos", "tanh", "exp", "log", "conjugate", "sum", "matmul"),
         *("reshape", "broadcast_to", "transpose", "concatenate", "flip", "where", "stop_gradient"),
-        *("getitem", "gather", "index_add", "take_along_axis"),
+        *("getitem", "gather", "index_add", "take_along_axis", "add_along_axis"),
     }
 )
 

@@ -179,6 +179,62 @@ def test_ops_along_another_axis_are_cut() -> None:
         np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
+PLACES = np.argsort(RNG.random(X.shape), axis=1)[:, :3]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, i: np.sum(np.sort(x, axis=1) ** 2 * np.arange(7.0)),
+        lambda x, i: np.sum(np.take_along_axis(x, i, axis=1) ** 2),
+        lambda x, i: np.sum(np.take_along_axis(x, i // 2, axis=1) ** 3),
+        lambda x, i: np.sum(np.take_along_axis(x, np.argsort(-x, axis=1), axis=1) ** 2 * np.arange(7.0)),
+        lambda x, i: np.sum((x - np.median(x, axis=1, keepdims=True)) ** 2),
+        lambda x, i: np.sum(np.quantile(x, [0.3, 0.71], axis=1) ** 3),
+        lambda x, i: np.sum(np.nanquantile(x, 0.4, axis=1) ** 2),
+        lambda x, i: np.mean(np.mean(np.sort(x, axis=1)[:, 1:-1], axis=1) ** 2),
+        lambda x, i: np.mean(np.median(np.abs(x - np.median(x, axis=1, keepdims=True)), axis=1)),
+    ],
+)
+def test_each_chunk_sorts_its_own_rows(f: Any) -> None:
+    """Along an axis of one chunk; the value is NumPy's, the gradient has the slopes of NumPy's values."""
+    value, gradient = dask.compute(*gl.value_and_grad(f)(DX, da.from_array(PLACES, chunks=(100, 3))))
+    np.testing.assert_allclose(value, f(X, PLACES), rtol=1e-12)
+    direction, step = np.random.default_rng(1).normal(size=X.shape), 1e-6
+    slope = (f(X + step * direction, PLACES) - f(X - step * direction, PLACES)) / (2 * step)
+    np.testing.assert_allclose(np.sum(gradient * direction), slope, rtol=1e-6)
+    np.testing.assert_allclose(gradient, gl.grad(f)(X, PLACES), rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("axis", [0, 2, (0, 2)])
+def test_medians_along_the_axes_of_one_chunk(axis: Any) -> None:
+    x = RNG.normal(size=(5, 103, 4))
+    lazy = gl.value_and_grad(lambda x: np.sum(np.median(x, axis=axis) ** 2))(da.from_array(x, chunks=(5, 30, 4)))
+    value, gradient = dask.compute(*lazy)
+    np.testing.assert_allclose(value, np.sum(np.median(x, axis=axis) ** 2), rtol=1e-12)
+    middle = np.median(x, axis=axis, keepdims=True)
+    count = x.size // middle.size
+    if count % 2:
+        np.testing.assert_allclose(gradient, np.where(x == middle, 2.0 * middle, 0.0))
+    else:
+        np.testing.assert_allclose(np.sum(gradient, axis=axis, keepdims=True), 2.0 * middle, rtol=1e-12)
+        assert np.count_nonzero(gradient) == 2 * middle.size
+
+
+def test_sorted_rows_on_a_cluster() -> None:
+    """As in threads, to the bit."""
+
+    def f(x: Any) -> Any:
+        return np.sum((np.sort(x, axis=1)[:, 2:5] - np.median(x, axis=1, keepdims=True)) ** 2)
+
+    lazy = gl.value_and_grad(f)(DX)
+    wanted = dask.compute(*lazy, scheduler="threads")
+    with gl.cluster(n_workers=2) as executor:
+        found = dask.compute(*lazy, scheduler=executor._connection.client)  # type: ignore[attr-defined]
+    for got, want in zip(found, wanted, strict=True):
+        assert_same_bits(np.asarray(got), np.asarray(want))
+
+
 def test_lengths_in_attrs() -> None:
     """Ramps along the samples are the same for no two blocks: refused."""
     with pytest.raises(SplitError):

@@ -11,8 +11,9 @@ from gradloom.dispatch import implements, refuse
 from gradloom.errors import ArgumentError, DTypeError, ShapeError, UnsupportedFunctionError
 from gradloom.functions._arguments import as_array, as_tensor, as_tensor_of, axis_index
 from gradloom.functions.indexing import value_of
-from gradloom.ops.indexing import gather, take_along_axis
+from gradloom.ops.indexing import gather
 from gradloom.ops.shape import reshape
+from gradloom.ops.taking import take_along_axis
 from gradloom.refusals import describe
 from gradloom.spec import PYTHON_SCALARS, WHOLE
 from gradloom.trace import innermost

@@ -18,6 +18,7 @@ from gradloom.ops import (
     shape,
     sorting,
     special,
+    taking,
     transcendental,
 )
 
@@ -39,5 +40,6 @@ __all__ = [
     "shape",
     "sorting",
     "special",
+    "taking",
     "transcendental",
 ]

@@ -24,7 +24,7 @@ import numpy as np
 from gradloom.autodiff import zeros
 from gradloom.axes import Axes
 from gradloom.errors import DTypeError, IndexRangeError, ShapeError
-from gradloom.op import define
+from gradloom.op import define, ops
 from gradloom.ops.shape import arange, reshape, transpose, with_batch
 from gradloom.spec import WHOLE, Spec, broadcast_shapes, taken_length
 
@@ -184,12 +184,19 @@ def gather_axes(x: Spec, *indices: Spec, index: Index, unique: bool) -> Axes:
 def gather_batch(
     size: int, batched: tuple[bool, ...], x: Tensor, *indices: Tensor, index: Index, unique: bool
 ) -> Tensor:
+    if _in_rows(x, indices, index, batched):
+        return ops["take_along_axis"](x, *indices, axis=1, unique=unique)
     plain = _unbatched_layout(x.shape[1:] if batched[0] else x.shape, index, batched[1:], indices)
     indices, index = _batch_index(size, batched[0], batched[1:], x, indices, index, len(plain.joint))
     # Elements of an array that the batch shares may be read once by each.
     unique = unique and batched[0]
     out = gather(x, *indices, index=index, unique=unique)
     return transpose(out, axes=_batch_axes(plain, x, indices, index, any(batched[1:]))[0])
+
+
+def _in_rows(x: Tensor, indices: Sequence[Tensor], index: Index, batched: Sequence[bool]) -> bool:
+    """Return whether a batch of vectors has an index of its own for each."""
+    return index == ("array",) and all(batched) and x.ndim == indices[0].ndim == 2
 
 
 def _unbatched_layout(shape: Shape, index: Index, batched: Sequence[bool], indices: Sequence[Tensor]) -> Layout:
@@ -288,6 +295,9 @@ def _batch_change(
 def index_add_batch(
     size: int, batched: tuple[bool, ...], x: Tensor, v: Tensor, *indices: Tensor, index: Index, unique: bool
 ) -> Tensor:
+    if _in_rows(x, indices, index, batched[2:]):
+        x, v = with_batch(size, batched[:2], (x, v))
+        return ops["add_along_axis"](x, v, *indices, axis=1, unique=unique)
     x, v, indices, index = _batch_change(size, batched, x, v, indices, index)
     return index_add(x, v, *indices, index=index, unique=unique)
 
@@ -341,35 +351,3 @@ index_set = define(
     batch=index_set_batch,
     donates=True,
 )
-
-
-# -- along an axis ---------------------------------------------------------------------------
-
-
-def take_along_axis(x: Tensor, indices: Tensor, *, axis: int, unique: bool = False) -> Tensor:
-    """Return ``x[..., indices, ...]`` along an axis, the other axes in step.
-
-    Parameters
-    ----------
-    x : tensor
-    indices : tensor or array of integers
-        As many axes as ``x``, of the same lengths except along ``axis``.
-    axis : int
-        0 or more.
-    unique : bool
-        Promise that no element is taken twice (a permutation).
-    """
-    for k in range(x.ndim):
-        if k != axis and indices.shape[k] != x.shape[k]:
-            raise ShapeError(
-                "indices do not fit the array",
-                op="take_along_axis",
-                argument="indices",
-                expected=f"the shape {x.shape} except along axis {axis}",
-                got=indices.shape,
-            )
-    inputs = [
-        indices if k == axis else reshape(arange(n, like=x), shape=tuple([n if j == k else 1 for j in range(x.ndim)]))
-        for k, n in enumerate(x.shape)
-    ]
-    return gather(x, *inputs, index=("array",) * x.ndim, unique=unique)

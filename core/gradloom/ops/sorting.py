@@ -10,8 +10,8 @@ from gradloom.axes import along_axis
 from gradloom.errors import ShapeError
 from gradloom.op import define
 from gradloom.ops._elementwise import broadcast_shape
-from gradloom.ops.indexing import take_along_axis
 from gradloom.ops.shape import checked_axes
+from gradloom.ops.taking import take_along_axis
 from gradloom.spec import Spec
 
 Tensor = Any

@@ -24,6 +24,7 @@ from gradloom_cupy.kernels import (
     shape,
     sorting,
     special,
+    taking,
     transcendental,
 )
 
@@ -45,6 +46,7 @@ FAMILIES = (
     shape,
     sorting,
     special,
+    taking,
     transcendental,
 )
 

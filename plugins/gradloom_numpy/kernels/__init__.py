@@ -21,6 +21,7 @@ from gradloom_numpy.kernels import (
     shape,
     sorting,
     special,
+    taking,
     transcendental,
 )
 
@@ -42,6 +43,7 @@ FAMILIES = (
     shape,
     sorting,
     special,
+    taking,
     transcendental,
 )
 

@@ -20,6 +20,7 @@ from gradloom.testing.samples import (
     shape,
     sorting,
     special,
+    taking,
     transcendental,
 )
 
@@ -40,6 +41,7 @@ FAMILIES = (
     shape,
     sorting,
     special,
+    taking,
     transcendental,
 )
 

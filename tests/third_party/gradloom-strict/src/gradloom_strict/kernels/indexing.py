@@ -58,7 +58,10 @@ def gather(x: Any, *arrays: Any, index: Any, unique: bool = False) -> Any:
 
 
 def changed(x: Any, v: Any, arrays: Any, index: Any, add: bool) -> Any:
-    where = positions(x.shape, index, arrays)
+    return at_places(x, v, positions(x.shape, index, arrays), add)
+
+
+def at_places(x: Any, v: Any, where: Any, add: bool) -> Any:
     flat = xp.reshape(xp.asarray(x, copy=True), (-1,))
     values = xp.reshape(xp.broadcast_to(v, where.shape), (-1,))
     places = xp.reshape(where, (-1,))
@@ -76,9 +79,30 @@ def index_set(x: Any, v: Any, *arrays: Any, index: Any, unique: bool = False, do
     return changed(x, v, arrays, index, add=False)
 
 
+def along(shape: tuple[int, ...], indices: Any, axis: int) -> Any:
+    """Return the flat position in an array of each element that its rows are taken at."""
+    total = xp.where(indices < 0, indices + shape[axis], indices) * math.prod(shape[axis + 1 :])
+    for k, n in enumerate(shape):
+        if k != axis:
+            lengths = tuple([n if j == k else 1 for j in range(len(shape))])
+            total = total + xp.reshape(arange(n) * math.prod(shape[k + 1 :]), lengths)
+    return total
+
+
+def take_along_axis(x: Any, indices: Any, *, axis: Any, unique: bool = False) -> Any:
+    where = along(x.shape, indices, axis)
+    return xp.reshape(xp.take(xp.reshape(x, (-1,)), xp.reshape(where, (-1,))), where.shape)
+
+
+def add_along_axis(x: Any, v: Any, indices: Any, *, axis: Any, unique: bool = False, donate: bool = False) -> Any:
+    return at_places(x, v, along(x.shape, indices, axis), add=True)
+
+
 KERNELS: dict[str, Any] = {
     "getitem": gather,
     "gather": gather,
     "index_add": index_add,
     "index_set": index_set,
+    "take_along_axis": take_along_axis,
+    "add_along_axis": add_along_axis,
 }
