@@ -39,6 +39,7 @@ def interrupted(work: Callable[[], object], moment: int, functions: set[str]) ->
         return at_instruction(frame, event, arg) if frame.f_code.co_filename == protection.__file__ else None
 
     tracer = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 reports instructions if a frame asked before tracing begins
     sys.settrace(at_call)
     try:
         work()
