@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from collections.abc import Callable
 
 import pytest
+from alarms import alarms
 
 from gradloom.locks import new_lock
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
 def in_a_child(work: Callable[[], object]) -> int:
@@ -52,22 +54,14 @@ def test_lock_that_the_forking_thread_holds() -> None:
 
 def test_interrupts() -> None:
     """Whenever an interrupt arrives, the block is left and the lock is open."""
-
-    def interrupt(*_: object) -> None:
-        raise InterruptedError
-
     lock, free = new_lock(), []
-    previous = signal.signal(signal.SIGALRM, interrupt)
-    try:
+    with alarms() as set_alarm:
         for _ in range(300):
             with pytest.raises(InterruptedError):  # noqa: PT012
-                signal.setitimer(signal.ITIMER_REAL, 0.0003)
+                set_alarm(0.0003)
                 while True:
                     with lock:
                         pass
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
     other = threading.Thread(target=lambda: free.append(lock.acquire(timeout=10)))
     other.start()
     other.join()

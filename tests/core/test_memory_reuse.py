@@ -158,6 +158,7 @@ def test_threads_do_not_share_an_array() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_writes_into_memory_of_its_own() -> None:
     array = empty((SIZE,), FLOAT)
     array[:] = 7.0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import pickle
-import signal
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from alarms import alarms
 
 from gradloom.backend import spec_of
 from gradloom.spec import PYTHON_SCALARS, Spec
@@ -91,22 +91,12 @@ def test_dead_specs_leave_nothing() -> None:
 
 def test_no_interrupt_is_lost() -> None:
     """A signal's exception reaches the caller, though specs die at each step."""
-
-    def interrupt(*_: object) -> None:
-        raise InterruptedError
-
-    previous = signal.signal(signal.SIGALRM, interrupt)
-    gc.disable()  # hypothesis has a callback for collections, which loses interrupts too
-    try:
+    with alarms() as set_alarm:
         for _ in range(200):
             with pytest.raises(InterruptedError):  # noqa: PT012
-                signal.setitimer(signal.ITIMER_REAL, 0.0005)
-                for n in range(200_000):
+                set_alarm(0.0005)
+                for n in range(400_000):
                     Spec((n, 7901), float)
-    finally:
-        gc.enable()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
 
 
 def test_threads_intern_the_same() -> None:
