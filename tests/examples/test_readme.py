@@ -19,6 +19,7 @@ from gradloom.op import ops
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*PAGES, *[ROOT / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")]]
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -62,13 +63,37 @@ def test_blocks_name_a_language_that_is_checked(page: Path) -> None:
     assert {block.language for block in blocks(page)} <= {"python", "pycon", "sh", "text", "toml"}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
 def test_links_lead_to_files(page: Path) -> None:
-    """Relative links name files of the repository."""
-    text = re.sub(r"^```.*?^```$|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if not target.startswith(("http://", "https://", "#")):
-            assert (page.parent / target.split("#")[0]).exists(), target
+    """Relative links name files of the repository, and headings in them."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "", prose(page))):
+        if not target.startswith(("http://", "https://")):
+            name, _, heading = target.partition("#")
+            file = page.parent / name if name else page
+            assert file.exists(), target
+            assert not heading or heading in headings(file), target
+
+
+def prose(page: Path) -> str:
+    """Return a page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def headings(page: Path) -> set[str]:
+    """Return what links call the headings of a page."""
+    found = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+def test_files_named_in_documents_exist(page: Path) -> None:
+    """By their name, or the end of their path; one that stands for many has a <family>."""
+    rooms = ("core", "plugins", "scheduler", "tests", "tools", "examples", "asv_bench", "docs")
+    files = [path for room in rooms for path in [ROOT / room, *(ROOT / room).rglob("*")]]
+    paths = [f"/{path.relative_to(ROOT).as_posix()}" for path in files]
+    for name in re.findall(r"`([\w./-]+\.(?:py|sh)|[\w./-]+/)`", prose(page)):
+        if name != "gradloom_mine.py":  # the reader's own
+            assert any(path.endswith("/" + name.strip("/")) for path in paths), name
 
 
 def test_readme_opens_with_ten_lines_of_code() -> None:
