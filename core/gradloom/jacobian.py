@@ -58,6 +58,10 @@ def jacobian(f: Callable[..., Any], argnums: ArgNums = 0, mode: Mode | None = No
     The forward run is shared; the rest costs ``min(outputs, inputs)`` times a small multiple
     of ``f``, in one batch.
 
+    Of a complex output by a real argument it is the derivative ``du/dx + i dv/dx``; of a real output by a complex
+    argument ``du/dx - i du/dy``, as in `grad`. Of a complex output by a complex argument it is the complex derivative:
+    ``f`` is taken to be holomorphic there.
+
     Examples
     --------
     >>> import numpy as np
@@ -154,32 +158,49 @@ def jacobian_graph(graph: Graph, wrt: tuple[int, ...], mode: Mode | None) -> Gra
         (pullback_graph, outputs, arguments) if mode == "rev" else (pushforward_graph, arguments, outputs)
     )
     derived = derive(graph, wrt, Tensor)
-    count = sum(s.size for s in directions)
+    # Where complex and real meet, a unit says half of it, and the imaginary unit the other half.
+    turned = [k for k, s in enumerate(directions) if s.dtype.kind == "c" and any(o.dtype.kind == "f" for o in others)]
+    unit = -1j if mode == "rev" else 1j
+    count = sum(s.size for s in directions) + sum(directions[k].size for k in turned)
     late = frozenset(derived.inputs[len(graph.inputs) :])
     batched, flags = batched_graph(derived, late, count, Tensor)
     trace = Trace(Tensor)
     inputs = [trace.add_input(graph.specs[i], _UNKNOWN) for i in graph.inputs]
-    found = inline(trace, batched, [*inputs, *_basis(trace, directions, count)])[len(outputs) :]
+    found = inline(trace, batched, [*inputs, *_basis(trace, directions, turned, unit, count)])[len(outputs) :]
     found = [x if flag else broadcast(x, count) for x, flag in zip(found, flags[len(outputs) :], strict=True)]
-    blocks = _blocks(found, directions, others, transposed=mode == "fwd")
+    blocks = _blocks(found, directions, others, turned, unit.conjugate(), transposed=mode == "fwd")
     return trace.graph(tuple([block._index for block in blocks]))
 
 
-def _basis(trace: Trace, specs: Sequence[Spec], count: int) -> list[Any]:
-    """Return batches of unit vectors: the rows of an identity matrix, cut into the specs."""
+def _basis(trace: Trace, specs: Sequence[Spec], turned: Sequence[int], unit: complex, count: int) -> list[Any]:
+    """Return batches of unit vectors: the rows of an identity matrix, cut into the specs.
+
+    Of the turned specs there are multiples by the imaginary unit too, behind all others.
+    """
     rows = []
-    start = 0
-    index = _iota(trace, count)
-    for spec in specs:
+    index = ops["reshape"](_iota(trace, count), shape=(count, 1))
+    starts = _starts(specs, turned)
+    for k, spec in enumerate(specs):
         if not spec.size:
             rows.append(zeros(trace, Spec((count, *spec.shape), spec.dtype)))
             continue
-        column = ops["reshape"](index, shape=(count, 1))
-        positions = _iota(trace, spec.size) + start
-        unit = ops["astype"](ops["equal"](column, positions), dtype=spec.dtype)
-        rows.append(ops["reshape"](unit, shape=(count, *spec.shape)))
-        start += spec.size
+        positions = _iota(trace, spec.size)
+        start, *others = starts[k]
+        vectors = ops["astype"](ops["equal"](index, positions + start), dtype=spec.dtype)
+        for other in others:
+            vectors = vectors + ops["astype"](ops["equal"](index, positions + other), dtype=spec.dtype) * unit
+        rows.append(ops["reshape"](vectors, shape=(count, *spec.shape)))
     return rows
+
+
+def _starts(specs: Sequence[Spec], turned: Sequence[int]) -> list[list[int]]:
+    """Return where the unit vectors of each spec begin, and the turned ones."""
+    found: list[list[int]] = [[] for _ in specs]
+    start = 0
+    for k in (*range(len(specs)), *turned):
+        found[k].append(start)
+        start += specs[k].size
+    return found
 
 
 def _iota(trace: Trace, length: int) -> Any:
@@ -187,14 +208,22 @@ def _iota(trace: Trace, length: int) -> Any:
     return trace.bind(op, (), op.attr_values({"length": length, "dtype": np.dtype(np.int64)}))
 
 
-def _blocks(found: list[Any], directions: Sequence[Spec], others: Sequence[Spec], transposed: bool) -> list[Any]:
+def _blocks(
+    found: list[Any],
+    directions: Sequence[Spec],
+    others: Sequence[Spec],
+    turned: Sequence[int],
+    unit: complex,
+    transposed: bool,
+) -> list[Any]:
     """Cut batches of derivatives into blocks of shape (*output, *argument)."""
     table = []
-    start = 0
-    for direction in directions:
+    for direction, (start, *turns) in zip(directions, _starts(directions, turned), strict=True):
         row = []
         for batch, other in zip(found, others, strict=True):
             part = batch[start : start + direction.size]
+            if turns and other.dtype.kind == "f":
+                part = part + unit * batch[turns[0] : turns[0] + direction.size]
             if transposed:
                 part = move_axis(part, 0, part.ndim - 1)
                 shape = (*other.shape, *direction.shape)
@@ -202,6 +231,5 @@ def _blocks(found: list[Any], directions: Sequence[Spec], others: Sequence[Spec]
                 shape = (*direction.shape, *other.shape)
             row.append(ops["reshape"](part, shape=shape))
         table.append(row)
-        start += direction.size
     rows = zip(*table, strict=True) if transposed else table
     return [block for row in rows for block in row]

@@ -92,6 +92,28 @@ def test_dtypes(mode: Any) -> None:
     np.testing.assert_allclose(found, np.diag(2 * z * (1 + 1j)), rtol=1e-14)
 
 
+@MODES
+def test_complex_meets_real(mode: Any) -> None:
+    """A complex function of real numbers has a complex derivative; a real one of complex numbers that of `grad`."""
+    x = np.array([0.3, -1.2])
+    wave = lambda x: np.exp(1j * x) * x[0]  # noqa: E731
+    expected = np.diag(1j * np.exp(1j * x) * x[0]) + np.outer(np.exp(1j * x), [1.0, 0.0])
+    np.testing.assert_allclose(gl.jacobian(wave, mode=mode)(x), expected, rtol=1e-14)
+    z = np.array([1.0 + 2.0j, -0.5j, 0.25])
+    power = lambda z: np.stack([np.sum(np.abs(z) ** 2), np.imag(z[0] * z[1])])  # noqa: E731
+    expected = np.stack([2 * np.conj(z), [-1j * z[1], -1j * z[0], 0.0]])
+    np.testing.assert_allclose(gl.jacobian(power, mode=mode)(z), expected, rtol=1e-14)
+    # All four at once, in single precision, and an argument and an output without elements.
+    both = lambda x, z, e: (np.sum(x) * z[:2], np.real(z) * x[0], e)  # noqa: E731
+    rows = gl.jacobian(both, (0, 1, 2), mode=mode)(x.astype("f4"), z.astype("c8"), np.zeros(0, "c8"))
+    assert [[block.dtype.kind for block in row] for row in rows] == [["c", "c", "c"], ["f", "c", "c"], ["c", "c", "c"]]
+    assert all(block.dtype.itemsize == (8 if block.dtype.kind == "c" else 4) for row in rows for block in row)
+    np.testing.assert_allclose(rows[0][0], np.outer(z[:2], [1.0, 1.0]), rtol=1e-6)
+    np.testing.assert_allclose(rows[0][1], np.sum(x) * np.eye(3)[:2], rtol=1e-6)
+    np.testing.assert_allclose(rows[1][0], np.outer(z.real, [1.0, 0.0]), rtol=1e-6)
+    np.testing.assert_allclose(rows[1][1], x[0] * np.eye(3), rtol=1e-6)
+
+
 def test_hessian() -> None:
     """Symmetric, for arguments of every form."""
     f = lambda x: np.sum(np.sin(x) * x[::-1]) + np.prod(x)  # noqa: E731
