@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from gradloom.errors import MissingRuleError
 from gradloom.graph import INPUT, ITEM, Graph
 from gradloom.op import Op, get_op, ops
 from gradloom.repeats import Repeats
@@ -334,8 +335,39 @@ def _transpose_pullback(
     seeds = tuple(cotangents) if isinstance(out, tuple) else cotangents[0]
     pulled = rule(arguments, seeds, out, *args, **keywords)
     found = backward(trace, [p._index for p in pulled], tangents, places, start)
+    if not _is_linear(trace, start, places, pulled, found):
+        raise trace._located(_not_linear(), None)
     results = [zeros(trace, o.spec) if t is None else t for o, t in zip(outs, found, strict=True)]
     return tuple(results) if isinstance(out, tuple) else results[0]
+
+
+def _is_linear(trace: Trace, start: int, places: list[int], pulled: Any, transposed: list[Tensor | None]) -> bool:
+    """Return whether what was pulled back from placeholders was linear in them, as far as its transpose tells.
+
+    The transpose of something linear needs no placeholder, and nothing flat, such as a sign, lies on the way.
+    """
+    needs: set[int] = set(places)
+    flat: set[int] = set()
+    for i in range(start, len(trace.nodes)):
+        op, inputs, _ = trace.nodes[i]
+        if needs.isdisjoint(inputs):
+            continue
+        needs.add(i)
+        spec = trace.specs[i]
+        if not flat.isdisjoint(inputs) or (op.zero_derivative and type(spec) is not tuple and spec.inexact):
+            flat.add(i)
+    return flat.isdisjoint([p._index for p in pulled]) and all(t is None or t._index not in needs for t in transposed)
+
+
+def _not_linear() -> MissingRuleError:
+    return MissingRuleError(
+        "nothing can be pushed forward: the pullback is not linear in its cotangent",
+        op="custom_gradient",
+        argument="pullback",
+        expected="a pullback that is linear in its cotangent",
+        got="one that clips it, say, or multiplies it with itself",
+        remedy='take reverse mode: gl.jacobian(f, mode="rev"), gl.jacobian(gl.grad(f), mode="rev") for a Hessian',
+    )
 
 
 def _total(trace: Trace, terms: Sequence[Any], spec: Spec) -> Tensor:

@@ -46,8 +46,8 @@ def custom_gradient(f: Callable[..., tuple[Any, Callable[..., Any]]]) -> Callabl
     f : callable
         ``f(*args)`` returns ``(out, pullback)``; ``pullback(cotangent)`` takes a cotangent
         like ``out`` and returns one result per positional argument, alike (a tuple for
-        several). Both are written with NumPy. The pullback serves forward mode too, transposed,
-        and is itself differentiated for higher orders.
+        several). Both are written with NumPy. The pullback serves forward mode too, transposed
+        (it is then to be linear in the cotangent), and is itself differentiated for higher orders.
 
     Returns
     -------
@@ -58,6 +58,8 @@ def custom_gradient(f: Callable[..., tuple[Any, Callable[..., Any]]]) -> Callabl
     ------
     LostGradientError
         If ``f`` closes over a tensor that is being differentiated: it would get no gradient.
+    MissingRuleError
+        In forward mode, if the pullback is not linear in its cotangent: it clips it, say.
     OutputError, ShapeError
         If ``f`` or the pullback return something else than described.
 

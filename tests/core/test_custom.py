@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gradloom as gl
-from gradloom.errors import ArgumentError, GradloomError, LostGradientError, OutputError, ShapeError
+from gradloom.errors import ArgumentError, GradloomError, LostGradientError, MissingRuleError, OutputError, ShapeError
 
 X = np.array([0.5, 1.25, 2.0])
 
@@ -257,6 +257,38 @@ def test_exceptions_inside_come_through() -> None:
 
 
 # -- stop_gradient -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pull",
+    [
+        lambda g: np.clip(g, -1, 1),
+        lambda g: g * np.abs(g),
+        lambda g: np.where(g > 0, g, 0.0),
+        lambda g: g / np.sqrt(1 + np.sum(g**2)),
+        np.sign,
+        lambda g: np.round(g, 2),
+        lambda g: 2.0 * gl.stop_gradient(g),
+    ],
+)
+def test_pullbacks_that_are_not_linear(pull: Any) -> None:
+    """Reverse mode takes them as they are; forward mode needs their transpose, which there is not."""
+    clipped = gl.custom_gradient(lambda x: (x * 1.0, lambda g: (pull(g),)))
+    f = lambda x: np.sum(clipped(x) ** 2)  # noqa: E731
+    x = np.array([1.0, -0.2])
+    np.testing.assert_allclose(gl.grad(f)(x), pull(2 * x), rtol=1e-14)
+    assert gl.jacobian(gl.grad(f), mode="rev")(x).shape == (2, 2)
+    transforms: list[Any] = [
+        lambda: gl.jvp(clipped, (x,), (x,)),
+        lambda: gl.linearize(clipped, x),
+        lambda: gl.jacobian(clipped, mode="fwd")(x),
+        lambda: gl.hessian(f)(x),
+        lambda: gl.hvp(f)(x, x),
+    ]
+    for transform in transforms:
+        with pytest.raises(MissingRuleError, match="custom_gradient: nothing can be pushed forward") as caught:
+            transform()
+        assert "test_custom.py" in str(caught.value.location)
 
 
 def test_stop_gradient() -> None:
