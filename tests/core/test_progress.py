@@ -277,6 +277,7 @@ def test_a_run_that_outlives_the_context_ends_well(terminal: Terminal) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_shows_nothing(terminal: Terminal) -> None:
     plan, inputs = with_kernel(lambda: time.sleep(0.3))
     with terminal.progress():

@@ -71,6 +71,7 @@ def test_no_more_than_the_cores() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_has_threads_of_its_own() -> None:
     share(4, lambda k: None)
     pid = os.fork()

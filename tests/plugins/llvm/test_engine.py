@@ -412,6 +412,7 @@ def test_threads_load_the_same_and_others(compilations: list[str]) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_compiles(tmp_path: Path) -> None:
     """Also one that is forked while other threads compile."""
     script = """

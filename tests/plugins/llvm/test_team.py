@@ -146,6 +146,7 @@ def test_a_team_that_is_taken_is_not_waited_for(own: Team) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_child_of_a_fork_has_its_own() -> None:
     mailbox = team.mailbox(2)
     mailbox[BUSY] = 1  # as if another thread were at work
