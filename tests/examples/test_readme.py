@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -19,7 +20,11 @@ from gradloom.op import ops
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-DOCUMENTS = [*PAGES, *[ROOT / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")]]
+DOCUMENTS = [
+    *PAGES,
+    *sorted((ROOT / "docs" / "benchmarks").glob("*.md")),
+    *[ROOT / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")],
+]
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -55,6 +60,26 @@ def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             runner.run(test, out=report.append, clear_globs=False)
             assert not runner.failures, "".join(report)
             scope = test.globs
+
+
+@pytest.mark.slow
+def test_cluster_page_as_a_script(tmp_path: Path) -> None:
+    """With what stands under ``if __name__ == "__main__"``: workers, which import the script."""
+    code = [block.text for block in blocks(ROOT / "docs" / "cluster.md") if block.language == "python"]
+    script = tmp_path / "script.py"
+    script.write_text("\n".join(code), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    losses = [float(line) for line in done.stdout.split()]
+    assert len(losses) == 3
+    assert losses[0] > losses[1] >= losses[2]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -456,10 +456,8 @@ def test_what_was_sent_is_soon_forgotten(workers: Any) -> None:
 
 
 def test_encrypted_clusters() -> None:
-    """A client with a temporary certificate."""
-    from distributed.security import Security
-
-    with gl.cluster(n_workers=1, security=Security.temporary(), protocol="tls") as executor:
+    """A temporary certificate."""
+    with gl.cluster(n_workers=1, security=True) as executor:
         executor.always = True  # type: ignore[attr-defined]
         assert executor._connection.client.scheduler.address.startswith("tls://")  # type: ignore[attr-defined]
         assert gl.grad(np.tanh)(0.0) == 1.0
