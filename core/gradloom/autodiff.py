@@ -346,8 +346,7 @@ def _is_linear(trace: Trace, start: int, places: list[int], pulled: Any, transpo
 
     The transpose of something linear needs no placeholder, and nothing flat, such as a sign, lies on the way.
     """
-    needs: set[int] = set(places)
-    flat: set[int] = set()
+    needs, flat = set(places), set[int]()
     for i in range(start, len(trace.nodes)):
         op, inputs, _ = trace.nodes[i]
         if needs.isdisjoint(inputs):
@@ -363,9 +362,7 @@ def _not_linear() -> MissingRuleError:
     return MissingRuleError(
         "nothing can be pushed forward: the pullback is not linear in its cotangent",
         op="custom_gradient",
-        argument="pullback",
-        expected="a pullback that is linear in its cotangent",
-        got="one that clips it, say, or multiplies it with itself",
+        expected="one that does not clip it, say, or multiply it with itself",
         remedy='take reverse mode: gl.jacobian(f, mode="rev"), gl.jacobian(gl.grad(f), mode="rev") for a Hessian',
     )
 

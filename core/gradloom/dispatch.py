@@ -10,7 +10,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from gradloom.errors import ArgumentError, LostGradientError, MissingAttributeError, UnsupportedFunctionError
+from gradloom.errors import (
+    ArgumentError,
+    DTypeError,
+    LostGradientError,
+    MissingAttributeError,
+    UnsupportedFunctionError,
+)
 from gradloom.op import Op
 from gradloom.spec import Spec
 from gradloom.trace import innermost
@@ -205,13 +211,27 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: di
         refuse(name_of(ufunc), where=(kwargs.pop("where", True), True), order=(kwargs.pop("order", "K"), "K"))
         refuse(name_of(ufunc), casting=(kwargs.pop("casting", "same_kind"), "same_kind"), **kwargs)
     if dtype is not None:
-        inputs = tuple([np.astype(x, dtype) if hasattr(x, "dtype") else x for x in inputs])
+        inputs = tuple([_as_dtype(ufunc, x, np.dtype(dtype)) if hasattr(x, "dtype") else x for x in inputs])
     for i, x in enumerate(inputs):
         if type(x) is list or type(x) is tuple:
             inputs = (*inputs[:i], np.asarray(x), *inputs[i + 1 :])
     if type(implementation) is not Op:
         return _strong(implementation(*inputs))
     return _strong(innermost(inputs).bind(implementation, inputs))
+
+
+def _as_dtype(ufunc: np.ufunc, x: Any, dtype: np.dtype[Any]) -> Any:
+    """Return an argument in the dtype that a call of a ufunc names; it must not lose a kind of number in it."""
+    if not np.can_cast(x.dtype, dtype, "same_kind"):
+        raise DTypeError(
+            "a dtype that the arguments do not cast to",
+            op=name_of(ufunc),
+            argument="dtype",
+            expected=f"one that holds {x.dtype}",
+            got=dtype,
+            remedy="convert the arguments with astype, or take np.real",
+        )
+    return np.astype(x, dtype)
 
 
 def _special(ufunc: np.ufunc) -> Function:

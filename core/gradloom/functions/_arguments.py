@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import ArgumentError, AxisError
+from gradloom.errors import ArgumentError, AxisError, DTypeError
 from gradloom.ops.shape import reshape
 from gradloom.refusals import describe
 from gradloom.trace import Handle, innermost
@@ -81,11 +81,30 @@ def as_tensor_of(value: Any, trace: Any, dtype: np.dtype[Any]) -> Tensor:
     """Return a value as a tensor of a trace and a dtype, which must hold Python integers in it."""
     if type(value) is int and dtype.kind in "iu":
         return trace.tensor(trace.literal(value, dtype))
+    if type(value) is complex and dtype.kind != "c":  # NumPy's own complex numbers are cut, with a warning there
+        raise _not_real(None, "values", dtype, value)
     if isinstance(value, (list, tuple)):
         if innermost(leaves(value)) is None:
             return as_tensor(np.array(value, dtype), trace)
         return np.stack([as_tensor_of(v, trace, dtype) for v in value])
     return np.astype(as_tensor(value, trace), dtype)
+
+
+def refuse_complex(op: str, argument: str, x: Any) -> None:
+    """Raise for complex numbers where their imaginary part would be lost."""
+    if x.dtype.kind == "c":
+        raise _not_real(op, argument, "real numbers", x.dtype)
+
+
+def _not_real(op: str | None, argument: str, expected: Any, got: Any) -> DTypeError:
+    return DTypeError(
+        "the imaginary part would be lost",
+        op=op,
+        argument=argument,
+        expected=expected,
+        got=got,
+        remedy="take np.real or np.abs of it, or make the others complex: x.astype(complex)",
+    )
 
 
 def reshaped(x: Any, shape: tuple[int, ...]) -> Any:

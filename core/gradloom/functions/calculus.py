@@ -8,7 +8,7 @@ import numpy as np
 
 from gradloom.dispatch import implements
 from gradloom.errors import ArgumentError, DTypeError, ShapeError
-from gradloom.functions._arguments import as_array, as_tensor, axis_index, axis_tuple
+from gradloom.functions._arguments import as_array, as_tensor, axis_index, axis_tuple, refuse_complex
 from gradloom.functions.reduction import NoValue, cast, flat, given, tensor_among
 from gradloom.trace import Handle, innermost
 
@@ -200,6 +200,8 @@ def np_interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, per
             expected="xp and fp of one shape (n,), n > 0",
             got=(xp.shape, fp.shape),
         )
+    refuse_complex("numpy.interp", "x", x)
+    refuse_complex("numpy.interp", "xp", xp)
     trace = innermost((x, xp, fp))
     x, xp = (cast(as_tensor(v, trace), np.float64) for v in (x, xp))
     fp = cast(as_tensor(fp, trace), np.result_type(fp.dtype, np.float64))

@@ -64,7 +64,7 @@ def _with_imag(z: Tensor, part: Tensor) -> Tensor:
 @implements(np.angle)
 def np_angle(z: Any, deg: bool = False) -> Tensor:
     """Return the angle of complex numbers."""
-    angle = np.arctan2(imag(z), real(z)) if z.dtype.kind == "c" else np.arctan2(0.0, z)
+    angle = np.arctan2(imag(z), real(z)) if z.dtype.kind == "c" else np.arctan2(0, z)
     return angle * (180.0 / math.pi) if deg else angle
 
 

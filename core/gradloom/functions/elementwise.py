@@ -310,20 +310,22 @@ def np_sinc(x: Any) -> Tensor:
 @implements(np.i0)
 def np_i0(x: Any) -> Tensor:
     """Return the modified Bessel function of order zero."""
-    return i0(x)
+    return np.astype(i0(x), x.dtype) if x.dtype == np.float16 else i0(x)
 
 
 @implements(np.unwrap)
 def np_unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * math.pi) -> Tensor:
     """Take jumps of more than half a period out of a sequence of angles."""
-    p = np.astype(p, np.result_type(p.dtype, period))
-    half = period / 2
     steps = np.diff(p, axis=axis)
+    dtype = np.result_type(steps.dtype, period)
+    half = period // 2 if dtype.kind in "iu" else period / 2
     wrapped = np.mod(steps + half, period) - half
-    wrapped = where((wrapped == -half) & (steps > 0), half, wrapped)
-    jump = where(ops.absolute(steps) < (half if discont is None else discont), 0.0, wrapped - steps)
-    first = np.zeros_like(np.take(p, np.array([0]), axis=axis))
-    return p + np.concatenate([first, np.cumsum(jump, axis=axis)], axis=axis)
+    if dtype.kind not in "iu" or period % 2 == 0:  # both ends of the period are the same
+        wrapped = np.where((wrapped == -half) & (steps > 0), half, wrapped)
+    jump = np.where(ops.absolute(steps) < (period / 2 if discont is None else discont), 0, wrapped - steps)
+    first = np.zeros_like(np.take(p, np.array([0]), axis=axis), dtype=dtype)
+    turns = np.concatenate([first, np.astype(np.cumsum(jump, axis=axis), dtype)], axis=axis)
+    return np.astype(p, dtype) + turns
 
 
 @implements(np.astype)

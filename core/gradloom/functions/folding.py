@@ -107,7 +107,9 @@ def np_add_reduceat(array: Any, indices: Any, axis: Any = 0, dtype: Any = None, 
     name = "numpy.add.reduceat"
     refuse(name, out=out)
     array = tensor_among(array, indices)
-    rows = np.moveaxis(array if dtype is None else np.astype(array, dtype), axis_index(name, axis, array.ndim), 0)
+    if dtype is None:
+        dtype = np.add.reduce(np.empty(0, array.dtype)).dtype  # sums of small integers are integers of the machine
+    rows = np.moveaxis(np.astype(array, dtype), axis_index(name, axis, array.ndim), 0)
     starts = value_of(indices, name)
     if starts.size and not 0 <= starts.min() <= starts.max() < rows.shape[0]:
         raise IndexRangeError(

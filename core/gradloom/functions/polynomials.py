@@ -127,9 +127,10 @@ def np_poly(seq_of_zeros: Any) -> Tensor:
             got=roots.shape,
             remedy="np.poly(np.ravel(x)) takes all elements as roots",
         )
-    p = np.ones(1)
+    roots = np.astype(roots, np.mintypecode(roots.dtype.char))
+    p, zero = np.ones(1, roots.dtype), np.zeros(1, roots.dtype)
     for k in range(roots.size):
-        p = np.concatenate([p, np.zeros(1)]) - np.concatenate([np.zeros(1), p * roots[k]])
+        p = np.concatenate([p, zero]) - np.concatenate([zero, p * roots[k]])
     return p
 
 

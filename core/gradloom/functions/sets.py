@@ -12,7 +12,7 @@ import numpy as np
 
 from gradloom.dispatch import implements
 from gradloom.errors import ArgumentError, DTypeError, ShapeError
-from gradloom.functions._arguments import as_array, as_tensor
+from gradloom.functions._arguments import as_array, as_tensor, refuse_complex
 from gradloom.functions.indexing import value_of
 from gradloom.functions.reduction import flat
 from gradloom.ops.indexing import index_add
@@ -162,6 +162,7 @@ def np_bincount(x: Any, /, weights: Any = None, minlength: Any = 0) -> Any:
             got=int(where.min()),
             remedy="count from the least number: x - x.min()",
         )
+    refuse_complex("numpy.bincount", "weights", weights)
     length = max(int(where.max(initial=-1)) + 1, int(minlength))
     weights = np.astype(weights, np.float64)
     return index_add(np.zeros_like(weights, shape=(length,)), weights, where, index=("array",))

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradloom.dispatch import implements, refuse
 from gradloom.errors import ArgumentError, DTypeError, ShapeError
-from gradloom.functions._arguments import as_array, axis_index, reshaped
+from gradloom.functions._arguments import as_array, axis_index, refuse_complex, reshaped
 from gradloom.functions.reduction import flat, reduced_axes, tensor_among
 from gradloom.ops import sorting
 from gradloom.ops.reduction import reduced_shape
@@ -109,6 +109,7 @@ def np_searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> T
 @implements(np.digitize)
 def np_digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
     """Return the bin that each value falls in; bins are known edges."""
+    refuse_complex("numpy.digitize", "x", x)
     edges = np.asarray(bins)
     steps = np.diff(edges)
     side = "left" if right else "right"

@@ -450,6 +450,50 @@ def test_errors_name_what_is_wrong(f: Callable[..., Any], error: type[Exception]
     assert "test_elementwise.py" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda z: np.add(z, 1, dtype="f8"),
+        lambda z: np.add(np.real(z), 1, dtype="i4"),
+        lambda z: np.matmul(z, z, dtype="f8"),
+        lambda z: np.insert(np.real(z), 0, 1j),
+        lambda z: np.bincount(np.array([0, 1]), weights=z),
+        lambda z: np.interp(z, [0.0, 1.0], [1.0, 2.0]),
+        lambda z: np.digitize(z, [0.0, 1.0]),
+    ],
+)
+def test_no_part_of_a_number_is_lost(f: Callable[..., Any]) -> None:
+    """Where NumPy refuses to cast, so do tensors."""
+    z = np.array([1.0 + 2.0j, 0.5j])
+    with pytest.raises(TypeError):
+        f(z)
+    for run in (lambda: gl.jit(f)(z), lambda: gl.compute(f(gl.tensor(z)))):
+        with pytest.raises(DTypeError):
+            run()
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", "i4", "i8", "u1", "f2", "f4", "f8"])
+@pytest.mark.parametrize(
+    "f",
+    [
+        np.unwrap,
+        lambda x: np.unwrap(x, discont=4),
+        lambda x: np.unwrap(x * np.int8(1), period=5) if x.dtype.kind == "i" else x,
+        lambda x: np.unwrap(x, period=4) if x.dtype.kind != "u" else x,
+        np.angle,
+        lambda x: np.angle(x, deg=True),
+        np.i0,
+        lambda x: np.poly(x[:3]),
+    ],
+)
+def test_precision_of_small_numbers(f: Callable[..., Any], dtype: str) -> None:
+    x = np.array([0, 3, 7, 1, 9, 2]).astype(dtype)
+    expected = f(x)
+    found = gl.jit(f)(x)
+    assert found.dtype == expected.dtype
+    np.testing.assert_allclose(found, expected, rtol=2e-3 if expected.dtype == np.float16 else 1e-5)
+
+
 def test_ufunc_keyword_dtype() -> None:
     x = np.array([0.5, 1.5])
     assert gl.jit(lambda x: np.add(x, x, dtype=np.float32))(x).dtype == np.float32

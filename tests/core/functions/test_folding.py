@@ -52,6 +52,16 @@ def test_reduceat(indices: list[int]) -> None:
     check_like_numpy(lambda x: np.add.reduceat(x, indices), X.T.copy())
 
 
+@pytest.mark.parametrize("dtype", ["?", "i1", "u1", "i4", "u4", "i8", "f2", "f4"])
+def test_reduceat_of_small_numbers(dtype: str) -> None:
+    """Small integers are summed as `np.sum` sums them: they do not wrap around."""
+    x = np.array([100, 101, 102, 1]).astype(dtype)
+    expected = np.add.reduceat(x, [0, 3])
+    found = value_of(lambda x: np.add.reduceat(x, [0, 3]), x)
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize(
     ("f", "text"),
     [
