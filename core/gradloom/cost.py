@@ -81,7 +81,7 @@ _FREE = Cost(0.0, 0.0)
 
 def node_cost(graph: Graph, i: int) -> Cost:
     """Return the cost of one node; views, inputs and literals are free."""
-    op, inputs, attrs = graph.nodes[i]
+    op, inputs, attrs = graph.raw_node(i)
     if _is_free(op):
         return _FREE
     specs = tuple([graph.specs[j] for j in inputs])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, final
 
@@ -69,10 +69,9 @@ def _decide(plan: Plan) -> tuple[Decision, bool]:
         return _AS_IT_IS, True
     if not can_limit():
         return _AS_IT_IS, True
-    if len(plan.graph.nodes) > MAX_STEPS or workers < 2:
+    if len(plan.graph) > MAX_STEPS or workers < 2:
         return Decision(None, _has_large_products(plan)), True
-    nodes, outline = plan.graph.nodes, plan.outline
-    if outline.working < 2 and not any([nodes[i][0].name in PRODUCTS for i in outline.examples.values()]):
+    if plan.outline.working < 2 and not _steps_of(plan, PRODUCTS):
         return _AS_IT_IS, True
     step_by_step = Decision(None, _has_large_products(plan))
     pattern = plan.graph.pattern
@@ -101,8 +100,11 @@ def _of_each(costs: Sequence[Cost], measure: Callable[[Cost], T]) -> list[T]:
     return list(map(known.__getitem__, ids))
 
 
+def _steps_of(plan: Plan, names: Collection[str]) -> list[int]:
+    """Return a node of each kind that runs, of those of some ops."""
+    return [i for i in plan.outline.examples.values() if plan.graph.raw_node(i)[0].name in names]
+
+
 def _has_large_products(plan: Plan) -> bool:
     """Return whether BLAS would share out one of a plan's steps."""
-    nodes = plan.graph.nodes
-    found = [i for i in plan.outline.examples.values() if nodes[i][0].name in _OF_BLAS]
-    return any([plan.leaves_to_backend(i) and node_cost(plan.graph, i).threaded for i in found])
+    return any([plan.leaves_to_backend(i) and node_cost(plan.graph, i).threaded for i in _steps_of(plan, _OF_BLAS)])

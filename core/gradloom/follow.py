@@ -74,7 +74,7 @@ class FollowingTrace(Trace):
         self._count = 0
         self.nodes, self.specs, self.sources = recording.nodes, recording.specs, recording.sources
 
-    def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = ()) -> Any:
+    def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = (), out: Any = None) -> Any:
         """Record an op on arguments and return its output tensor (or tuple of tensors)."""
         if _place() is not None or self.moves:
             args = placed(self, op, args, attrs)

@@ -62,7 +62,7 @@ class Graph:
         Ids of the graph's arguments and results.
     literals : tuple
         Values of the literal nodes.
-    sources : tuple
+    sources : sequence
         The user's ``file:line`` of each node, or None.
 
     Examples
@@ -77,7 +77,19 @@ class Graph:
     }
     """
 
-    __slots__ = ("_hash", "inputs", "literals", "nodes", "numbers", "outputs", "pattern", "sources", "specs", "write")
+    __slots__ = (
+        "_hash",
+        "_read",
+        "_write",
+        "inputs",
+        "literals",
+        "nodes",
+        "numbers",
+        "outputs",
+        "pattern",
+        "sources",
+        "specs",
+    )
 
     def __init__(
         self,
@@ -86,36 +98,46 @@ class Graph:
         inputs: tuple[int, ...],
         outputs: tuple[int, ...],
         literals: tuple[Any, ...] = (),
-        sources: tuple[RawSource | None, ...] = (),
+        sources: Sequence[RawSource | None] = (),
     ) -> None:
         self.nodes = nodes
         self.specs = specs
         self.inputs = inputs
         self.outputs = outputs
         self.literals = literals
-        self.sources = sources or (None,) * len(nodes)
+        self.sources: Sequence[RawSource | None] = sources or (None,) * len(nodes)
         #: Where it is known, what graphs share that differ in numbers alone, and the numbers of this one.
         self.pattern: Pattern | None = None
         self.numbers: Sequence[Any] = ()
         self._hash: int | None = None
+        self._read: Callable[[int], RawNode] | None = None
 
     #: What returns nodes and literals of a graph that nobody has looked at yet.
-    write: Callable[[], tuple[Any, Any]]
+    _write: Callable[[], tuple[Any, Any]]
 
     @classmethod
-    def unwritten(cls, like: Graph, specs: tuple[Any, ...], write: Callable[[], tuple[Any, Any]]) -> Graph:
-        """Return a graph like another one, whose nodes and literals ``write`` returns when somebody looks at them."""
+    def unwritten(
+        cls,
+        like: Graph,
+        specs: tuple[Any, ...],
+        write: Callable[[], tuple[Any, Any]],
+        read: Callable[[int], RawNode] | None = None,
+    ) -> Graph:
+        """Return a graph like another one, whose nodes and literals ``write`` returns when somebody looks at them.
+
+        ``read`` returns one of the nodes.
+        """
         new: Graph = object.__new__(cls)
         new.specs, new.inputs, new.outputs, new.sources = specs, like.inputs, like.outputs, like.sources
         new.pattern, new.numbers, new._hash = None, (), None
-        new.write = write
+        new._write, new._read = write, read
         return new
 
     def __getattr__(self, name: str) -> Any:
         # Python comes here for what is not there yet.
         if name != "nodes" and name != "literals":
             raise AttributeError(f"a graph has no attribute {name!r}")
-        self.nodes, self.literals = self.write()
+        self.nodes, self.literals = self._write()
         return self.nodes if name == "nodes" else self.literals
 
     def __len__(self) -> int:
@@ -124,6 +146,10 @@ class Graph:
     def __iter__(self) -> Iterator[Node]:
         for i in range(len(self.nodes)):
             yield self.node(i)
+
+    def raw_node(self, i: int) -> RawNode:
+        """Return node ``i`` as it is stored; if nobody has looked at the nodes yet, no other one is written."""
+        return self.nodes[i] if self._read is None else self._read(i)
 
     def node(self, i: int) -> Node:
         """Return node ``i`` in readable form."""

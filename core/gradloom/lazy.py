@@ -78,9 +78,9 @@ class _LazyTrace(Recorder):
         """The class of the tensors given out."""
         return LazyTensor
 
-    def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = ()) -> Any:
+    def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = (), out: Any = None) -> Any:
         """Record an op on arguments and return its lazy output."""
-        return super().bind(op, placed(self, op, args, attrs), attrs)
+        return super().bind(op, placed(self, op, args, attrs), attrs, out)
 
     def append(self, op: Op, inputs: tuple[LazyNode, ...], attrs: Any, spec: Any, source: Any) -> LazyNode:
         """Add a node as it stands."""

@@ -190,12 +190,6 @@ class Op:
         """Return attr values by name."""
         return dict(zip(self.attr_names, values, strict=True))
 
-    def note(self, specs: tuple[Spec, ...], attrs: tuple[Any, ...], out: Any) -> None:
-        """Take note of what `infer` would return, for inputs that are not cast, where that is known without it."""
-        if len(self.known) >= MAX_KNOWN:
-            self.known.clear()
-        self.known[specs + attrs] = out, None
-
     def infer(self, specs: tuple[Spec, ...], attrs: tuple[Any, ...]) -> tuple[Any, Any]:
         """Return the output spec (or specs) and the dtype to cast each input to, or None."""
         key = specs + attrs

@@ -116,7 +116,7 @@ class Plan:
         compiled = self._compiled
         if compiled is None:
             first, self.has_run = not self.has_run, True
-            if (first and not has_template(self.graph)) or len(self.graph.nodes) > COMPILE_LIMIT:
+            if (first and not has_template(self.graph)) or len(self.graph) > COMPILE_LIMIT:
                 return self._interpret(inputs, sources)
             compiled = self.compile()
         run = compiled.run
@@ -190,7 +190,7 @@ class Plan:
 
     def leaves_to_backend(self, i: int) -> bool:
         """Return whether a node runs by a kernel of the backend, not by one of the compiler."""
-        return self.graph.nodes[i][0] is not REGION and not self._lowering.is_own(i)
+        return self.graph.raw_node(i)[0] is not REGION and not self._lowering.is_own(i)
 
     def explain_error(self, error: Exception, k: int | None, sources: Sequence[RawSource | None]) -> None:
         """Add op and user's line to an error that a kernel raised."""
@@ -243,7 +243,7 @@ class _Lowering:
         self.graph = graph
         self.backend = plan.backend
         self.compiler = plan.compiler
-        self.places = (None,) * len(graph.nodes) if places is None else places
+        self.places = (None,) * len(graph) if places is None else places
         self.devices = plan.devices
         self.constants: dict[int, Any] = {}
         self.uncompiled: list[str] = []
@@ -277,9 +277,10 @@ class _Lowering:
 
     def _begin_kernels(self, compiler: AbstractCompiler) -> dict[int, Callable[[], Kernel]]:
         """Begin to compile, so that kernels compile while others are waited for; return what waits for regions'."""
-        nodes, specs = self.graph.nodes, self.graph.specs
+        specs = self.graph.specs
         known = self.kernels
-        kinds = [(kind, i) for kind, i in enumerate(self.outline.first) if kind not in known and nodes[i][1]]
+        nodes = {i: self.graph.raw_node(i) for kind, i in enumerate(self.outline.first) if kind not in known}
+        kinds = [(self.outline.kinds[i], i) for i in nodes if nodes[i][1]]
         begun: dict[int, Callable[[], Kernel]] = {}
         # What fails here fails again where the kernel is asked for. What other sizes needed has been begun.
         others = [i for _, i in kinds if nodes[i][0] is not REGION] if self.common is None else []
@@ -294,14 +295,14 @@ class _Lowering:
 
     def _find_constants(self) -> None:
         """Compute what depends on literals alone."""
-        constants, nodes, literals = self.constants, self.graph.nodes, self.graph.literals
+        constants, graph = self.constants, self.graph
         for i in self.outline.literals:
-            spec, slot = nodes[i][2]
-            constants[i] = self.backend.from_host(spec.dtype.type(literals[slot]))
+            spec, slot = graph.raw_node(i)[2]
+            constants[i] = self.backend.from_host(spec.dtype.type(graph.literals[slot]))
         firm: set[int] = set()
         with self.backend.quiet():
             for i in self.outline.folded:
-                inputs = nodes[i][1]
+                inputs = graph.raw_node(i)[1]
                 if firm.isdisjoint(inputs):
                     kernel, keywords = self._kernel(self.outline.kinds[i])
                     try:
@@ -311,8 +312,8 @@ class _Lowering:
                         pass
                 firm.add(i)
         if firm:
-            keys = [self.outline.kinds.get(i, -1) for i in range(len(nodes))]
-            self.outline = Outline(self.graph, keys, firm)
+            keys = [self.outline.kinds.get(i, -1) for i in range(len(graph))]
+            self.outline = Outline(graph, keys, firm)
 
     def _kernel(self, kind: int) -> Bound:
         found = self.kernels.get(kind)
@@ -322,7 +323,7 @@ class _Lowering:
 
     def _found(self, kind: int) -> Bound:
         i = self.outline.first[kind]
-        op, inputs, attrs = self.graph.nodes[i]
+        op, inputs, attrs = self.graph.raw_node(i)
         device = self.devices.get(self.places[i])
         if op is REGION and self.compiler is not None:
             return self._region_kernel(self.compiler, i, self._begun.pop(kind, None)), {}
@@ -344,7 +345,7 @@ class _Lowering:
 
     def _region_kernel(self, compiler: AbstractCompiler, i: int, finish: Callable[[], Kernel] | None) -> Kernel:
         """Return the kernel of a region; if it does not compile, its kernels one after the other, with a warning."""
-        region: Graph = self.graph.nodes[i][2][0]
+        region: Graph = self.graph.raw_node(i)[2][0]
         try:
             return compiler.compile(region) if finish is None else finish()
         except Exception as error:
@@ -357,7 +358,7 @@ class _Lowering:
 
     def _node_kernel(self, compiler: AbstractCompiler, i: int, specs: tuple[Any, ...], plain: Kernel) -> Kernel:
         """Return a compiler's kernel of a single node; if that fails, the backend's, with a warning."""
-        op, _, attrs = self.graph.nodes[i]
+        op, _, attrs = self.graph.raw_node(i)
         try:
             return compiler.kernel(op, specs, attrs, plain)
         except Exception as error:

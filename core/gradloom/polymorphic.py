@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import Any, Generic, TypeVar, final
 
 from gradloom import ahead
-from gradloom.graph import Graph, varies
+from gradloom.graph import Graph, RawNode, varies
 from gradloom.pattern import Pattern
 from gradloom.recent import Recent
 from gradloom.recipe import Plain, Recipe, alike
-from gradloom.source import moved_lines, same_lines
+from gradloom.source import Lines, moved_lines, same_lines
 from gradloom.structure import Structure, WithSymbols
 from gradloom.symbolic import Guards
 
@@ -69,7 +70,7 @@ class Polymorphic:
         if _too_large(graph, MAX_NODES):
             return self._function(graph, *others)
         known, structure = self._look_up(graph, others)
-        found = known.of(structure)
+        found = known.of(structure, partial(self._function, graph, *others))
         if found is None and known.seen >= self._after and known.pays():
             found = self._found_now(known, structure, graph, *others)
         known.seen += 1
@@ -86,7 +87,8 @@ class Polymorphic:
             self._begin(known, graph, *others)
             return None
         work, known.work = known.work, None
-        found = known.of(structure) if work is not None and ahead.finish(work) else None
+        anew = partial(self._function, graph, *others)
+        found = known.of(structure, anew) if work is not None and ahead.finish(work) else None
         return self._recorded(known, structure, graph, *others) if found is None else found
 
     def _begin(self, known: _Known, graph: Graph, *others: Hashable) -> None:
@@ -95,7 +97,7 @@ class Polymorphic:
     def _find(self, graph: Graph, *others: Hashable) -> None:
         """Find what other sizes will need, if it is not known and likely to be found again."""
         known, structure = self._look_up(graph, others)
-        if known.pays() and known.of(structure) is None:
+        if known.pays() and known.of(structure, partial(self._function, graph, *others)) is None:
             found = self._recorded(known, structure, graph, *others)
             if found is not None:
                 self._use(found, *others)
@@ -114,7 +116,7 @@ class Polymorphic:
             known.idle += 1
             return None
         known.add(result)
-        return result.graph(structure)
+        return result.graph(structure, partial(self._function, graph, *others))
 
     def clear(self) -> None:
         """Forget all results."""
@@ -143,9 +145,9 @@ class _Known:
         #: Evaluations in vain: results that nobody has found since they were added, and failures.
         self.idle = 0
 
-    def of(self, structure: Structure) -> Graph | None:
-        """Return the result for a graph of the structure, if it is known."""
-        found: Graph | None = self.find(lambda result: result.graph(structure))
+    def of(self, structure: Structure, anew: Callable[[], Graph]) -> Graph | None:
+        """Return the result for a graph of the structure, if it is known; ``anew`` computes it."""
+        found: Graph | None = self.find(lambda result: result.graph(structure, anew))
         return found
 
     def find(self, evaluate: Callable[[Any], Any]) -> Any:
@@ -189,16 +191,34 @@ class _Result:
         patterns = {key: Pattern(own) for key, own in held.items() if varies(own)}
         for own in [own for key, own in held.items() if key not in patterns]:
             own.pattern = own.pattern or Pattern(own)  # it stays as it is
-        self._recipe = Recipe((graph.nodes, graph.specs, graph.literals), len(guards.numbers), patterns)
+        #: Whether there are lines in those graphs: they stay as they are.
+        self._has_inner_lines = any([own.sources.count(None) < len(own) for own in held.values()])
+        distinct = {id(own): own for _, _, own in graph.nodes}
+        varying = {key: own for key, own in distinct.items() if varies(own)}
+        place = {key: n for n, key in enumerate(varying)}
+        #: Where the attrs of a node stand among those that vary.
+        self._varying = {i: place[id(own)] for i, (_, _, own) in enumerate(graph.nodes) if id(own) in place}
+        value = tuple(varying.values()), graph.specs, graph.literals
+        self._recipe = Recipe(value, len(guards.numbers), patterns)
 
-    def graph(self, structure: Structure) -> Graph | None:
-        """Return the result for the numbers of a structure; None where it is not known to be this one."""
-        numbers = self._guards.values(structure.numbers)
-        sources = None if numbers is None else self._written_at(structure.sources)
-        if numbers is None or sources is None:
+    def graph(self, structure: Structure, anew: Callable[[], Graph]) -> Graph | None:
+        """Return the result for the numbers of a structure; None where it is not known to be this one.
+
+        ``anew`` computes it, for the lines that its nodes were written on, which hardly anybody asks for.
+        """
+        numbers, sources = self._guards.values(structure.numbers), structure.sources
+        if numbers is None or (self._has_inner_lines and self._written_at(sources) is None):
             return None
-        nodes, specs, literals = self._recipe.of(numbers)
-        found = Graph(nodes, specs, self._graph.inputs, self._graph.outputs, literals, sources)
+        attrs, specs, literals = self._recipe.of(numbers)
+        nodes, varying = self._graph.nodes, self._varying
+
+        def read(i: int) -> RawNode:
+            k = varying.get(i)
+            return nodes[i] if k is None else (*nodes[i][:2], attrs[k])
+
+        found = Graph.unwritten(self._graph, specs, lambda: (tuple(map(read, range(len(nodes)))), literals), read)
+        found.literals = literals
+        found.sources = Lines(lambda: self._written_at(sources) or anew().sources)
         return alike(found, self._pattern, numbers)
 
     def _written_at(self, sources: list[Any]) -> Any:
@@ -206,9 +226,8 @@ class _Result:
         if sources == self._latest or all(map(same_lines, sources, self._sources)):
             self._latest = sources
             return self._graph.sources
-        held = [a for _, _, attrs in self._graph.nodes for a in attrs if type(a) is Graph]
-        lines = moved_lines(chain(*self._sources), chain(*sources))
-        if lines is None or any([own.sources.count(None) < len(own) for own in held]):
+        lines = None if self._has_inner_lines else moved_lines(chain(*self._sources), chain(*sources))
+        if lines is None:
             return None
         return tuple([None if s is None else (*lines[id(s[0]), s[1]], s[2]) for s in self._graph.sources])
 

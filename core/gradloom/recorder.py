@@ -55,12 +55,15 @@ class Recorder(ABC):
     def tensor(self, index: Any) -> Any:
         """Return a new tensor for a node."""
 
-    def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = ()) -> Any:
-        """Record an op on arguments and return its output tensor (or tuple of tensors)."""
+    def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = (), out: Any = None) -> Any:
+        """Record an op on arguments and return its output tensor (or tuple of tensors).
+
+        ``out`` is the spec, where it is known without the spec rule and all arguments are tensors that are not cast.
+        """
         if op.name in COMPARISONS:
             args = comparable(args)
         ids, specs, literal = self._lift_all(args, op)
-        out, casts = self._infer(op, specs, attrs)
+        out, casts = self._infer(op, specs, attrs) if out is None else (out, None)
         if literal or casts is not None:
             ids = self._fit(op, ids, args, specs, casts)
         source = self.origin or user_source()
@@ -84,7 +87,7 @@ class Recorder(ABC):
                 ids.append(arg)
             else:
                 ids.append(self.lift(arg, op))
-                spec = self.tensor(ids[-1]).spec
+                spec = arg.spec if kind is handle else self.tensor(ids[-1]).spec
             specs.append(spec)
         return tuple(ids), tuple(specs), literal
 

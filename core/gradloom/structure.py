@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, final
 
 from gradloom.graph import Graph, literal_key
@@ -98,9 +99,12 @@ def renumbered(op: Op, attrs: tuple[Any, ...], to: Structure | WithSymbols) -> t
     """Return what stands for the attrs of a node."""
     if not attrs:
         return attrs
+    shapes = op.shape_attrs
+    if not shapes and len(attrs) == 1 and type(attrs[0]) is tuple and _stays(attrs[0]):  # the rows that a loop reads
+        return attrs
     return tuple(
         [
-            tuple(map(to.number, a)) if name in op.shape_attrs else _renumbered(a, to)
+            tuple(map(to.number, a)) if name in shapes else _renumbered(a, to)
             for name, a in zip(op.attr_names, attrs, strict=True)
         ]
     )
@@ -118,3 +122,12 @@ def _renumbered(value: Any, to: Structure | WithSymbols) -> Any:
     if kind is Spec:
         return to.spec(value)
     return to.graph(value) if kind is Graph else value
+
+
+_PLAIN = frozenset({int, str, bool, type(None)})
+
+
+@lru_cache(maxsize=1024)
+def _stays(part: tuple[Any, ...]) -> bool:
+    """Return whether a part of attrs is the same for all sizes: it says which row, or which axis."""
+    return all([type(entry) in _PLAIN and entry != "slice" for entry in part])

@@ -17,8 +17,21 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.ahead import pacemaker
+from gradloom.formula import Formula, Noted
 
-__all__ = ["Guards", "Symbolic", "compute", "concrete", "decide", "is_settled", "lengths", "settled", "total"]
+__all__ = [
+    "Guards",
+    "Symbolic",
+    "compute",
+    "concrete",
+    "decide",
+    "is_settled",
+    "lengths",
+    "of_runs",
+    "runs",
+    "settled",
+    "total",
+]
 
 _PLAIN = (int, float, np.generic)
 #: Answers that `Guards.values` never compares equal.
@@ -50,13 +63,13 @@ class Guards:
         #: All symbolic numbers, the given ones first.
         self.numbers: list[Symbolic] = []
         #: How each of the others is computed: a function, and for each argument a number's place, or ``(constant,)``.
-        self._derived: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self._derived: list[Noted] = []
         #: What was asked, and the answer.
-        self.asked: dict[tuple[Callable[..., Any], tuple[Any, ...]], Any] = {}
+        self.asked: dict[Noted, Any] = {}
         self._known: dict[Any, Symbolic] = {}
         #: Where hashes begin.
         self.hashes = next(_COUNT) << 32
-        self._formula: _Formula | None = None
+        self._formula: Formula | None = None
         #: By value, those that tables look up by hash; there no two of them are equal.
         self._hashed: dict[Any, Symbolic] = {}
         self._pause = pacemaker()
@@ -106,73 +119,9 @@ class Guards:
         """Return what all numbers are for other given ones; None where an answer would be another one."""
         formula = self._formula
         if formula is None or formula.size != len(self.numbers) + len(self.asked):
-            formula = self._formula = _Formula(self)
+            apart = [number.place for number in self._hashed.values()]
+            formula = self._formula = Formula(list(map(concrete, self.numbers)), self._derived, self.asked, apart)
         return formula.values(given)
-
-    def derived(self) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
-        """Yield how each number that is not given is computed: a function, and places or constants."""
-        return iter(self._derived)
-
-    def apart(self) -> list[int]:
-        """Return the places of the numbers that must not be equal."""
-        return [number.place for number in self._hashed.values()]
-
-
-@final
-class _Formula:
-    """What `Guards` have noted, as it is quickly evaluated: places in one list, constants behind the numbers."""
-
-    def __init__(self, guards: Guards) -> None:
-        self.size = len(guards.numbers) + len(guards.asked)
-        self._count = len(guards.numbers)
-        self._constants: list[Any] = []
-        self._apart = _column(guards.apart())
-        derived = [(function, self._places(places)) for function, places in guards.derived()]
-        first = self._count - len(derived)
-        #: Those of two numbers, as most are, and others: place, function, places of the arguments.
-        self._derived = [
-            (first + k, function, *(places if len(places) == 2 else (None, places)))
-            for k, (function, places) in enumerate(derived)
-        ]
-        questions: dict[Any, list[Any]] = {}
-        for (function, places), answer in guards.asked.items():
-            questions.setdefault((function, len(places)), []).append((self._places(places), answer))
-        #: What was asked, all questions of one function at once: what takes each argument from the values; the answers.
-        self._asked = [
-            (function, list(map(_column, zip(*[places for places, _ in rows], strict=True))), [a for _, a in rows])
-            for (function, _), rows in questions.items()
-        ]
-
-    def _places(self, places: tuple[Any, ...]) -> tuple[int, ...]:
-        found = []
-        for place in places:
-            if type(place) is not int:
-                self._constants.append(place[0])
-                place = self._count + len(self._constants) - 1
-            found.append(place)
-        return tuple(found)
-
-    def values(self, given: Sequence[Any]) -> list[Any] | None:
-        """Return what all numbers are for given ones; None where an answer would be another one."""
-        values = [*given, *[None] * (self._count - len(given)), *self._constants]
-        try:
-            for k, function, i, j in self._derived:
-                values[k] = function(*[values[n] for n in j]) if i is None else function(values[i], values[j])
-            for function, columns, answers in self._asked:
-                if list(map(function, *[column(values) for column in columns])) != answers:
-                    return None
-        except Exception:  # what fails for these numbers did not for those
-            return None
-        apart = self._apart(values)
-        del values[self._count :]
-        return values if len(set(apart)) == len(apart) else None
-
-
-def _column(places: Sequence[int]) -> Callable[[list[Any]], Sequence[Any]]:
-    """Return what takes the values at some places."""
-    if len(places) > 1:
-        return operator.itemgetter(*places)
-    return lambda values: [values[place] for place in places]
 
 
 def _place(argument: Any) -> Any:
@@ -318,6 +267,31 @@ def total(numbers: Sequence[Any]) -> Any:
     for n in numbers:
         found[id(n)] = n, found.get(id(n), (n, 0))[1] + 1
     return functools.reduce(operator.add, [n * times if times > 1 else n for n, times in found.values()])
+
+
+def runs(numbers: Sequence[Any]) -> list[Any]:
+    """Return numbers, each once where the same one follows, and behind each how often it does.
+
+    Examples
+    --------
+    >>> from gradloom.symbolic import runs
+    >>> runs([7, 7, 7, 5, 7])
+    [7, 3, 5, 1, 7, 1]
+    """
+    found: list[Any] = []
+    last: Any = None
+    for n in numbers:
+        if n is last or (type(n) is int and type(last) is int and n == last):
+            found[-1] += 1
+        else:
+            found += [n, 1]
+            last = n
+    return found
+
+
+def of_runs(found: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Return each number of `runs` with how often it stands there."""
+    return zip(found[::2], found[1::2], strict=True)
 
 
 def settled(number: Any, special: Callable[[Any], bool] | None = None) -> Any:

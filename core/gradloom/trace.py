@@ -130,7 +130,7 @@ class Trace(Recorder):
 
     # -- recording ---------------------------------------------------------------------
 
-    def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = ()) -> Any:
+    def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = (), out: Any = None) -> Any:
         """Record an op on arguments and return its output tensor (or tuple of tensors)."""
         if (_place() is not None or self.moves) and self.pins:
             args = placed(self, op, args, attrs)
@@ -148,9 +148,10 @@ class Trace(Recorder):
             if op.name in COMPARISONS:
                 args = comparable(args)
             ids, specs, literal = self._lift_all(args, op)
-        out, casts = op.known.get(specs + attrs) or self._infer(op, specs, attrs)
-        if literal or casts is not None:
-            ids = self._fit(op, ids, args, specs, casts)
+        if out is None:
+            out, casts = op.known.get(specs + attrs) or self._infer(op, specs, attrs)
+            if literal or casts is not None:
+                ids = self._fit(op, ids, args, specs, casts)
         source = self.origin
         if source is None:
             frame = sys._getframe(2)

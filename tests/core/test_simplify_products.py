@@ -192,7 +192,7 @@ class TestSums:
     def test_blocks_of_sizes_that_differ_little(self) -> None:
         """What is put together begins at the same places, so that one graph serves them; and fits all the same."""
         for size in (4099, 16384, 16385, 20000, 2**21, 2**21 + 1, 2**30, 0, 1):
-            starts = [_block_starts(*[size + more] * 300) for more in (0, 1, size // 50)]
+            starts = [_block_starts(size + more, 300) for more in (0, 1, size // 50)]
             assert len(set(starts)) <= 2
             for first, last in pairwise((*starts[0], 300)):
                 assert last == first + 1 or (last - first) * size <= JOINED_BYTES

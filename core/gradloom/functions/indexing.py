@@ -203,8 +203,7 @@ def np_getitem(x: Tensor, index: Any) -> Tensor:
         entries = (_position(index, shape, 0), *(WHOLE,) * (len(shape) - 1))
         if len(shape) == 1:
             return gather(x, index=entries, unique=True)
-        getitem.note((x.spec,), (entries,), _row(x.spec))
-        return x._note_view(x._trace.bind(getitem, (x,), (entries,)), index)
+        return x._note_view(x._trace.bind(getitem, (x,), (entries,), _row(x.spec)), index)
     parsed = parse_index(shape, index)
     if parsed.basic:
         if all(type(entry) is int for entry in parsed.entries):

@@ -11,7 +11,7 @@ from gradloom.op import ops
 from gradloom.simplify.builder import Builder, count_uses
 from gradloom.simplify.joining import concatenated, moved_seconds, product_ops, product_seconds
 from gradloom.simplify.views import slice_run
-from gradloom.symbolic import decide
+from gradloom.symbolic import decide, of_runs, runs
 
 #: Bytes that are put together at most, so that they stay in the cache; longer sums become several products.
 JOINED_BYTES = 2**21
@@ -94,7 +94,7 @@ class MergedSum:
 
     def _blocks(self, terms: list[Any], name: str) -> list[list[Any]]:
         """Cut terms into blocks of at most `JOINED_BYTES`, the same for equal values."""
-        starts = decide(_block_starts, *[self.graph.specs[getattr(term, name)].nbytes for term in terms])
+        starts = decide(_block_starts, *runs([self.graph.specs[getattr(term, name)].nbytes for term in terms]))
         blocks = [terms[start:stop] for start, stop in pairwise((*starts, len(terms)))]
         return [block for block in blocks if len(block) > 1]
 
@@ -113,11 +113,11 @@ class MergedSum:
     def _product_pays(self, terms: list[ProductTerm]) -> bool:
         specs = self.graph.specs
         is_run = terms[0].transposed and slice_run(self.graph, [t.left for t in terms]) is not None
-        lengths = [specs[t.right].shape[0] for t in terms]
+        lengths = runs([specs[t.right].shape[0] for t in terms])
         return bool(decide(_product_pays, *specs[self.root].shape, specs[self.root].dtype.itemsize, is_run, *lengths))
 
     def _rows_pay(self, terms: list[RowsTerm], shared: set[tuple[int, ...]]) -> bool:
-        root, lengths = self.graph.specs[self.root], [self.graph.specs[t.rows].shape[0] for t in terms]
+        root, lengths = self.graph.specs[self.root], runs([self.graph.specs[t.rows].shape[0] for t in terms])
         is_joined = tuple([t.rows for t in terms]) in shared
         return bool(decide(_rows_pay, root.size, root.dtype.itemsize, is_joined, *lengths))
 
@@ -153,27 +153,32 @@ class MergedSum:
 
 
 def _block_starts(*sizes: int) -> tuple[int, ...]:
-    """Return where blocks of at most `JOINED_BYTES` begin, given the bytes of what is put together.
+    """Return where blocks of at most `JOINED_BYTES` begin, given `runs` of the bytes of what is put together.
 
     These are rounded up to three binary digits, so that most graphs that differ in sizes alone have the same blocks.
     """
     starts = []
-    room = -1
-    for k, own in enumerate(sizes):
+    first, room = 0, -1
+    for own, times in of_runs(sizes):
         unit = 1 << max(own.bit_length() - 3, 0)
         size = -(-own // unit) * unit
-        if size > room:
-            starts.append(k)
-            room = JOINED_BYTES
-        room -= size
+        for k in range(first, first + times):
+            if size > room:
+                starts.append(k)
+                room = JOINED_BYTES
+            room -= size
+        first += times
     return tuple(starts)
 
 
 def _product_pays(m: int, n: int, itemsize: int, is_run: bool, *lengths: int) -> bool:
-    """Return whether one product takes less than several of some lengths; ``is_run`` if left factors lie together."""
-    total = sum(lengths)
+    """Return whether one product takes less than several, given `runs` of their lengths.
+
+    ``is_run`` says whether left factors lie together.
+    """
+    total = sum([k * times for k, times in of_runs(lengths)])
     add = moved_seconds(itemsize, m * n, m * n, m * n)
-    apart = sum([product_seconds(m, k, n, itemsize) + add for k in lengths]) - add
+    apart = sum([(product_seconds(m, k, n, itemsize) + add) * times for k, times in of_runs(lengths)]) - add
     joined = product_seconds(m, total, n, itemsize) + moved_seconds(itemsize, 2 * total * n)
     if not is_run:
         joined += moved_seconds(itemsize, 2 * total * m)
@@ -181,9 +186,10 @@ def _product_pays(m: int, n: int, itemsize: int, is_run: bool, *lengths: int) ->
 
 
 def _rows_pay(n: int, itemsize: int, is_joined: bool, *lengths: int) -> bool:
-    """Return whether one sum over rows of some length takes less than several."""
-    total = sum(lengths)
-    apart = sum([moved_seconds(itemsize, k * n, n) + moved_seconds(itemsize, 3 * n) for k in lengths])
+    """Return whether one sum over rows takes less than several, given `runs` of how many rows each has."""
+    total = sum([k * times for k, times in of_runs(lengths)])
+    add = moved_seconds(itemsize, 3 * n)
+    apart = sum([(moved_seconds(itemsize, k * n, n) + add) * times for k, times in of_runs(lengths)])
     joined = moved_seconds(itemsize, total * n, n)
     if not is_joined:
         joined += moved_seconds(itemsize, 2 * total * n)

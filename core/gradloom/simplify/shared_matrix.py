@@ -11,7 +11,7 @@ from gradloom.simplify.builder import Builder
 from gradloom.simplify.joining import concatenated, moved_seconds, product_ops, product_seconds
 from gradloom.simplify.views import slice_run
 from gradloom.spec import WHOLE
-from gradloom.symbolic import decide
+from gradloom.symbolic import decide, of_runs, runs
 
 #: Groups of products with one matrix that are looked at: those with the most members.
 MAX_GROUPS = 64
@@ -54,7 +54,7 @@ class SharedProduct:
         k, n = spec.shape if self.side == "right" else reversed(spec.shape)
         rows = [m.rows for m in self.members]
         is_run = slice_run(self.graph, rows) is not None
-        return bool(decide(_pays, k, n, spec.dtype.itemsize, is_run, *map(self._length, rows)))
+        return bool(decide(_pays, k, n, spec.dtype.itemsize, is_run, *runs(list(map(self._length, rows)))))
 
     def rows_of(self, g: Builder, new: list[int], node: int) -> int:
         """Return the rows of the one product that stand for one of the products."""
@@ -82,9 +82,10 @@ class SharedProduct:
 
 
 def _pays(k: int, n: int, itemsize: int, is_run: bool, *lengths: int) -> bool:
-    total = sum(lengths)
-    apart = sum([product_seconds(m, k, n, itemsize) for m in lengths])
-    joined = product_seconds(total, k, n, itemsize) + SLICE_SECONDS * len(lengths)
+    members = sum([times for _, times in of_runs(lengths)])
+    total = sum([m * times for m, times in of_runs(lengths)])
+    apart = sum([product_seconds(m, k, n, itemsize) * times for m, times in of_runs(lengths)])
+    joined = product_seconds(total, k, n, itemsize) + SLICE_SECONDS * members
     if not is_run:
         joined += moved_seconds(itemsize, 2 * total * k)
     return joined < apart
