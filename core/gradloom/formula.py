@@ -8,8 +8,8 @@ from typing import Any, final
 
 import numpy as np
 
-#: From how many sums on they are evaluated together.
-MANY = 16
+#: From how many sums on they are evaluated together, which takes as long as some thirty one by one.
+MANY = 48
 
 #: A function, and for each argument the place of a number, or ``(constant,)``.
 Noted = tuple[Callable[..., Any], tuple[Any, ...]]

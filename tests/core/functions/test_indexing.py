@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import gradloom as gl
 from gradloom.backend import backends
@@ -417,3 +419,28 @@ def read_at(index: Any, shape: tuple[int, ...]) -> Any:
 def test_whole_axes_say_nothing_of_their_lengths(index: Any, entries: Any) -> None:
     """However it is written, an axis that is taken whole is the same entry for all lengths."""
     assert read_at(index, (3, 4, 5)) == entries
+
+
+_BOUNDS = st.none() | st.integers(-6, 6)
+_ENTRIES = (
+    st.integers(-5, 5)
+    | st.builds(slice, _BOUNDS, _BOUNDS, st.none() | st.sampled_from([1, 2, -1, -3]))
+    | st.none()
+    | st.just(...)
+)
+
+
+@given(st.lists(st.integers(0, 4), max_size=4), st.lists(_ENTRIES, max_size=5))
+def test_any_basic_index(shape: list[int], entries: list[Any]) -> None:
+    """Integers, slices, None and ellipses in any order: NumPy's elements, or its kind of error."""
+    x = np.arange(float(np.prod(shape))).reshape(shape)
+    for index in (tuple(entries), *entries[:1]):
+        try:
+            wanted = x[index]
+        except IndexError:
+            with pytest.raises(IndexRangeError):
+                gl.tensor(x)[index]
+        else:
+            (found,) = gl.compute(gl.tensor(x)[index])
+            np.testing.assert_array_equal(found, wanted)
+            assert np.shape(found) == wanted.shape
