@@ -116,18 +116,17 @@ class _Sums:
 
     def __init__(self, numbers: Sequence[Any], derived: Sequence[Noted]) -> None:
         terms = _terms(numbers, derived)
+        most = max([sum(map(abs, own.values())) for own in terms.values()], default=1)
+        #: Up to here no sum overflows.
+        self._most = np.iinfo(np.int64).max // max(most, 1)
         #: They stand in this order.
-        self.places = dict.fromkeys(terms) if len(terms) >= MANY else {}
+        self.places = dict.fromkeys(terms) if len(terms) >= MANY and self._most else {}
         self._of = sorted({k for place in self.places for k in terms[place]})
         column = {k: n for n, k in enumerate(self._of)}
         self._factors = np.zeros((len(self.places), len(self._of)), np.int64)
-        most = 1
         for row, place in enumerate(self.places):
             for k, factor in terms[place].items():
                 self._factors[row, column[k]] = factor
-            most = max(most, sum(map(abs, terms[place].values())))
-        #: Up to here no sum overflows.
-        self._most = np.iinfo(np.int64).max // most
 
     def evaluate(self, values: list[Any]) -> bool:
         """Write the sums into the list of all values; return False where they may overflow, or are no integers now."""

@@ -32,8 +32,8 @@ T = TypeVar("T")
 MAX_NODES = 10_000
 #: Nodes of the graphs whose results are found before another size has come, or waited for when it has, at most.
 MAX_FORESEEN = 2_000
-#: Results that are remembered of graphs with one structure.
-MAX_RESULTS = 4
+#: Results that are remembered of graphs with one structure: sizes from few to many samples need about eight.
+MAX_RESULTS = 12
 
 
 @final

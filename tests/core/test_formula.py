@@ -61,6 +61,13 @@ def test_sums_that_overflow_are_exact() -> None:
         assert formula.values([given]) == [given << k for k in range(MANY + 1)]
 
 
+def test_huge_multiples_are_exact() -> None:
+    """Factors beyond 64 bits are no reason to fail."""
+    derived = [(operator.mul, (0, (3**k, int))) for k in range(2 * MANY)]
+    formula = Formula([3**k for k in (0, *range(2 * MANY))], derived, {}, [])
+    assert formula.values([7]) == [7, *[7 * 3**k for k in range(2 * MANY)]]
+
+
 def test_floats_add_up_one_by_one() -> None:
     """Sums of floats keep their order, on which their last digits depend."""
     guards = Guards([0.1])

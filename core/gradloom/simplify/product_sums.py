@@ -155,13 +155,12 @@ class MergedSum:
 def _block_starts(*sizes: int) -> tuple[int, ...]:
     """Return where blocks of at most `JOINED_BYTES` begin, given `runs` of the bytes of what is put together.
 
-    These are rounded up to three binary digits, so that most graphs that differ in sizes alone have the same blocks.
+    These are rounded up to powers of two, so that most graphs that differ in sizes alone have the same blocks.
     """
     starts = []
     first, room = 0, -1
     for own, times in of_runs(sizes):
-        unit = 1 << max(own.bit_length() - 3, 0)
-        size = -(-own // unit) * unit
+        size = 1 << max(own - 1, 0).bit_length()
         for k in range(first, first + times):
             if size > room:
                 starts.append(k)

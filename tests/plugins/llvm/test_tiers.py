@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import sys
+import importlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -210,7 +210,7 @@ def test_explain_measures_what_is_compiled_well(case: int, levels: list[int], mo
     _, f, args = loops_and_tape()[case]
     monkeypatch.setattr(tiers, "SECONDS_A_LINE", 1e3)
     measured_with: list[int] = []
-    module = sys.modules["gradloom.site"]
+    module: Any = importlib.import_module("gradloom.site")
     original = module.run_observed
 
     def run_observed(*arguments: Any) -> Any:
