@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
+from math import ceil
 
 from gradloom.tasks import Merging, Task
 
@@ -66,14 +68,32 @@ def _merge_side_by_side(merging: Merging, most: float) -> bool:
             alike.setdefault(key, []).append(t)
     found = False
     for group in alike.values():
-        into = group[0]
-        for t in group[1:]:
-            if _fit(merging, t, into, most):
+        for own in _balanced(group, merging.seconds, most):
+            into = own[0]
+            for t in own[1:]:
                 into = merging.merge(t, into)
                 found = True
-            else:
-                into = t
     return found
+
+
+def _balanced(tasks: Sequence[int], seconds: Sequence[float], most: float) -> list[list[int]]:
+    """Return tasks in about as few groups as take some seconds at most, all about as long.
+
+    The longest task first, each goes to the group that takes least so far.
+    """
+    ordered = sorted(tasks, key=lambda t: (-seconds[t], t))
+    count = max(1, ceil(sum([seconds[t] for t in tasks]) / most))
+    while count < len(ordered):
+        lengths = [(0.0, n) for n in range(count)]
+        groups: list[list[int]] = [[] for _ in range(count)]
+        for t in ordered:
+            length, n = lengths[0]
+            groups[n].append(t)
+            heapq.heapreplace(lengths, (length + seconds[t], n))
+        if max(lengths)[0] <= most:
+            return [group for group in groups if group]
+        count += 1 + count // 8
+    return [[t] for t in ordered]
 
 
 def _fit(merging: Merging, t: int, other: int, most: float) -> bool:

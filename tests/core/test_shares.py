@@ -42,6 +42,22 @@ def test_one_task_for_each_branch() -> None:
     assert [round(task.seconds, 2) for task in found] == [1.01] * 6 + [0.01]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_tasks_of_different_length_become_two_that_take_about_as_long(seed: int) -> None:
+    """As measured tasks are; a third one would start when both have ended."""
+    lengths = np.random.default_rng(seed).uniform(0.7, 1.4, 8)
+    tasks = [*[Task((k,), (), float(n)) for k, n in enumerate(lengths)], Task((8,), tuple(range(8)), 0.01)]
+    one, other, last = shares(tasks, 1.1 * lengths.sum() / 2)
+    assert last.after == (0, 1)
+    assert abs(one.seconds - other.seconds) <= lengths.max()
+
+
+def test_many_tasks_of_which_no_two_fit_together() -> None:
+    """In about linear time: each try has an eighth more tasks."""
+    tasks = [Task((k,), (), 0.6 + 1e-6 * (k % 7)) for k in range(20_000)]
+    assert len(shares(tasks, 1.0)) == len(tasks)
+
+
 def test_a_chain_becomes_one_task_whatever_it_takes() -> None:
     (found,) = shares([Task((k,), (k - 1,) if k else (), 1.0) for k in range(10)], 0.1)
     assert found == Task(tuple(range(10)), (), 10.0)
