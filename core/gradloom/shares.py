@@ -68,9 +68,9 @@ def _merge_side_by_side(merging: Merging, most: float) -> bool:
             alike.setdefault(key, []).append(t)
     found = False
     for group in alike.values():
-        for own in _balanced(group, merging.seconds, most):
-            into = own[0]
-            for t in own[1:]:
+        for together in _balanced(group, merging.seconds, most):
+            into = together[0]
+            for t in together[1:]:
                 into = merging.merge(t, into)
                 found = True
     return found
