@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 import uuid
@@ -30,7 +29,7 @@ from gradloom_dask.observing import TaskStream
 from gradloom_dask.packing import fingerprint, pack, unpack, writable
 from gradloom_dask.place import Roster, Watch, demands, workers_of
 from gradloom_dask.replies import Replies
-from gradloom_dask.shipments import Shipments
+from gradloom_dask.shipments import Shipments, begin
 from gradloom_dask.shipped import Shipped
 from gradloom_dask.worker import (
     PlanMissingError,
@@ -252,7 +251,7 @@ class Connection:
     def wait(self, coroutine: Coroutine[Any, Any, Any], held: Sequence[Held] = (), watch: Watch | None = None) -> Any:
         """Wait for what a client does, while there are a scheduler and workers, and those that have what it needs."""
         client = self.client
-        future = asyncio.run_coroutine_threadsafe(_awaited(coroutine), client.loop.asyncio_loop)
+        future = begin(client, coroutine)
         lonely: float | None = None
         try:
             while True:
@@ -337,10 +336,6 @@ def not_kept() -> SchedulerError:
     return SchedulerError(
         "workers did not keep what they were sent", op="scheduler", remedy="see the logs of the workers"
     )
-
-
-async def _awaited(value: Any) -> Any:
-    return await value
 
 
 def _running_at(workers: Mapping[str, str]) -> AbstractContextManager[Any]:

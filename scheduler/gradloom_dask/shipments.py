@@ -9,6 +9,7 @@ import uuid
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, final
 
@@ -89,9 +90,12 @@ class Shipments:
         client = self._client()
         if client is not None and client.status == "running":
             with suppress(RuntimeError):  # the loop has ended
-                asyncio.run_coroutine_threadsafe(
-                    _awaited(client.scheduler.unregister_worker_plugin(name=name)), client.loop.asyncio_loop
-                )
+                begin(client, client.scheduler.unregister_worker_plugin(name=name))
+
+
+def begin(client: Client, awaitable: Any) -> Future[Any]:
+    """Let a client's own thread wait for something; return what becomes of it."""
+    return asyncio.run_coroutine_threadsafe(_awaited(awaitable), client.loop.asyncio_loop)
 
 
 async def _awaited(value: Any) -> Any:
