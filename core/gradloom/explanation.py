@@ -12,6 +12,8 @@ from gradloom.timeline import Panel, Timeline
 
 #: Rows of printed tables; the longest are shown.
 ROWS = 30
+#: What takes less says nothing of what cores do at once: to hand it to another one takes longer.
+TELLING_SECONDS = 1e-3
 
 
 @final
@@ -123,11 +125,13 @@ class Explanation:
     def summary(self) -> str:
         """Return what ran the function, and how fast, in three sentences."""
         how = f"{self.lanes} tasks at once" if self.in_branches else "step by step"
+        cores = f"Two cores do {self.capacity:.2f} times the work of one."
+        if self.one_core < TELLING_SECONDS:
+            cores = "It takes too little time to tell what two cores do at once."
         return (
             f"{self.scheduler}, {how}: {_time(self.achieved)}; serial {_time(self.serial)}, one core "
             f"{_time(self.one_core)}. Speed-up over one core: {self.achieved_speedup:.2f}x, predicted with "
-            f"{self.lanes} worker{'s' * (self.lanes > 1)}: {self.predicted_speedup:.2f}x. Two cores do "
-            f"{self.capacity:.2f} times the work of one."
+            f"{self.lanes} worker{'s' * (self.lanes > 1)}: {self.predicted_speedup:.2f}x. {cores}"
         )
 
     def timeline(self) -> Drawing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,8 @@ def test_small_functions_are_one_task() -> None:
     assert not found.in_branches
     assert found.simulated[3] == found.simulated[1]
     assert "step by step" in found.summary()
+    assert "too little time to tell what two cores do" in replace(found, one_core=1e-4).summary()
+    assert "Two cores do" in replace(found, one_core=1e-2).summary()
 
 
 def test_critical_path() -> None:
