@@ -12,7 +12,7 @@ from gradloom.cost import DECOMPOSITIONS, PRODUCTS, Cost, node_cost
 from gradloom.plan import Plan
 from gradloom.schedule import Schedule
 from gradloom.sharing import cores
-from gradloom.tasks import TASK_SECONDS, best_cut, longest_path, makespan, step_costs
+from gradloom.tasks import TASK_SECONDS, Task, best_cut, longest_path, makespan, step_costs
 
 T = TypeVar("T")
 _OF_BLAS = frozenset({*PRODUCTS, *DECOMPOSITIONS})
@@ -21,6 +21,8 @@ _OF_BLAS = frozenset({*PRODUCTS, *DECOMPOSITIONS})
 MAX_STEPS = 20_000
 #: A plan is cut where that is estimated to take at most this part of the time of running it step by step.
 WORTHWHILE = 0.85
+#: What does not pay for some sizes does not for sizes up to so many times as large.
+NEAR = 1.25
 #: Plans estimated to take less are not worth a closer look.
 TINY_SECONDS = 2 * TASK_SECONDS
 
@@ -50,15 +52,14 @@ def decide(plan: Plan) -> Decision:
     """Return how to run a plan: in branches, with BLAS at one thread, or step by step; found once.
 
     For its first run no machine is measured, which takes longer than many runs: it goes step by step. So it does where
-    a plan of other sizes did, as to estimate what its steps take may take longer than the run.
+    a plan of other sizes did, and later ones where those were no smaller: to estimate what its steps take may take
+    longer than the run.
     """
     found: Decision | None = plan.schedule
     if found is None:
         found, final = _decide(plan)
         if final:
             plan.schedule = found
-            if plan.graph.pattern is not None:
-                plan.graph.pattern.found[decide] = found.schedule is None
     return found
 
 
@@ -74,23 +75,31 @@ def _decide(plan: Plan) -> tuple[Decision, bool]:
     if plan.outline.working < 2 and not _steps_of(plan, PRODUCTS):
         return _AS_IT_IS, True
     step_by_step = Decision(None, _has_large_products(plan))
-    pattern = plan.graph.pattern
-    if not plan.has_run and pattern is not None and pattern.found.get(decide):
-        return step_by_step, False
+    sizes = [spec.size for spec in plan.graph.input_specs()]
+    found = {} if plan.graph.pattern is None else plan.graph.pattern.found
+    others = found.get(decide)  # of one that runs step by step
+    if others is not None and (not plan.has_run or all([n <= NEAR * m for n, m in zip(sizes, others, strict=True)])):
+        return step_by_step, plan.has_run
     costs = step_costs(plan)
-    if sum(_of_each(costs, Cost.seconds)) < TINY_SECONDS:
-        return step_by_step, True
-    if not (plan.has_run or is_measured()):
+    is_tiny = sum(_of_each(costs, Cost.seconds)) < TINY_SECONDS
+    if not (is_tiny or plan.has_run or is_measured()):
         return step_by_step, False
+    tasks = None if is_tiny else _worthwhile_tasks(plan, costs, workers)
+    if tasks is None:
+        found[decide] = sizes
+        return step_by_step, True
+    return Decision(Schedule(plan, tasks), step_by_step.one_thread), True
+
+
+def _worthwhile_tasks(plan: Plan, costs: Sequence[Cost], workers: int) -> Sequence[Task] | None:
+    """Return the tasks of a plan, None where to run them side by side does not pay."""
     speed = rates()
     seconds = _of_each(costs, lambda cost: cost.seconds(speed))
     worthwhile = WORTHWHILE * sum(_of_each(costs, lambda cost: cost.shared_seconds(speed, workers)))
     if longest_path(plan, seconds) + TASK_SECONDS > worthwhile:  # whatever the cut
-        return step_by_step, True
+        return None
     tasks = best_cut(plan, seconds, workers)
-    if makespan(tasks, workers) > worthwhile:
-        return step_by_step, True
-    return Decision(Schedule(plan, tasks), step_by_step.one_thread), True
+    return None if makespan(tasks, workers) > worthwhile else tasks
 
 
 def _of_each(costs: Sequence[Cost], measure: Callable[[Cost], T]) -> list[T]:

@@ -284,12 +284,6 @@ def test_few_nodes_are_written() -> None:
             h = np.tanh(xs[k] + h @ w)
         return np.sum(h)
 
-    def is_written(graph: Graph) -> bool:
-        try:
-            return bool(Graph.__dict__["nodes"].__get__(graph))
-        except AttributeError:
-            return False
-
     of = Polymorphic(_prepare)
     compiler = compiler_for("numpy")
     rng = np.random.default_rng(0)
@@ -299,8 +293,8 @@ def test_few_nodes_are_written() -> None:
         plan = Plan(of(graph, "numpy", compiler), backends.get("numpy"), compiler, arranged=True)
         (found,) = plan.run([w, xs])
         np.testing.assert_allclose(found, gl.grad(loss)(w, xs), rtol=1e-12, atol=1e-12)
-    assert not is_written(plan.graph)
-    assert is_written(from_nothing(graph))
+    assert not _is_there(plan.graph, "nodes")
+    assert _is_there(from_nothing(graph), "nodes")
 
 
 def test_foreseen_when_it_runs_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -459,6 +453,19 @@ def test_plans_of_a_pattern_share_their_outline() -> None:
         assert decide(plan).one_thread == decide(other).one_thread
         for a, b in zip(plan.run(arguments(*size)), other.run(arguments(*size)), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_what_does_not_pay_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where tasks do not pay, they do not for sizes up to a quarter larger either; for others it is asked again."""
+    asked: list[Plan] = []
+    monkeypatch.setattr("gradloom.decision.step_costs", lambda plan: asked.append(plan) or step_costs(plan))
+    compiler = compiler_for("numpy")
+    sizes = [(samples, 7, 11) for samples in (50, 60, 51, 75, 100)]
+    plans = [Plan(graph, backends.get("numpy"), compiler, arranged=True) for graph in patterned(sizes)]
+    for plan, size in zip(plans, sizes, strict=True):
+        plan.run(arguments(*size))
+        assert decide(plan).schedule is None
+    assert [plans.index(plan) for plan in asked] == [0, 3, 4]
 
 
 def test_what_takes_no_symbolic_numbers() -> None:
