@@ -11,6 +11,9 @@ import numpy as np
 #: From how many sums on they are evaluated together, which takes as long as some thirty one by one.
 MANY = 48
 
+#: How many factors there are, at most; beyond that they would take more memory than they save time.
+MOST = 2**17
+
 #: A function, and for each argument the place of a number, or ``(constant,)``.
 Noted = tuple[Callable[..., Any], tuple[Any, ...]]
 #: A number's place, what computes it, and where its arguments stand: two places, or None and all of them.
@@ -119,11 +122,12 @@ class _Sums:
         most = max([sum(map(abs, own.values())) for own in terms.values()], default=1)
         #: Up to here no sum overflows.
         self._most = np.iinfo(np.int64).max // max(most, 1)
+        self._of = sorted({k for own in terms.values() for k in own})
+        pays = len(terms) >= MANY and len(terms) * len(self._of) <= MOST and self._most > 0
         #: They stand in this order.
-        self.places = dict.fromkeys(terms) if len(terms) >= MANY and self._most else {}
-        self._of = sorted({k for place in self.places for k in terms[place]})
+        self.places = dict.fromkeys(terms) if pays else {}
         column = {k: n for n, k in enumerate(self._of)}
-        self._factors = np.zeros((len(self.places), len(self._of)), np.int64)
+        self._factors = np.zeros((len(self.places), len(self._of) if pays else 0), np.int64)
         for row, place in enumerate(self.places):
             for k, factor in terms[place].items():
                 self._factors[row, column[k]] = factor
@@ -147,7 +151,7 @@ _ONE = -1
 def _terms(numbers: Sequence[Any], derived: Sequence[Noted]) -> dict[int, dict[int, int]]:
     """Return the integers that are sums, with the factor of each number in them.
 
-    None of these is a sum itself, and but sums nothing follows from one.
+    None of these is a sum itself, and but sums nothing follows from one. Where there are too many, none is returned.
     """
     first = len(numbers) - len(derived)
     found: dict[int, dict[int, int]] = {}
@@ -159,10 +163,14 @@ def _terms(numbers: Sequence[Any], derived: Sequence[Noted]) -> dict[int, dict[i
         if place not in found:
             for a in arguments:
                 found.pop(a, None)
+    count = 0
     for place in found:
         function, arguments = derived[place - first]
         parts = [found.get(a, {a: 1}) if type(a) is int else {_ONE: a[0]} for a in arguments]
         found[place] = _combined(function, *parts)
+        count += len(found[place])
+        if count > MOST:
+            return {}
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import random
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -66,6 +67,21 @@ def test_huge_multiples_are_exact() -> None:
     derived = [(operator.mul, (0, (3**k, int))) for k in range(2 * MANY)]
     formula = Formula([3**k for k in (0, *range(2 * MANY))], derived, {}, [])
     assert formula.values([7]) == [7, *[7 * 3**k for k in range(2 * MANY)]]
+
+
+def test_sums_of_many_different_numbers() -> None:
+    """Thousands of numbers, added up one after the other: no table of millions of factors is made."""
+    count = 3000
+    derived = [(operator.add, (count + k - 1 if k else 0, k)) for k in range(count)]
+    given = list(range(count))
+    formula = Formula(_by_hand(given, derived), derived, {}, [])
+    others = [7 * k + 1 for k in range(count)]
+    assert formula.values(others) == _by_hand(others, derived)
+    tracemalloc.start()
+    Formula(_by_hand(given, derived), derived, {}, [])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30e6
 
 
 def test_floats_add_up_one_by_one() -> None:
