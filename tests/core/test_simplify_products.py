@@ -186,16 +186,16 @@ class TestSums:
 
         x = rng.standard_normal((100, 200))
         graph = simplify(gl.make_graph(f)(x, np.ones((200, 200))))
-        assert products(graph) == 4  # of 8 terms at most, 160 kB each, which count as 256
+        assert products(graph) == 2  # of 16 terms at most, 160 kB each, which count as 128
         np.testing.assert_allclose(Program(graph).run([x, np.ones((200, 200))])[0], f(x, 1.0), rtol=1e-12, atol=1e-11)
 
     def test_blocks_of_sizes_that_differ_little(self) -> None:
         """What is put together begins at the same places, so that one graph serves them; and fits all the same."""
         for size in (4099, 16384, 16385, 20000, 2**21, 2**21 + 1, 2**30, 0, 1):
-            starts = [_block_starts(size + more, 300) for more in (0, 1, size // 50)]
+            starts = [_block_starts(max(size + more, 0), 300) for more in (-size // 50, 0, 1, size // 50)]
             assert len(set(starts)) <= 2
             for first, last in pairwise((*starts[0], 300)):
-                assert last == first + 1 or (last - first) * size <= JOINED_BYTES
+                assert last == first + 1 or (last - first) * size <= 1.5 * JOINED_BYTES
 
     def test_zeros_annihilate_as_before(self) -> None:
         """A zero cotangent beside inf or NaN contributes zero, also beside an infinite term."""

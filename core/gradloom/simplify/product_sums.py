@@ -13,7 +13,8 @@ from gradloom.simplify.joining import concatenated, moved_seconds, product_ops, 
 from gradloom.simplify.views import slice_run
 from gradloom.symbolic import decide, of_runs, runs
 
-#: Bytes that are put together at most, so that they stay in the cache; longer sums become several products.
+#: Bytes that are put together, so that they stay in the cache, half as many more at most; longer sums become several
+#: products.
 JOINED_BYTES = 2**21
 
 
@@ -93,7 +94,7 @@ class MergedSum:
         ]
 
     def _blocks(self, terms: list[Any], name: str) -> list[list[Any]]:
-        """Cut terms into blocks of at most `JOINED_BYTES`, the same for equal values."""
+        """Cut terms into blocks of about `JOINED_BYTES`, the same for equal values."""
         starts = decide(_block_starts, *runs([self.graph.specs[getattr(term, name)].nbytes for term in terms]))
         blocks = [terms[start:stop] for start, stop in pairwise((*starts, len(terms)))]
         return [block for block in blocks if len(block) > 1]
@@ -153,14 +154,15 @@ class MergedSum:
 
 
 def _block_starts(*sizes: int) -> tuple[int, ...]:
-    """Return where blocks of at most `JOINED_BYTES` begin, given `runs` of the bytes of what is put together.
+    """Return where blocks of about `JOINED_BYTES` begin, given `runs` of the bytes of what is put together.
 
-    These are rounded up to powers of two, so that most graphs that differ in sizes alone have the same blocks.
+    These are rounded to powers of two, so that most graphs that differ in sizes alone have the same blocks: those with
+    the last few samples too, and those of sizes around a power of two.
     """
     starts = []
     first, room = 0, -1
     for own, times in of_runs(sizes):
-        size = 1 << max(own - 1, 0).bit_length()
+        size = _near_power_of_two(own)
         for k in range(first, first + times):
             if size > room:
                 starts.append(k)
@@ -168,6 +170,12 @@ def _block_starts(*sizes: int) -> tuple[int, ...]:
             room -= size
         first += times
     return tuple(starts)
+
+
+def _near_power_of_two(n: int) -> int:
+    """Return the power of two that is nearest by ratio."""
+    bits = max(n, 1).bit_length()
+    return 1 << (bits - (n * n < 1 << (2 * bits - 1)))
 
 
 def _product_pays(m: int, n: int, itemsize: int, is_run: bool, *lengths: int) -> bool:
