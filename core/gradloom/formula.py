@@ -122,14 +122,15 @@ class _Sums:
         most = max([sum(map(abs, own.values())) for own in terms.values()], default=1)
         #: Up to here no sum overflows.
         self._most = np.iinfo(np.int64).max // max(most, 1)
-        self._of = sorted({k for own in terms.values() for k in own})
-        pays = len(terms) >= MANY and len(terms) * len(self._of) <= MOST and self._most > 0
-        #: They stand in this order.
-        self.places = dict.fromkeys(terms) if pays else {}
-        column = {k: n for n, k in enumerate(self._of)}
-        self._factors = np.zeros((len(self.places), len(self._of) if pays else 0), np.int64)
-        for row, place in enumerate(self.places):
-            for k, factor in terms[place].items():
+        column = {k: n for n, k in enumerate(sorted({k for own in terms.values() for k in own}))}
+        if len(terms) < MANY or len(terms) * len(column) > MOST or not self._most:
+            terms, column = {}, {}
+        #: They stand in this order, and are sums of these.
+        self.places = dict.fromkeys(terms)
+        self._of = list(column)
+        self._factors = np.zeros((len(terms), len(column)), np.int64)
+        for row, own in enumerate(terms.values()):
+            for k, factor in own.items():
                 self._factors[row, column[k]] = factor
 
     def evaluate(self, values: list[Any]) -> bool:

@@ -38,13 +38,13 @@ class ParsedIndex(NamedTuple):
     @property
     def basic(self) -> bool:
         """Whether the index has neither arrays nor masks."""
-        return self.scalar and not self.arrays
+        return not self.arrays and self.scalar
 
     @property
     def scalar(self) -> bool:
         """Whether the index has no masks and no arrays but 0-d ones; then NumPy gives a view."""
-        masks = any(type(e) is tuple and e[0] == "mask" for e in self.entries)
-        return not masks and all(a.ndim == 0 for a in self.arrays)
+        masks = [e for e in self.entries if type(e) is tuple and e[0] == "mask"]
+        return not masks and all([a.ndim == 0 for a in self.arrays])
 
 
 def parse_index(shape: tuple[int, ...], index: Any) -> ParsedIndex:
@@ -52,6 +52,9 @@ def parse_index(shape: tuple[int, ...], index: Any) -> ParsedIndex:
 
     Boolean masks are evaluated on the spot and become integer arrays.
     """
+    basic = _basic_entries(shape, index)
+    if basic is not None:
+        return ParsedIndex(basic, (), unique=False)
     items = [_item(i) for i in (index if type(index) is tuple else (index,))]
     used = [_axes_used(i) for i in items]
     ellipses = sum(i is Ellipsis for i in items)
@@ -114,7 +117,7 @@ def parse_index(shape: tuple[int, ...], index: Any) -> ParsedIndex:
 def _basic_entries(shape: tuple[int, ...], index: Any) -> tuple[Any, ...] | None:
     """Return the entries of an index of integers, slices, None and an ellipsis; None for any other, and bad ones.
 
-    They are those that `parse_index` returns, in a third of the time.
+    This takes a third of the time that `parse_index` takes for what it finds below, where errors are raised too.
     """
     items = index if type(index) is tuple else (index,)
     kinds = list(map(type, items))
@@ -239,21 +242,13 @@ def np_getitem(x: Tensor, index: Any) -> Tensor:
         if len(shape) == 1:
             return gather(x, index=entries, unique=True)
         return x._note_view(x._trace.bind(getitem, (x,), (entries,), _row(x.spec)), index)
-    basic = _basic_entries(shape, index)
-    if basic is not None:
-        return _view(x, basic, index)
     parsed = parse_index(shape, index)
     if parsed.basic:
-        return _view(x, parsed.entries, index)
+        if all([type(entry) is int for entry in parsed.entries]):
+            return gather(x, index=parsed.entries, unique=True)
+        return x._note_view(getitem(x, index=parsed.entries), (None,) if index is None else index)
     out = gather(x, *parsed.arrays, index=parsed.entries, unique=parsed.unique)
     return x._note_view(out, index) if parsed.scalar else out
-
-
-def _view(x: Tensor, entries: tuple[Any, ...], index: Any) -> Tensor:
-    """Return the part of a tensor at an index without arrays; its elements, which are none, as scalars."""
-    if all([type(entry) is int for entry in entries]):
-        return gather(x, index=entries, unique=True)
-    return x._note_view(getitem(x, index=entries), (None,) if index is None else index)
 
 
 @implements(operator.setitem)

@@ -132,16 +132,21 @@ def gather_spec(x: Spec, *indices: Spec, index: Index, unique: bool = False) -> 
     return Spec(_checked_layout(x, indices, index).shape, x.dtype)
 
 
+def check_integers(indices: Spec, argument: str) -> None:
+    """Raise unless an index array holds integers."""
+    if indices.dtype.kind not in "iu":
+        raise DTypeError(
+            "an index must be of integers",
+            argument=argument,
+            expected="an integer dtype",
+            got=indices,
+            remedy="make integers of floats, i.astype(int)",
+        )
+
+
 def _checked_layout(x: Spec, indices: Sequence[Spec], index: Index) -> Layout:
     for spec in indices:
-        if spec.dtype.kind not in "iu":
-            raise DTypeError(
-                "an index must be of integers",
-                argument="index",
-                expected="an integer dtype",
-                got=spec,
-                remedy="make integers of floats, i.astype(int)",
-            )
+        check_integers(spec, "index")
     try:
         return layout(x.shape, index, [spec.shape for spec in indices])
     except ValueError:
@@ -252,12 +257,16 @@ gather = define(
 
 
 def index_add_spec(x: Spec, v: Spec, *indices: Spec, index: Index, unique: bool = False) -> Spec:
-    shape = _checked_layout(x, indices, index).shape
+    check_values(x, v, _checked_layout(x, indices, index).shape)
+    return x
+
+
+def check_values(x: Spec, v: Spec, shape: Shape) -> None:
+    """Raise unless values have the dtype of the array that they change, and the shape of the part that changes."""
     if v.shape != shape:
         raise ShapeError("values do not fit the index", argument="v", expected=f"the shape {shape}", got=v.shape)
     if v.dtype != x.dtype:
         raise DTypeError("values of another dtype", argument="v", expected=x.dtype, got=v.dtype)
-    return x
 
 
 def index_add_transpose_x(

@@ -10,9 +10,9 @@ from typing import Any
 
 from gradloom.autodiff import zeros
 from gradloom.axes import Axes
-from gradloom.errors import DTypeError, ShapeError
+from gradloom.errors import ShapeError
 from gradloom.op import define
-from gradloom.ops.indexing import gather
+from gradloom.ops.indexing import check_integers, check_values, gather
 from gradloom.ops.shape import checked_axes
 from gradloom.spec import Spec
 
@@ -25,8 +25,7 @@ def take_along_axis_spec(x: Spec, indices: Spec, *, axis: int, unique: bool = Fa
 
 def _checked_indices(x: Spec, indices: Spec, axis: int) -> Spec:
     checked_axes((axis,), x.ndim)
-    if indices.dtype.kind not in "iu":
-        raise DTypeError("an index must be of integers", argument="indices", expected="an integer dtype", got=indices)
+    check_integers(indices, "indices")
     if _others(indices, axis) != _others(x, axis):
         raise ShapeError(
             "indices do not fit the array",
@@ -96,11 +95,7 @@ def take_along_axis(x: Tensor, indices: Tensor, *, axis: int, unique: bool = Fal
 
 
 def add_along_axis_spec(x: Spec, v: Spec, indices: Spec, *, axis: int, unique: bool = False) -> Spec:
-    shape = _checked_indices(x, indices, axis).shape
-    if v.shape != shape:
-        raise ShapeError("values do not fit the indices", argument="v", expected=f"the shape {shape}", got=v.shape)
-    if v.dtype != x.dtype:
-        raise DTypeError("values of another dtype", argument="v", expected=x.dtype, got=v.dtype)
+    check_values(x, v, _checked_indices(x, indices, axis).shape)
     return x
 
 
