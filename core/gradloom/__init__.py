@@ -8,11 +8,12 @@ from gradloom.custom import custom_gradient, stop_gradient
 from gradloom.doctor import backends
 from gradloom.explain import explain
 from gradloom.jacobian import hessian, jacobian
-from gradloom.jit import jit, make_graph
+from gradloom.jit import jit
 from gradloom.lazy import compute, tensor
 from gradloom.linear import hvp, jvp, linearize, vjp
 from gradloom.tape import Tape, gradients
 from gradloom.tensor import Tensor
+from gradloom.tracing import make_graph
 from gradloom.vectorize import vmap
 from gradloom.visualize import visualize
 

@@ -12,16 +12,16 @@ from gradloom.errors import ArgumentError
 from gradloom.executor import AbstractExecutor, SerialExecutor
 from gradloom.explanation import Explanation, OpReport, StepReport, TaskReport
 from gradloom.function import require_callable
-from gradloom.jit import leaf_specs, trace_abstractly
 from gradloom.observer import OBSERVER, Span
 from gradloom.plan import Plan
-from gradloom.program import choose_backend, prepare
+from gradloom.program import Program, choose_backend, prepare
 from gradloom.pytree import flatten
 from gradloom.regions import REGION
 from gradloom.simulate import Cut, Link, choose_cuts, traffic, with_seconds
 from gradloom.site import AbstractSite, ThisProcess, add_up, seconds_of
 from gradloom.source import Source
 from gradloom.tasks import Task, best_cut, step_costs
+from gradloom.tracing import leaf_specs, trace_abstractly
 
 #: How often each run is measured; the best counts.
 RUNS = 3
@@ -45,9 +45,9 @@ def explained(
     _require("bandwidth", "more than 0 bytes a second", bandwidth is None or bandwidth > 0.0, bandwidth)
     _require("latency", "0 seconds or more", latency is None or 0.0 <= latency < float("inf"), latency)
     leaves, structure = flatten((args, {}))
-    compiled = trace_abstractly("explain", f, structure, leaf_specs("explain", structure, leaves), leaves)
-    values = leaves + compiled.captured
-    plan = compiled.program.plan(choose_backend(values))
+    traced = trace_abstractly("explain", f, structure, leaf_specs("explain", structure, leaves), leaves)
+    values = leaves + traced.captured
+    plan = Program(traced.graph, eager=True).plan(choose_backend(values))
     values = prepare(plan, values)
     executor = current_executor()
     cut, lanes = list(executor.tasks(plan)), executor.lanes()

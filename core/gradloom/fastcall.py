@@ -20,13 +20,12 @@ from gradloom.placement import PLACE
 from gradloom.plan import Plan
 from gradloom.program import Program
 from gradloom.progress import DISPLAY
-from gradloom.pytree import LEAF, Structure, unflatten
+from gradloom.pytree import LEAF, PLAIN_CONTAINERS, Structure, has_plain_containers, unflatten
 
 #: What a fast call returns for arguments of another signature.
 MISS: Final = object()
 
 _KINDS = frozenset({np.ndarray, np.float64, float})
-_CONTAINERS = frozenset({tuple, list, dict})
 #: Schedulers that run a plan whose branches do not pay in threads as it is; so does none at all.
 _DIRECT = frozenset({type(None), AutoExecutor, SerialExecutor})
 
@@ -53,7 +52,7 @@ def fast_call(
     output : Structure
         Of the result.
     """
-    if not _KINDS.issuperset(map(type, leaves)) or not _has_simple_containers(structure):
+    if not _KINDS.issuperset(map(type, leaves)) or not has_plain_containers(structure):
         return None
     namespace: dict[str, Any] = {
         "MISS": MISS,
@@ -96,12 +95,6 @@ def _runner(program: Program) -> Callable[..., list[Any]]:
     return lambda *values: run_plan(plan, values)
 
 
-def _has_simple_containers(structure: Structure) -> bool:
-    if structure == LEAF:
-        return True
-    return structure is not None and structure[0] in _CONTAINERS and all(map(_has_simple_containers, structure[2]))
-
-
 def _unpacking(
     name: str, structure: Structure, leaves: Iterator[Any], names: list[str], namespace: dict[str, Any]
 ) -> list[str]:
@@ -138,7 +131,7 @@ def _packing(structure: Structure, numbers: Iterator[int], namespace: dict[str, 
     """Return the expression that builds a container from the list ``r``."""
     if structure == LEAF:
         return f"r[{next(numbers)}]"
-    if structure is not None and structure[0] in _CONTAINERS:
+    if structure is not None and structure[0] in PLAIN_CONTAINERS:
         kind, keys, children = structure
         words = [_packing(child, numbers, namespace) for child in children]
         if kind is tuple:

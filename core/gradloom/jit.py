@@ -1,31 +1,30 @@
-"""`jit`: trace a function once per signature, then only run its plan; and `make_graph`."""
+"""`jit`: trace a function once per signature, then only run its plan."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, NamedTuple, final
 
 from gradloom.api import normalise_argnums
-from gradloom.backend import spec_of
-from gradloom.collector import resting_collector
+from gradloom.closure import closed_over
 from gradloom.compiler import prepare_compilers
 from gradloom.context import backend as backend_context
 from gradloom.context import current_backend, require_backend
 from gradloom.context import scheduler as scheduler_context
 from gradloom.errors import ArgumentError
 from gradloom.fastcall import MISS, fast_call
-from gradloom.function import call, output_ids, require_callable
+from gradloom.function import require_callable
 from gradloom.graph import Graph
 from gradloom.persisted import run_on_workers, with_futures
 from gradloom.placement import PLACE
 from gradloom.program import Program, choose_backend
-from gradloom.pytree import Structure, flatten, paths, told_apart, unflatten
-from gradloom.refusals import describe, made_plain
-from gradloom.spec import Spec
-from gradloom.tensor import Tensor
-from gradloom.trace import Abstract, Handle, Trace, innermost
+from gradloom.pytree import Structure, flatten, has_plain_containers, told_apart, unflatten
+from gradloom.refusals import describe
+from gradloom.sizes import AnySize
+from gradloom.trace import Handle, innermost
+from gradloom.tracing import leaf_specs, trace_abstractly
 
 FastCall = Callable[[tuple[Any, ...]], Any]
 
@@ -39,96 +38,6 @@ class Compiled(NamedTuple):
     program: Program
     captured: list[Any]
     structure: Structure
-
-
-def trace_abstractly(
-    transform: str, f: Callable[..., Any], structure: Structure, specs: list[Spec], leaves: list[Any]
-) -> Compiled:
-    """Trace ``f`` on inputs known only by their specs.
-
-    ``structure`` is that of ``(args, kwargs)``, ``leaves`` are the values that must not change meanwhile.
-    """
-    trace = Trace(Tensor, None, copies=False)
-    trace.pins = trace.defers = True
-    reason = Abstract(f"it is traced by {transform} for any value of this shape and dtype")
-    try:
-        for leaf in leaves:
-            trace.protect(leaf)
-        with resting_collector():
-            tensors = [trace.add_input(spec, reason) for spec in specs]
-            args, kwargs = unflatten(structure, tensors)
-            ids, out_structure = output_ids(trace, transform, call(f, args, kwargs))
-            graph = trace.graph(ids)
-    finally:
-        trace.end()
-    captured = [trace.input_values[i] for i in trace.inputs[len(specs) :]]
-    return Compiled(Program(graph, eager=True), captured, out_structure)
-
-
-def leaf_specs(transform: str, structure: Structure, leaves: list[Any]) -> list[Spec]:
-    """Return the specs of an argument list's leaves; raise for what is no array or number."""
-    specs = []
-    for k, leaf in enumerate(leaves):
-        spec = leaf.spec if isinstance(leaf, Handle) else spec_of(leaf)
-        if spec is None:
-            raise ArgumentError(
-                "cannot trace an argument of this kind",
-                op=transform,
-                argument=_argument_name(paths(structure)[k]),
-                expected="arrays and numbers in containers",
-                got=describe(leaf),
-                remedy=made_plain(leaf, "name it in static_argnums"),
-            )
-        specs.append(spec)
-    return specs
-
-
-def _argument_name(path: str) -> str:
-    """Return where a leaf of ``(args, kwargs)`` stands, in the words of a caller."""
-    _, entry, rest = path.split("]", 2)
-    return f"argument {entry[1:]}{rest}"
-
-
-def make_graph(f: Callable[..., Any]) -> Callable[..., Graph]:
-    """Return a function that traces ``f`` and returns its graph instead of running it.
-
-    Parameters
-    ----------
-    f : callable
-        A function of arrays and numbers (in containers), written with NumPy.
-
-    Returns
-    -------
-    callable
-        Takes what ``f`` takes; returns a `gradloom.graph.Graph`. Arrays that ``f`` closes
-        over are inputs after the arguments.
-
-    Raises
-    ------
-    ConcreteValueError
-        If ``f`` asks for a value while it is traced.
-    ArgumentError
-        If an argument is neither an array nor a number.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import gradloom as gl
-    >>> print(gl.make_graph(lambda x: np.sin(x) * 2.0)(1.0).without_sources())
-    graph(x0: float64[]) {
-      x1 = sin(x0)  # float64[]
-      x3 = multiply(x1, 2.0)  # float64[]
-      return x3
-    }
-    """
-    require_callable("make_graph", f)
-
-    def graph(*args: Any, **kwargs: Any) -> Graph:
-        leaves, structure = flatten((args, kwargs))
-        specs = leaf_specs("make_graph", structure, leaves)
-        return trace_abstractly("make_graph", f, structure, specs, leaves).program.graph
-
-    return graph
 
 
 def jit(
@@ -170,6 +79,11 @@ def jit(
     closes over are inputs of the graph where they meet a traced value: their content is read
     at each call. Tracing happens once: printing and other side effects too, and what is
     computed of such arrays alone. After 1,024 signatures all are forgotten, and traced anew.
+
+    Where shapes differ in lengths alone, ``f`` is traced for two of them; to others it need not be: it runs again if it
+    asks for a length that is another one (``x.shape``, ``len(x)``), or if what it reads besides its arguments has
+    changed, or may have: numbers, functions, small arrays, lists and dicts are compared, which globals, closures and
+    defaults hold, and with objects of your own classes, large arrays and random numbers it runs for each shape.
 
     Where the scheduler is a cluster, persisted lazy tensors and dask's futures of arrays may be arguments: then the
     results are persisted tensors, which stay on the workers until somebody looks at them.
@@ -234,6 +148,7 @@ class Jitted:
         self._f = f
         self._static = static
         self._traces: dict[Any, Compiled] = {}
+        self._any_size = AnySize()
         self._fast_calls: dict[Any, FastCall | None] = {}
         #: That of the latest signature: where the next call looks first.
         self._latest: FastCall | None = None
@@ -259,7 +174,13 @@ class Jitted:
             if not innermost(leaves):
                 prepare_compilers(choose_backend(leaves))
             # Concurrent first calls may both trace; the first one to finish is kept.
-            compiled = trace_abstractly("jit", f, structure, specs, leaves)
+            trace = partial(trace_abstractly, "jit", f, structure, leaves=leaves)
+            if has_plain_containers(structure):
+                read = partial(closed_over, self._f, static)
+                traced = self._any_size.trace((structure, static, place), specs, trace, read)
+            else:  # methods of the user's containers may read anything
+                traced = trace(specs)
+            compiled = Compiled(Program(traced.graph, eager=True), traced.captured, traced.structure)
             if not any(isinstance(value, Handle) for value in compiled.captured):
                 if len(self._traces) >= MAX_SIGNATURES:
                     self._traces.clear()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Generic, NamedTuple, TypeVar, final
 
 from gradloom import ahead
 from gradloom.graph import Graph, RawNode, varies
@@ -22,9 +22,9 @@ from gradloom.recent import Recent
 from gradloom.recipe import Plain, Recipe, alike
 from gradloom.source import Lines, moved_lines, same_lines
 from gradloom.structure import Structure, WithSymbols
-from gradloom.symbolic import Guards
+from gradloom.symbolic import Guards, Symbolic
 
-__all__ = ["Polymorphic", "Shared"]
+__all__ = ["Known", "Polymorphic", "Result", "Shared"]
 
 T = TypeVar("T")
 
@@ -63,78 +63,131 @@ class Polymorphic:
         self._function = function
         self._after = after
         self._use = use
-        self._known: Recent[_Known] = Recent(most)
+        self._most = most
+        self._known: Recent[Known] = Recent(most)
 
     def __call__(self, graph: Graph, *others: Hashable) -> Graph:
         """Return the function of a graph, and of other things."""
         if _too_large(graph, MAX_NODES):
             return self._function(graph, *others)
-        known, structure = self._look_up(graph, others)
-        found = known.of(structure, partial(self._function, graph, *others))
+        seen = self._look_up(graph, others)
+        known = seen.known
+        found = known.of(seen, partial(self._function, graph, *others))
         if found is None and known.seen >= self._after and known.pays():
-            found = self._found_now(known, structure, graph, *others)
+            found = self._found_now(seen, graph, *others)
         known.seen += 1
         return self._function(graph, *others) if found is None else found
 
     def foresee(self, graph: Graph, *others: Hashable) -> None:
         """Let what other sizes will need be found meanwhile, as graphs like this one are likely to come."""
         if not _too_large(graph, MAX_FORESEEN):
-            self._begin(self._look_up(graph, others)[0], graph, *others)
+            self._begin(self._look_up(graph, others).known, graph, *others)
 
-    def _found_now(self, known: _Known, structure: Structure, graph: Graph, *others: Hashable) -> Graph | None:
+    def _found_now(self, seen: _Seen, graph: Graph, *others: Hashable) -> Graph | None:
         """Return what others will need too, if that does not take long."""
+        known = seen.known
         if _too_large(graph, MAX_FORESEEN):
             self._begin(known, graph, *others)
             return None
         work, known.work = known.work, None
         anew = partial(self._function, graph, *others)
-        found = known.of(structure, anew) if work is not None and ahead.finish(work) else None
-        return self._recorded(known, structure, graph, *others) if found is None else found
+        found = known.of(seen, anew) if work is not None and ahead.finish(work) else None
+        return self._recorded(seen, graph, *others) if found is None else found
 
-    def _begin(self, known: _Known, graph: Graph, *others: Hashable) -> None:
+    def _begin(self, known: Known, graph: Graph, *others: Hashable) -> None:
         known.work = ahead.add(lambda: self._find(graph, *others))
 
     def _find(self, graph: Graph, *others: Hashable) -> None:
         """Find what other sizes will need, if it is not known and likely to be found again."""
-        known, structure = self._look_up(graph, others)
-        if known.pays() and known.of(structure, partial(self._function, graph, *others)) is None:
-            found = self._recorded(known, structure, graph, *others)
+        seen = self._look_up(graph, others)
+        if seen.known.pays() and seen.known.of(seen, partial(self._function, graph, *others)) is None:
+            found = self._recorded(seen, graph, *others)
             if found is not None:
                 self._use(found, *others)
 
-    def _look_up(self, graph: Graph, others: tuple[Hashable, ...]) -> tuple[_Known, Structure]:
-        structure = Structure()
-        return self._known.get((structure.graph(graph), others), _Known), structure
+    def _look_up(self, graph: Graph, others: tuple[Hashable, ...]) -> _Seen:
+        pattern = graph.pattern
+        if pattern is None:
+            return self._look_at(graph, others)
+        # The memory itself is in the key: what was forgotten is not found here either.
+        key = self._known, others
+        seen: _Seen = pattern.found.get(key) or pattern.found.setdefault(key, self._look_at(pattern.graph, others))
+        if seen.has_others:
+            return self._look_at(graph, others)
+        numbers = [graph.numbers[n.place] if type(n) is Symbolic else n for n in seen.numbers]
+        return seen._replace(numbers=numbers)
 
-    def _recorded(self, known: _Known, structure: Structure, graph: Graph, *others: Hashable) -> Graph | None:
+    def _look_at(self, graph: Graph, others: tuple[Hashable, ...]) -> _Seen:
+        structure = Structure()
+        words = structure.graph(graph)
+        known = self._known.get((words, others), Known)
+        return _Seen(known, graph, structure.places, structure.numbers, structure.sources, varies(words))
+
+    def _recorded(self, seen: _Seen, graph: Graph, *others: Hashable) -> Graph | None:
         """Evaluate the function with symbolic numbers, and remember the result; None where that fails."""
-        guards = Guards(structure.numbers)
-        symbolic = WithSymbols(dict(zip(structure.places, guards.numbers, strict=True)))
+        guards = Guards(seen.numbers)
+        symbolic = WithSymbols(dict(zip(seen.places, guards.numbers, strict=True)))
         try:
-            result = _Result(guards, structure.sources, self._function(symbolic.graph(graph), *others))
+            result = Result(guards, seen.sources, self._function(symbolic.graph(seen.whole), *others))
         except Exception:  # with plain numbers it raises again what is the user's affair
-            known.idle += 1
+            seen.known.idle += 1
             return None
-        known.add(result)
-        return result.graph(structure, partial(self._function, graph, *others))
+        seen.known.add(result)
+        return result.graph(seen.numbers, seen.sources, partial(self._function, graph, *others))
 
     def clear(self) -> None:
         """Forget all results."""
-        self._known.clear()
+        self._known = Recent(self._most)
 
 
 def _too_large(graph: Graph, most: int) -> bool:
     """Return whether a graph has too many nodes, with those of the graphs in it, for its result to be remembered."""
-    size = len(graph.nodes)
-    held = [graph]
-    while held and size <= most:
-        held = [a for own in held for _, _, attrs in own.nodes for a in attrs if type(a) is Graph]
-        size += sum(map(len, held))
+    pattern = graph.pattern
+    if pattern is None:
+        return _size(graph) > most
+    size: int = pattern.found.get(_size) or pattern.found.setdefault(_size, _size(pattern.graph))
     return size > most
 
 
+def _size(graph: Graph) -> int:
+    """Return how many nodes a graph has, with those of the graphs in it; beyond `MAX_NODES` they are not counted on."""
+    size = len(graph.nodes)
+    held = [graph]
+    while held and size <= MAX_NODES:
+        held = [a for own in held for _, _, attrs in own.nodes for a in attrs if type(a) is Graph]
+        size += sum(map(len, held))
+    return size
+
+
+class _Seen(NamedTuple):
+    """A graph among those of its structure, or the pattern of some.
+
+    Attributes
+    ----------
+    known : Known
+        What is known of that.
+    whole : Graph
+        It, with its numbers or with symbolic ones.
+    places : dict
+        Where each number stands among all.
+    numbers : list
+        Those of the graph.
+    sources : list
+        Of the nodes, of each graph there is.
+    has_others : bool
+        Whether it has symbolic numbers where none are looked for.
+    """
+
+    known: Known
+    whole: Graph
+    places: dict[Any, tuple[int]]
+    numbers: list[Any]
+    sources: list[Any]
+    has_others: bool
+
+
 @final
-class _Known:
+class Known:
     """What is known of a structure or pattern: how many graphs there were, and the latest results."""
 
     def __init__(self) -> None:
@@ -145,9 +198,9 @@ class _Known:
         #: Evaluations in vain: results that nobody has found since they were added, and failures.
         self.idle = 0
 
-    def of(self, structure: Structure, anew: Callable[[], Graph]) -> Graph | None:
-        """Return the result for a graph of the structure, if it is known; ``anew`` computes it."""
-        found: Graph | None = self.find(lambda result: result.graph(structure, anew))
+    def of(self, seen: _Seen, anew: Callable[[], Graph]) -> Graph | None:
+        """Return the result for a graph, if it is known; ``anew`` computes it."""
+        found: Graph | None = self.find(lambda result: result.graph(seen.numbers, seen.sources, anew))
         return found
 
     def find(self, evaluate: Callable[[Any], Any]) -> Any:
@@ -176,7 +229,7 @@ class _Known:
 
 
 @final
-class _Result:
+class Result:
     """The result of a function for a graph with symbolic numbers."""
 
     def __init__(self, guards: Guards, sources: list[Any], graph: Graph) -> None:
@@ -201,12 +254,13 @@ class _Result:
         value = tuple(varying.values()), graph.specs, graph.literals
         self._recipe = Recipe(value, len(guards.numbers), patterns)
 
-    def graph(self, structure: Structure, anew: Callable[[], Graph]) -> Graph | None:
-        """Return the result for the numbers of a structure; None where it is not known to be this one.
+    def graph(self, given: Sequence[Any], sources: list[Any], anew: Callable[[], Graph]) -> Graph | None:
+        """Return the result for other numbers; None where it is not known to be this one.
 
-        ``anew`` computes it, for the lines that its nodes were written on, which hardly anybody asks for.
+        ``sources`` are those of the nodes that it follows from, in each graph there is. ``anew`` computes it, for the
+        lines that its own nodes were written on, which hardly anybody asks for.
         """
-        numbers, sources = self._guards.values(structure.numbers), structure.sources
+        numbers = self._guards.values(given)
         if numbers is None or (self._has_inner_lines and self._written_at(sources) is None):
             return None
         attrs, specs, literals = self._recipe.of(numbers)
@@ -245,30 +299,32 @@ class Shared(Generic[T]):
     Parameters
     ----------
     function : callable
-        Its result depends on its argument alone: plain data, tuples of them, numbers. It must not be None.
+        Its result depends on its arguments alone: plain data, tuples of them, numbers. It must not be None.
     """
 
-    def __init__(self, function: Callable[[Graph], T]) -> None:
+    def __init__(self, function: Callable[..., T]) -> None:
         self._function = function
 
-    def __call__(self, graph: Graph) -> T:
-        """Return the function of a graph."""
-        pattern, numbers = graph.pattern, graph.numbers
+    def __call__(self, graph: Graph, *others: int) -> T:
+        """Return the function of a graph, and of other numbers."""
+        pattern = graph.pattern
         if pattern is None:
-            return self._function(graph)
-        known: _Known = pattern.found.get(self) or pattern.found.setdefault(self, _Known())
+            return self._function(graph, *others)
+        numbers = [*graph.numbers, *others] if others else graph.numbers
+        known: Known = pattern.found.get(self) or pattern.found.setdefault(self, Known())
         found: T | None = known.find(lambda result: result.of(numbers))
         if found is not None:
             return found
         if known.pays():
             guards = Guards(numbers)
             try:
-                data = _Data(guards, self._function(Plain(guards.numbers).of(pattern.graph)))
+                own = guards.numbers[len(graph.numbers) : len(numbers)]
+                data = _Data(guards, self._function(Plain(guards.numbers).of(pattern.graph), *own))
             except Exception:  # with plain numbers it raises again what is the user's affair
-                return self._function(graph)
+                return self._function(graph, *others)
             known.add(data)
             found = data.of(numbers)
-        return self._function(graph) if found is None else found
+        return self._function(graph, *others) if found is None else found
 
 
 @final

@@ -20,6 +20,8 @@ _LEAVES = frozenset({np.ndarray, np.float64, float})
 _SETTINGS = frozenset({int, bool, str, type(None)})
 #: The kinds of dicts that are containers.
 DICTS = frozenset({dict, OrderedDict})
+#: The kinds of containers that have no methods of the user's.
+PLAIN_CONTAINERS = frozenset({tuple, list, dict})
 
 
 class Configured(NamedTuple):
@@ -184,6 +186,13 @@ def _unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:
     if static == "namedtuple":
         return kind._make(values)
     return kind(dict(zip(static, values, strict=True)))
+
+
+def has_plain_containers(structure: Structure) -> bool:
+    """Return whether there are but plain containers."""
+    if structure == LEAF:
+        return True
+    return structure is not None and structure[0] in PLAIN_CONTAINERS and all(map(has_plain_containers, structure[2]))
 
 
 def in_key_order(tree: Any, structure: Structure) -> Any:

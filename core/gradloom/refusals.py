@@ -8,6 +8,12 @@ from gradloom.errors import AliasError, ArgumentError, ConcreteValueError, Missi
 
 #: What NumPy and Python do with a value when it is put into an array, or into a function of math.
 CONVERSIONS = frozenset({"float()", "complex()", "conversion to a NumPy array"})
+#: What to write instead of functions of NumPy that look at values alone.
+INSTEAD = {
+    "numpy.full": "give it a tensor to be like, np.full(shape, x, like=x)",
+    "numpy.ndenumerate.__init__": "loop over np.ndindex(x.shape), and index",
+    "numpy.vectorize.__call__": "use gl.vmap",
+}
 #: What to write instead.
 TRACED_INSTEAD = (
     "use np.* instead of math.*, np.stack instead of np.array, and np.zeros(n, like=x) for an array to assign to"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -127,6 +128,12 @@ def user_source(frame: Any = None) -> RawSource | None:
             continue
         frame = frame.f_back
     return None
+
+
+def shown(lengths: tuple[Any, ...], frame: Any) -> tuple[Any, ...]:
+    """Return symbolic lengths as the code of a frame is to see them: as they are in gradloom's own, else plain ints."""
+    is_own = frame.f_code.co_filename.startswith(_GRADLOOM)
+    return lengths if is_own else tuple(map(operator.index, lengths))
 
 
 def called_function() -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 
 from gradloom.locks import new_lock
-from gradloom.symbolic import lengths
+from gradloom.symbolic import Symbolic, lengths
 
 
 @final
@@ -68,6 +68,8 @@ class Spec:
         Number of axes, of elements, and of bytes of a contiguous array.
     inexact : bool
         Whether the dtype is float or complex.
+    symbolic : bool
+        Whether there are symbolic lengths in the shape.
 
     Examples
     --------
@@ -78,7 +80,7 @@ class Spec:
     True
     """
 
-    __slots__ = ("__weakref__", "dtype", "inexact", "nbytes", "ndim", "shape", "size", "weak")
+    __slots__ = ("__weakref__", "dtype", "inexact", "nbytes", "ndim", "shape", "size", "symbolic", "weak")
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -87,6 +89,7 @@ class Spec:
     size: int
     nbytes: int
     inexact: bool
+    symbolic: bool
 
     def __new__(cls, shape: tuple[int, ...], dtype: Any, weak: bool = False) -> Spec:
         """Return the one spec of a shape and dtype."""
@@ -103,6 +106,7 @@ class Spec:
         new.size = size = math.prod(shape)
         new.nbytes = size * dtype.itemsize
         new.inexact = dtype.kind in "fc"
+        new.symbolic = Symbolic in map(type, shape)
         return _INTERNED.setdefault((shape, new.dtype, weak), new)
 
     def with_shape(self, shape: tuple[int, ...]) -> Spec:

@@ -8,7 +8,7 @@ from typing import Any, final
 from gradloom.graph import Graph, literal_key
 from gradloom.op import Op
 from gradloom.spec import Spec
-from gradloom.symbolic import Symbolic, is_settled
+from gradloom.symbolic import Symbolic, concrete, decide, is_settled
 
 
 @final
@@ -25,7 +25,7 @@ class Structure:
         #: What stands for slices, by identity: the rows that a loop reads share theirs.
         self.slices: dict[int, Any] = {}
 
-    def graph(self, graph: Graph) -> Any:
+    def graph(self, graph: Graph) -> tuple[Any, ...]:
         """Return what is equal for graphs that differ in numbers alone."""
         words = self._words
         found: list[Any] = []
@@ -40,7 +40,7 @@ class Structure:
                 found.append(self.spec(spec))
             nodes.append((inputs, k, n))
         self.sources.append(graph.sources)
-        literals = tuple([(type(v), self.literal(v)) for v in graph.literals])
+        literals = tuple([(type(concrete(v)), self.literal(v)) for v in graph.literals])
         return tuple(nodes), tuple(found), literals, graph.inputs, graph.outputs
 
     def spec(self, spec: Any) -> Any:
@@ -55,14 +55,17 @@ class Structure:
 
     def literal(self, number: Any) -> Any:
         """Return what stands for a literal."""
-        return literal_key(number) if is_settled(number) else self._place(number)
+        return literal_key(number) if decide(is_settled, number) else self._place(number)
 
     def _place(self, number: Any) -> tuple[int]:
-        key = type(number), number
+        value = concrete(number)
+        key = type(value), value
         place = self.places.get(key)
         if place is None:
             place = self.places[key] = (len(self.numbers),)
             self.numbers.append(number)
+        elif number is not self.numbers[place[0]]:
+            bool(number == self.numbers[place[0]])  # of symbolic ones it is noted that they are equal
         return place
 
 
@@ -88,11 +91,15 @@ class WithSymbols:
 
     def number(self, number: Any) -> Any:
         """Return a symbolic length, or end of a slice."""
-        return self._numbers[type(number), number] if number > 1 else number
+        return self._of(number) if number > 1 else number
 
     def literal(self, number: Any) -> Any:
         """Return a symbolic literal."""
-        return number if is_settled(number) else self._numbers[type(number), number]
+        return number if decide(is_settled, number) else self._of(number)
+
+    def _of(self, number: Any) -> Symbolic:
+        value = concrete(number)
+        return self._numbers[type(value), value]
 
 
 def renumbered(op: Op, attrs: tuple[Any, ...], to: Structure | WithSymbols) -> tuple[Any, ...]:

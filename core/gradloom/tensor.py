@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,19 +13,14 @@ import numpy as np
 from gradloom import alias, dispatch
 from gradloom.errors import ArgumentError, LostGradientError
 from gradloom.op import _OPS, Op
-from gradloom.refusals import TRACED_INSTEAD, alias_error, not_assignable
-from gradloom.source import called_function
+from gradloom.refusals import INSTEAD, TRACED_INSTEAD, alias_error, not_assignable
+from gradloom.source import called_function, shown
+from gradloom.spec import Spec
 from gradloom.symbolic import Symbolic
 from gradloom.trace import Handle, innermost
 
 #: Types that belong to no other trace.
 _NUMBERS = frozenset({float, int, complex, bool, np.float64, Symbolic})
-#: What to write instead of functions of NumPy that look at values alone.
-_INSTEAD = {
-    "numpy.full": "give it a tensor to be like, np.full(shape, x, like=x)",
-    "numpy.ndenumerate.__init__": "loop over np.ndindex(x.shape), and index",
-    "numpy.vectorize.__call__": "use gl.vmap",
-}
 
 
 def _binary(name: str) -> Callable[[Any, Any], Any]:
@@ -148,7 +145,8 @@ class Tensor(Handle):
     @property
     def shape(self) -> tuple[int, ...]:
         """Length of every axis."""
-        return self.spec.shape
+        spec = self.spec
+        return shown(spec.shape, sys._getframe(1)) if spec.symbolic else spec.shape
 
     @shape.setter
     def shape(self, shape: Any) -> NoReturn:
@@ -171,12 +169,13 @@ class Tensor(Handle):
     @property
     def size(self) -> int:
         """Number of elements."""
-        return self.spec.size
+        spec = self.spec
+        return shown((spec.size,), sys._getframe(1))[0] if spec.symbolic else spec.size
 
     @property
     def nbytes(self) -> int:
         """Number of bytes of the value."""
-        return self.spec.nbytes
+        return operator.index(self.spec.nbytes)
 
     @property
     def itemsize(self) -> int:
@@ -194,7 +193,8 @@ class Tensor(Handle):
         return iter([self[i] for i in range(self.shape[0])])
 
     def __repr__(self) -> str:
-        return f"Tensor({self.spec!r})"
+        spec = self.spec
+        return f"Tensor({Spec(tuple(map(operator.index, spec.shape)), spec.dtype)!r})"
 
     __hash__ = object.__hash__
 
@@ -441,7 +441,7 @@ def lost_gradient(action: str) -> LostGradientError:
     if function in dispatch.supported():
         instead = "join a list of tensors by np.stack first"
     elif function is not None:
-        instead = _INSTEAD.get(function, "compose it from functions in docs/numpy.md, or use gl.custom_gradient")
+        instead = INSTEAD.get(function, "compose it from functions in docs/numpy.md, or use gl.custom_gradient")
     return LostGradientError(
         f"{action} of a tensor that is being differentiated would lose its gradient",
         op=function,

@@ -72,8 +72,8 @@ class Trace(Recorder):
         "moves",
         "nodes",
         "origin",
-        "pins",
         "places",
+        "runs_user_code",
         "scalars",
         "sources",
         "specs",
@@ -112,8 +112,8 @@ class Trace(Recorder):
         self.origin: RawSource | None = None
         #: Inputs that are being differentiated.
         self.wrt: Collection[int] = ()
-        #: Whether ops run where `gradloom.device` says; transforms leave them where they are.
-        self.pins = evaluate is not None
+        #: Whether a user's function runs in it, not a transform: then ops run where `gradloom.device` says.
+        self.runs_user_code = evaluate is not None
         #: Whether gradients of functions are single nodes until the graph is simplified; see `gradloom.program`.
         self.defers = False
         #: The places of the first nodes, and nodes that were moved, by place and id; see `gradloom.placement`.
@@ -132,7 +132,7 @@ class Trace(Recorder):
 
     def bind(self, op: Op, args: Any, attrs: tuple[Any, ...] = (), out: Any = None) -> Any:
         """Record an op on arguments and return its output tensor (or tuple of tensors)."""
-        if (_place() is not None or self.moves) and self.pins:
+        if (_place() is not None or self.moves) and self.runs_user_code:
             args = placed(self, op, args, attrs)
         handle = self.handle
         ids: Any

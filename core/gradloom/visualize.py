@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from gradloom.errors import ArgumentError
 from gradloom.graph import Graph
-from gradloom.jit import make_graph
 from gradloom.lazy import LazyTensor, graph_of
 from gradloom.pytree import flatten, paths
 from gradloom.refusals import describe
+from gradloom.tracing import make_graph
 
 if TYPE_CHECKING:
     from gradloom.svg import Drawing

@@ -19,7 +19,6 @@ from gradloom.compiler import compiler_for
 from gradloom.decision import decide
 from gradloom.errors import GradloomError, MissingRuleError
 from gradloom.graph import Graph
-from gradloom.jit import leaf_specs, trace_abstractly
 from gradloom.op import Op
 from gradloom.plan import Plan
 from gradloom.polymorphic import MAX_RESULTS, Polymorphic, Shared
@@ -29,6 +28,7 @@ from gradloom.source import same_lines
 from gradloom.spec import Spec
 from gradloom.symbolic import Symbolic
 from gradloom.tasks import step_costs
+from gradloom.tracing import leaf_specs, trace_abstractly
 
 #: Shapes that meet in several ways: equal axes, axes of length 1, lengths that rules look out for.
 SHAPES = [(5, 7), (6, 8), (7, 7), (1, 7), (7, 1), (8, 5), (64, 3), (2, 9), (16, 17), (60, 6)]
@@ -37,7 +37,7 @@ SHAPES = [(5, 7), (6, 8), (7, 7), (1, 7), (7, 1), (8, 5), (64, 3), (2, 9), (16, 
 def traced(f: Callable[..., Any], *args: Any) -> Graph:
     """Return the graph that `jit` makes of a function, in which gradients are still to be taken."""
     leaves, structure = flatten((args, {}))
-    return trace_abstractly("jit", f, structure, leaf_specs("jit", structure, leaves), leaves).program._traced
+    return trace_abstractly("jit", f, structure, leaf_specs("jit", structure, leaves), leaves).graph
 
 
 def from_nothing(graph: Graph) -> Graph:

@@ -17,6 +17,7 @@ from gradloom.ops.indexing import gather, getitem, index_add, index_set, layout
 from gradloom.ops.shape import broadcast_to, reshape
 from gradloom.refusals import describe
 from gradloom.spec import PYTHON_SCALARS, WHOLE, Spec, sliced
+from gradloom.symbolic import Symbolic
 from gradloom.trace import Handle, innermost
 
 Tensor = Any
@@ -93,8 +94,7 @@ def parse_index(shape: tuple[int, ...], index: Any) -> ParsedIndex:
         elif kind is int:
             entries.append(_position(item, shape, axis))
         elif kind is slice:
-            start, stop, step = item.indices(shape[axis])
-            entries.append(sliced(start, stop, step, shape[axis]))
+            entries.append(sliced(*_bounds(item, shape[axis]), shape[axis]))
         elif item is None:
             entries.append(None)
         elif kind is bool:
@@ -137,13 +137,29 @@ def _basic_entries(shape: tuple[int, ...], index: Any) -> tuple[Any, ...] | None
         else:
             n = shape[axis]
             if type(item) is slice:
-                entries.append(sliced(*item.indices(n), n))
-            elif -n <= item < n:
-                entries.append(item % n)
+                entries.append(sliced(*_bounds(item, n), n))
+            elif item < n if item >= 0 else -n <= item:
+                entries.append(item if item >= 0 else operator.index(item + n))
             else:
                 return None
             axis += 1
     return tuple(entries)
+
+
+def _bounds(item: slice, n: Any) -> tuple[Any, Any, int]:
+    """Return what `slice.indices` does; of a symbolic length it does not ask for the value, unless there is a step."""
+    if type(n) is not Symbolic or item.step not in (None, 1):
+        return item.indices(n)
+    return _bound(item.start, 0, n), _bound(item.stop, n, n), 1
+
+
+def _bound(end: Any, default: Any, n: Any) -> Any:
+    if end is None:
+        return default
+    end = operator.index(end)
+    if end < 0:
+        return end + n if end + n > 0 else 0
+    return end if end < n else n
 
 
 def _item(item: Any) -> Any:
@@ -193,7 +209,7 @@ def _axes_used(item: Any) -> int:
 
 def _position(i: int, shape: tuple[int, ...], axis: int) -> int:
     n = shape[axis]
-    if not -n <= i < n:
+    if not (i < n if i >= 0 else -n <= i):
         raise IndexRangeError(
             f"index {i} is out of bounds for axis {axis} with size {n}",
             op="getitem",
@@ -201,7 +217,7 @@ def _position(i: int, shape: tuple[int, ...], axis: int) -> int:
             expected=f"{-n} to {n - 1}" if n else "no index (the axis is empty)",
             got=i,
         )
-    return i % n
+    return i if i >= 0 else operator.index(i + n)
 
 
 def _nonzero_of_mask(mask: Any, shape: tuple[int, ...], axis: int) -> list[Any]:

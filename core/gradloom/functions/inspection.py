@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ def _without_tensor(x: Any) -> Any:
 @implements(np.shape)
 def np_shape(a: Any) -> tuple[int, ...]:
     """Return the shape."""
-    return tuple(a.shape)
+    return tuple(map(operator.index, a.shape))
 
 
 @implements(np.ndim)
@@ -135,4 +136,4 @@ def np_size(a: Any, axis: Any = None) -> int:
     """Return the number of elements, or the length of some axes."""
     if axis is None:
         return int(a.size)
-    return math.prod(a.shape[k] for k in (axis if isinstance(axis, tuple) else (axis,)))
+    return operator.index(math.prod([a.shape[k] for k in (axis if isinstance(axis, tuple) else (axis,))]))

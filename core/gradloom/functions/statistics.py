@@ -23,6 +23,7 @@ from gradloom.functions.reduction import (
 from gradloom.ops import reduction
 from gradloom.ops.arithmetic import divide
 from gradloom.spec import real_dtype
+from gradloom.symbolic import compute
 from gradloom.trace import Handle
 
 Tensor = Any
@@ -49,7 +50,7 @@ def np_mean(
         return cast(total / np.astype(count, real_dtype(total.dtype)), result_dtype)
     trace = a._trace
     total = trace.bind(reduction.sum, (a,), (axes, bool(keepdims)))
-    number = float(math.prod(shape) if len(axes) == len(shape) else math.prod([shape[k] for k in axes]))
+    number = compute(float, math.prod(shape) if len(axes) == len(shape) else math.prod([shape[k] for k in axes]))
     return cast(trace.bind(divide, (total, number)), result_dtype)
 
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.jit import leaf_specs, trace_abstractly
 from gradloom.program import Program
 from gradloom.pytree import flatten, unflatten
 from gradloom.testing import differences
 from gradloom.testing.checks import forward_jacobian, reverse_jacobian
+from gradloom.tracing import leaf_specs, trace_abstractly
 
 
 def value_of(function: Callable[..., Any], *args: Any) -> Any:
     """Return what a function gives on tensors, by the kernels of single ops."""
     leaves, structure = flatten((args, {}))
-    compiled = trace_abstractly("value_of", function, structure, leaf_specs("value_of", structure, leaves), leaves)
-    values = Program(compiled.program.graph).run(leaves + compiled.captured)
-    return unflatten(compiled.structure, values)
+    traced = trace_abstractly("value_of", function, structure, leaf_specs("value_of", structure, leaves), leaves)
+    values = Program(Program(traced.graph).graph).run(leaves + traced.captured)
+    return unflatten(traced.structure, values)
 
 
 def check_like_numpy(

@@ -1,0 +1,138 @@
+"""Sizes: one trace of a function for all lengths of its arguments' axes.
+
+What a function does hardly ever depends on lengths. When a second shape comes, it is traced with symbolic ones
+(`gradloom.symbolic`); for further shapes that trace is written down, and the function does not run. To the function a
+length that it asks for (``x.shape``, ``len(x)``) is a plain number, of which note is taken: then the trace serves
+shapes with that length alone. What the function reads besides its arguments must not have changed (`gradloom.closure`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import final
+
+from gradloom.graph import Graph
+from gradloom.handle import Handle
+from gradloom.polymorphic import Known, Result
+from gradloom.recent import Recent
+from gradloom.spec import Spec
+from gradloom.structure import Structure, WithSymbols
+from gradloom.symbolic import Guards
+from gradloom.tracing import Traced
+
+#: How often a function is traced with symbolic lengths in vain.
+TRIES = 3
+
+#: Traces a function for arguments of some specs.
+_Trace = Callable[[list[Spec]], Traced]
+#: Returns what the function reads besides them; None where that may change unseen.
+_Read = Callable[[], Hashable | None]
+
+
+@final
+class AnySize:
+    """The traces of one function, found for arguments of other lengths without running it, where they can be.
+
+    Parameters
+    ----------
+    most : int
+        How many kinds of arguments are remembered that differ in more than lengths.
+    """
+
+    def __init__(self, most: int = 32) -> None:
+        self._families: Recent[_Family] = Recent(most)
+
+    def trace(self, key: Hashable, specs: list[Spec], trace: _Trace, read: _Read) -> Traced:
+        """Return the trace of the function.
+
+        Parameters
+        ----------
+        key : hashable
+            What it depends on besides the specs.
+        specs : list of Spec
+            Of the arguments.
+        trace : callable
+            Runs the function; takes specs, and returns their `Traced`.
+        read : callable
+            Returns what the function reads besides its arguments, see `gradloom.closure`.
+        """
+        if any([spec.symbolic for spec in specs]):  # those of a trace around this one, which serves all sizes
+            return trace(specs)
+        structure = Structure()
+        kind = key, tuple(map(structure.spec, specs))
+        return self._families.get(kind, _Family).trace(structure, specs, trace, read)
+
+
+@final
+class _Family:
+    """The traces for arguments that differ in lengths alone."""
+
+    def __init__(self) -> None:
+        self._known = Known()
+        #: The lengths of the latest trace, what else the function read, and the graph.
+        self._latest: tuple[Sequence[int], Hashable, Graph] | None = None
+        #: How often symbolic lengths were in vain: by chance, or because the function depends on their values.
+        self._failures = 0
+
+    def trace(self, structure: Structure, specs: list[Spec], trace: _Trace, read: _Read) -> Traced:
+        outside = None if self._failures >= TRIES else read()
+        if outside is None:
+            return trace(specs)
+        numbers = structure.numbers
+        found: Traced | None = self._known.find(lambda general: general.at(numbers, outside))
+        if found is not None:
+            return found
+        if self._latest is not None and self._latest[1] == outside and self._known.pays():
+            found = self._for_all(structure, specs, trace, *self._latest)
+        if found is None:
+            found = trace(specs)
+        self._latest = numbers, outside, found.graph
+        return found
+
+    def _for_all(
+        self,
+        structure: Structure,
+        specs: list[Spec],
+        trace: _Trace,
+        others: Sequence[int],
+        outside: Hashable,
+        expected: Graph,
+    ) -> Traced | None:
+        """Trace with symbolic lengths, and remember that; None where for others it does not give what is expected."""
+        guards = Guards(structure.numbers)
+        symbols = WithSymbols(dict(zip(structure.places, guards.numbers, strict=True)))
+        try:
+            traced = trace(list(map(symbols.spec, specs)))
+        except Exception:  # with plain lengths it raises again what is the user's affair
+            self._failures += 1
+            return None
+        # Those of a trace around this one will have ended.
+        if any([isinstance(value, Handle) for value in traced.captured]):
+            return None
+        general = _General(guards, traced, outside)
+        again = general.at(others, outside)
+        if again is None:
+            self._failures += 1
+        elif again.graph != expected or again.graph.specs != expected.specs:  # it read what cannot be seen
+            self._failures = TRIES
+            return None
+        else:
+            self._known.add(general)
+        return general.at(structure.numbers, outside)
+
+
+@final
+class _General:
+    """A trace with symbolic lengths."""
+
+    def __init__(self, guards: Guards, traced: Traced, outside: Hashable) -> None:
+        self._traced = traced
+        self._outside = outside
+        self._result = Result(guards, [], traced.graph)
+
+    def at(self, numbers: Sequence[int], outside: Hashable) -> Traced | None:
+        """Return the trace for other lengths; None where it may be another one."""
+        if outside != self._outside:
+            return None
+        graph = self._result.graph(numbers, [], lambda: self._traced.graph)
+        return None if graph is None else self._traced._replace(graph=graph)

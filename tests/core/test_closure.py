@@ -1,0 +1,234 @@
+"""What a function reads besides its arguments is compared where that can be, and else known to be unknown."""
+
+from __future__ import annotations
+
+import functools
+import math
+import random
+import sys
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.special
+
+import gradloom as gl
+from gradloom.closure import MOST, SMALL, closed_over
+
+SCALE = 2.0
+LIMITS: dict[str, Any] = {"low": 1.0, "table": [1, 2, (3.0, "a")], "array": np.arange(3.0)}
+LARGE = np.zeros(SMALL)
+SETTINGS = ModuleType("settings_of_a_user")
+SETTINGS.rate = 0.5  # type: ignore[attr-defined]
+OFFSETS = (np.arange(2.0), np.float32(1.5), range(3), slice(1, None), ...)
+
+
+class Model:
+    """Has a number that its method reads, and one of its class."""
+
+    shared = 1.0
+
+    def __init__(self) -> None:
+        self.weight = 3.0
+
+    def loss(self, x: Any) -> Any:
+        """Read both."""
+        return self.weight * self.shared * x
+
+    @classmethod
+    def made(cls, x: Any) -> Any:
+        """Read that of the class."""
+        return cls.shared * x
+
+
+MODEL = Model()
+RNG = np.random.default_rng(0)
+
+
+def scaled(x: Any) -> Any:
+    """Read a global number."""
+    return SCALE * x
+
+
+def through_another(x: Any) -> Any:
+    """Call a function that reads one, within another function, and itself."""
+    return sum(scaled(v) for v in x) if x else through_another([1.0])
+
+
+def of_a_module(x: Any) -> Any:
+    """Read a number of a module."""
+    return SETTINGS.rate * x  # type: ignore[attr-defined]
+
+
+def limited(x: Any) -> Any:
+    """Read what containers hold."""
+    return x + LIMITS["low"] + LIMITS["table"][0]
+
+
+def changes() -> list[tuple[Callable[..., Any], Callable[[pytest.MonkeyPatch], Any]]]:
+    """Return functions, and what changes something that they read."""
+    here = sys.modules[__name__]
+
+    def to(value: Any) -> Callable[[pytest.MonkeyPatch], Any]:
+        return lambda patch: patch.setattr(here, "SCALE", value)
+
+    def entry(key: str, value: Any) -> Callable[[pytest.MonkeyPatch], Any]:
+        return lambda patch: patch.setitem(LIMITS, key, value)
+
+    array = np.arange(3.0)
+    array[1] = 5.0
+    return [
+        (scaled, to(3.0)),
+        (scaled, to(2)),
+        (scaled, to(-0.0)),
+        (through_another, to(3.0)),
+        (lambda x: [scaled(v) for v in x], to(3.0)),
+        (functools.partial(through_another, [2.0]), to(3.0)),
+        (gl.value_and_grad(scaled), to(3.0)),
+        (gl.jit(gl.vmap(through_another)), to(3.0)),
+        (gl.custom_gradient(lambda x: (scaled(x), lambda g: g)), to(3.0)),
+        (scaled, lambda patch: patch.setattr(here, "SCALE", np.ones(2))),
+        (through_another, lambda patch: patch.setattr(here, "scaled", limited)),
+        (of_a_module, lambda patch: patch.setattr(SETTINGS, "rate", 0.25)),
+        (limited, entry("low", 2.0)),
+        (limited, entry("new", 2.0)),
+        (limited, entry("table", [1, 2, (3.0, "b")])),
+        (limited, entry("array", array)),
+        (limited, entry("array", np.arange(3.0, dtype=np.float32))),
+        (limited, entry("array", np.arange(3.0).reshape(3, 1))),
+        (lambda x: x[OFFSETS[3]], lambda patch: patch.setattr(here, "OFFSETS", (*OFFSETS[:3], slice(2, None), ...))),
+    ]
+
+
+@pytest.mark.parametrize("k", range(len(changes())))
+def test_changes_show(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as nothing changes what is read is equal, and another one when it has."""
+    f, change = changes()[k]
+    before = closed_over(f)
+    assert before is not None
+    assert before == closed_over(f)
+    assert hash(before) == hash(closed_over(f))
+    change(monkeypatch)
+    assert closed_over(f) != before
+    monkeypatch.undo()
+    assert closed_over(f) == before
+
+
+def test_closures_and_defaults() -> None:
+    """Numbers in closures, and defaults of both kinds."""
+
+    def make(a: Any, b: Any, c: Any) -> Callable[..., Any]:
+        def inner(x: Any, b: Any = b, *, c: Any = c) -> Any:
+            return lambda y: a * x + b * y + c
+
+        return inner
+
+    same = closed_over(make(1.0, 2.0, 3.0))
+    assert same is not None
+    assert closed_over(make(1.0, 2.0, 3.0)) == same
+    for others in ((1.5, 2.0, 3.0), (1.0, 2.5, 3.0), (1.0, 2.0, 3.5), (1, 2.0, 3.0), (True, 2.0, 3.0)):
+        assert closed_over(make(*others)) != same
+    assert closed_over(make(math.nan, 2.0, 3.0)) == closed_over(make(math.nan, 2.0, 3.0))
+
+
+def test_static_arguments() -> None:
+    """What is read of static arguments is looked at too."""
+    assert closed_over(scaled, "a", 1) == closed_over(scaled, "a", 1) != closed_over(scaled, "a", True)
+    assert closed_over(scaled, MODEL) is None
+
+
+def test_libraries_stay() -> None:
+    """What NumPy, SciPy, the standard library and gradloom are is not looked into."""
+
+    def f(x: Any) -> Any:
+        total = np.linalg.norm(x) + np.sum(np.tanh(x)) + math.sqrt(np.pi) + scipy.special.erf(float(len(x)))
+        return gl.stop_gradient(total) * np.float32(2.0) + functools.reduce(max, [1, 2])
+
+    assert closed_over(f) is not None
+    assert closed_over(f) == closed_over(f)
+    assert closed_over(gl.grad(f)) is not None
+
+
+def unknown() -> list[Callable[..., Any]]:
+    """Return functions that read what may change unseen."""
+    cell = [MODEL]
+
+    def late(x: Any) -> Any:
+        return not_bound(x)
+
+    found = [
+        lambda x: MODEL.weight * x,
+        lambda x: cell[0].weight * x,
+        MODEL.loss,
+        Model.made,
+        lambda x: Model.shared * x,
+        functools.partial(scaled, MODEL),
+        functools.lru_cache(scaled),
+        gl.grad(MODEL.loss),
+        lambda x: LARGE * x,
+        lambda x: x + RNG.normal(),
+        lambda x: x + np.random.normal(),
+        lambda x: x + np.random.default_rng().normal(),
+        lambda x: x + random.random(),
+        lambda x: x + time.time(),
+        lambda x: x + getattr(MODEL, "weight"),  # noqa: B009
+        lambda x: x + globals()["SCALE"],
+        lambda x: x + eval("SCALE"),
+        lambda x: x + len(open(__file__).read()),  # noqa: SIM115
+        iter([1.0]).__next__,
+        late,
+    ]
+    if found is None:
+        not_bound = scaled
+    return found
+
+
+@pytest.mark.parametrize("k", range(len(unknown())))
+def test_unknown(k: int) -> None:
+    """What cannot be compared is not."""
+    assert closed_over(unknown()[k]) is None
+
+
+def test_imported_in_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's module that a function imports by itself is not seen, one of a library stays."""
+    monkeypatch.setitem(sys.modules, "settings_of_a_user", SETTINGS)
+
+    def of_users(x: Any) -> Any:
+        import settings_of_a_user  # type: ignore[import-not-found]
+
+        return x * settings_of_a_user.rate
+
+    def of_a_library(x: Any) -> Any:
+        from math import pi
+
+        return x * pi
+
+    assert closed_over(of_users) is None
+    assert closed_over(of_a_library) is not None
+
+
+def test_attributes_of_functions() -> None:
+    """A function with attributes may read them."""
+
+    def counted(x: Any) -> Any:
+        return x * counted.factor  # type: ignore[attr-defined]
+
+    assert closed_over(counted) is not None
+    counted.factor = 2.0  # type: ignore[attr-defined]
+    assert closed_over(counted) is None
+
+
+def test_it_is_bounded() -> None:
+    """Of thousands of values nobody looks at all at each call."""
+    many = [[k] for k in range(MOST)]
+    assert closed_over(lambda x: x + many[0][0]) is None
+
+
+def test_containers_that_hold_themselves() -> None:
+    """They come to an end."""
+    own: list[Any] = [1.0]
+    own.append(own)
+    assert closed_over(lambda x: x + own[0]) is not None
