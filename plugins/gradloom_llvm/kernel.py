@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Any, final
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from gradloom.graph import Graph
 from gradloom.memory import empty
+from gradloom.polymorphic import Shared
 from gradloom.sharing import allowed
 from gradloom.symbolic import compute
 from gradloom_llvm import tiers, vectormath
@@ -102,7 +104,7 @@ class Kernel:
                 return self._plain
             if len(self._variants) >= 64:
                 self._variants.clear()
-            variant = _Variant(self._region, key, Measures(*measured(Loops(self._region, key), key)))
+            variant = _Variant(self._region, key, _measures(self._region, key))
             variant.load()
             self._variants[key] = variant
         return variant
@@ -153,6 +155,24 @@ def measured(loops: Loops, strides: tuple[Any, ...] | None = None) -> tuple[Any,
     arguments = _arguments(loops.region, strides or ())
     made = words(workspaces, phases, layout.chunks, release, arguments, layout.numbers)
     return code.text, made, threaded, int(code.waits)
+
+
+def _measures(region: Graph, strides: tuple[Any, ...]) -> Measures:
+    """Return the measures of a region's kernel for arrays of some strides."""
+    kinds = tuple([None if own is None else tuple([n and 1 for n in own]) for own in strides])
+    return Measures(*_for_strides(kinds)(region, *[n for own in strides if own for n in own if n]))
+
+
+@lru_cache(maxsize=256)
+def _for_strides(kinds: tuple[Any, ...]) -> Shared[tuple[Any, ...]]:
+    """Return what measures kernels for arrays of some kinds of strides, given those that are not zero."""
+
+    def of(region: Graph, *given: int) -> tuple[Any, ...]:
+        rest = iter(given)
+        strides = tuple([None if own is None else tuple([n and next(rest) for n in own]) for own in kinds])
+        return measured(Loops(region, strides), strides)
+
+    return Shared(of)
 
 
 def _arguments(region: Graph, strides: Sequence[Any]) -> list[Argument]:

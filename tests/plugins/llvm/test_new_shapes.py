@@ -18,8 +18,9 @@ from gradloom.polymorphic import Polymorphic, Shared
 from gradloom.program import Program, _prepare
 from gradloom.regions import REGION
 from gradloom.symbolic import Symbolic
-from gradloom_llvm import lowering
+from gradloom_llvm import kernel, lowering
 from gradloom_llvm.compiler import LLVMCompiler
+from gradloom_llvm.loops import Loops
 
 
 def regression(w: Any, X: Any) -> Any:
@@ -128,3 +129,49 @@ def test_kernels_of_other_sizes_are_measured_once(f: Callable[..., Any]) -> None
         assert compiler._outline(region) == outlined(region)
     assert len(kinds) < len(held)
     assert Symbolic in kinds
+
+
+#: What changes the strides of a matrix, and what makes one of the same rows from more of the memory.
+STRIDED: dict[str, Callable[[Any], Any]] = {
+    "columns": lambda X: np.repeat(X, 2, axis=1)[:, ::2],
+    "rows": lambda X: np.repeat(X, 3, axis=0)[::3],
+    "backwards": lambda X: X[::-1, ::-1].copy()[::-1, ::-1],
+    "columns first": np.asfortranarray,
+    "the same row": lambda X: np.broadcast_to(X[0], X.shape),
+    "the same column": lambda X: np.broadcast_to(X[:, :1], X.shape),
+}
+
+
+def test_kernels_for_strides_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code for arrays that are not C-contiguous serves those of other sizes, whose strides differ."""
+    made: list[Any] = []
+    count = 0
+    measures, generate = kernel._measures, kernel.generate
+
+    def noted(region: Any, strides: Any) -> Any:
+        made.append((region, strides, measures(region, strides)))
+        return made[-1][2]
+
+    def counted(*args: Any) -> Any:
+        nonlocal count
+        count += 1
+        return generate(*args)
+
+    compiled = gl.jit(lambda X, w: np.sum(np.exp(-X * X) * w, axis=1))
+    for rows in (1000, 1010, 1021, 1034):
+        w, X = values(rows)
+        compiled(X, w)
+    monkeypatch.setattr(kernel, "_measures", noted)
+    monkeypatch.setattr(kernel, "generate", counted)
+    for rows in (1000, 1010, 1021, 1034, 1047, 1062):
+        w, X = values(rows)
+        for change in STRIDED.values():
+            strided = change(X)
+            for _ in range(2):
+                np.testing.assert_allclose(compiled(strided, w), np.exp(-strided * strided) @ w, rtol=1e-12, atol=1e-15)
+    # Each kind once for the first size, which came before there was a pattern, and once for all others.
+    assert count <= 2 * len(STRIDED) < len(made)
+    for region, strides, own in made:
+        expected = kernel.Measures(*kernel.measured(Loops(region, strides), strides))
+        for name in kernel.Measures.__slots__:
+            assert getattr(own, name) == getattr(expected, name)
