@@ -39,19 +39,28 @@ class Places:
     items, joined : set of int
         The steps that take items of what is written, and those that join what lies side by side: nothing runs.
     numbers : dict
-        The number of each value's array among those of a block.
+        The number of each value's array among those of a block: one for all of a spec that share a place.
+    firsts : tuple of int
+        A value of each array.
     text : object
         What a plan with these places runs, where it is known; see `gradloom.template`.
     latest : callable
         Returns who keeps the blocks of the last plan of another size that ran; None if it is gone.
     """
 
-    __slots__ = ("items", "joined", "latest", "numbers", "text", "written")
+    __slots__ = ("firsts", "items", "joined", "latest", "numbers", "text", "written")
 
     def __init__(self, layout: _Layout) -> None:
         self.written = layout.written
         self.items, self.joined = layout.items(), layout.joined
-        self.numbers = {i: n for n, i in enumerate(layout.offsets)}
+        self.numbers: dict[int, int] = {}
+        firsts: dict[Any, int] = {}
+        for i, offset in layout.offsets.items():
+            # Symbolic ones that are equal are the same, and to ask would be taken note of.
+            where = offset if type(offset) is int else id(offset)
+            first = firsts.setdefault((where, layout.graph.specs[i]), i)
+            self.numbers[i] = self.numbers.get(first, len(firsts) - 1)
+        self.firsts = tuple(firsts.values())
         self.text: Any = None
         self.latest: Callable[[], deque[Any] | None] = _nobody
 
@@ -70,7 +79,8 @@ def places_of(
     while layout.size > MOST:
         largest //= 4
         layout = _Layout(graph, steps, outputs, backend, largest)
-    return Places(layout), tuple(layout.offsets.values()), layout.size
+    places = Places(layout)
+    return places, tuple([layout.offsets[i] for i in places.firsts]), layout.size
 
 
 @final
@@ -93,7 +103,7 @@ class Buffers:
         self, places: Places, offsets: Sequence[int], size: int, specs: Sequence[Any], backend: AbstractBackend
     ) -> None:
         self.places = places
-        self._places = [(offset, specs[i]) for i, offset in zip(places.numbers, offsets, strict=True)]
+        self._places = [(offset, specs[i]) for i, offset in zip(places.firsts, offsets, strict=True)]
         self._size = _roomy(size)
         self._backend = backend
         self._is_new = True
