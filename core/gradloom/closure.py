@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import builtins
 import sys
+from abc import ABC, ABCMeta
 from collections.abc import Callable, Hashable, Iterator
-from functools import partial
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType, NoneType
-from typing import Any, final
+from functools import cached_property, partial
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+    NoneType,
+    SimpleNamespace,
+)
+from typing import Any, Generic, Protocol, final
 
 import numpy as np
 
@@ -24,6 +35,18 @@ _LIBRARIES = frozenset({"numpy", "scipy", "gradloom"}) | (sys.stdlib_module_name
 #: What a function may read by that cannot be seen from outside.
 _OPAQUE = frozenset({"__import__", "compile", "eval", "exec", "getattr", "globals", "input", "locals", "open", "vars"})
 _NUMBERS = frozenset({int, float, complex, bool, str, bytes, NoneType, type(...), slice, range})
+#: A flag of classes that are written in Python.
+_IN_PYTHON = 1 << 9
+#: Classes that add no content to objects, and those of classes.
+_BASES = frozenset({object, ABC, Generic, Protocol})
+_METACLASSES = frozenset({type, ABCMeta, type(Protocol)})
+#: Entries of classes that nothing is read of, and those that decide what is read.
+_METADATA = frozenset(
+    "__module__ __qualname__ __doc__ __annotations__ __annotate_func__ __annotations_cache__ __slots__ __orig_bases__ "
+    "__parameters__ __abstractmethods__ _abc_impl __dataclass_fields__ __dataclass_params__ __match_args__ __final__ "
+    "__firstlineno__ __static_attributes__ __protocol_attrs__ __non_callable_proto_members__".split()
+)
+_HOOKS = frozenset({"__getattr__", "__getattribute__"})
 #: What is the same as long as it is the same object.
 _FIXED: tuple[type, ...] = (Op, np.ufunc, np.dtype, type(np.sum))
 
@@ -40,8 +63,8 @@ def closed_over(*roots: Any) -> Hashable | None:
     -------
     hashable, optional
         Equal as long as nothing of it has changed: numbers, functions, small arrays, lists and dicts of such, found in
-        closures, defaults, globals and modules. None where there may be more than can be compared: objects of the
-        user's classes, large arrays, generators of random numbers, time, and whatever else changes unseen.
+        closures, defaults, globals and modules, and in objects of the user's classes. None where there may be more than
+        can be compared: large arrays, generators of random numbers, time, and whatever else changes unseen.
 
     Notes
     -----
@@ -85,8 +108,12 @@ class _Reader:
         look = _LOOKS.get(kind)
         if look is not None:
             return look(self, value, names)
-        self.found.append(value)
-        return isinstance(value, _FIXED) or (isinstance(value, type) and _is_library(value.__module__))
+        if isinstance(value, _FIXED):
+            self.found.append(value)
+            return True
+        if isinstance(value, type):
+            return self._class(value, names)
+        return kind.__flags__ & _IN_PYTHON != 0 and self._object(value, names)
 
     def _all(self, kind: Any, values: Any, names: tuple[str, ...]) -> bool:
         values = list(values)
@@ -140,6 +167,40 @@ class _Reader:
             [self._named(n, value.__globals__, own) for n in own]
         )
 
+    def _method(self, value: Any, names: tuple[str, ...]) -> bool:
+        return self.sees(value.__func__, names) and self.sees(value.__self__, names)
+
+    def _namespace(self, value: Any, names: tuple[str, ...]) -> bool:
+        return self._dict(vars(value), names)
+
+    def _object(self, value: Any, names: tuple[str, ...]) -> bool:
+        """Take note of all that an object of a user's class holds, and of what the methods read."""
+        if _is_library(type(value).__module__):
+            return False
+        classes = type(value).__mro__[:-1]
+        found = dict(getattr(value, "__dict__", {}))
+        for cls in classes:
+            for name, entry in vars(cls).items():
+                names += tuple(_names(entry.__code__)) if type(entry) is FunctionType else ()
+                if type(entry) is MemberDescriptorType and hasattr(value, name):
+                    found[name] = getattr(value, name)
+                elif type(entry) is cached_property:  # what it gives follows from all the rest
+                    found.pop(name, None)
+        return self.sees(type(value), names) and self._dict(found, names)
+
+    def _class(self, value: Any, names: tuple[str, ...]) -> bool:
+        """Take note of a class: of what its methods read, and of its own attributes, if it is a user's."""
+        self.found.append(value)
+        if _is_library(value.__module__):
+            return True
+        own = [cls for cls in value.__mro__ if cls not in _BASES]
+        if type(value) not in _METACLASSES or any([_is_library(cls.__module__) for cls in own]):
+            return False
+        entries = [(name, entry) for cls in own for name, entry in vars(cls).items() if name not in _METADATA]
+        if _HOOKS & {name for name, _ in entries}:
+            return False
+        return all([self._all(name, _parts(entry), names) for name, entry in entries])
+
     def _named(self, name: str, outside: dict[str, Any], names: tuple[str, ...]) -> bool:
         """Take note of what a name stands for outside a function, if it is not merely that of an attribute."""
         if name in outside:
@@ -158,8 +219,23 @@ _LOOKS: dict[Any, Callable[[_Reader, Any, tuple[str, ...]], bool]] = {
     ModuleType: _Reader._module,
     FunctionType: _Reader._function,
     BuiltinFunctionType: _Reader._builtin,
+    MethodType: _Reader._method,
+    SimpleNamespace: _Reader._namespace,
     partial: _Reader._partial,
 }
+
+
+def _parts(entry: Any) -> tuple[Any, ...]:
+    """Return what an entry of a class consists of."""
+    if isinstance(entry, (staticmethod, classmethod)):
+        return (entry.__func__,)
+    if type(entry) is property:
+        return entry.fget, entry.fset, entry.fdel
+    if type(entry) is cached_property:
+        return (entry.func,)
+    # Those of slots, and what dataclasses write.
+    written = type(entry) is FunctionType and entry.__code__.co_filename == "<string>"
+    return () if written or isinstance(entry, (MemberDescriptorType, GetSetDescriptorType)) else (entry,)
 
 
 def _names(code: CodeType) -> Iterator[str]:

@@ -21,7 +21,7 @@ from gradloom.symbolic import Guards
 from gradloom.tracing import Traced
 
 #: How often a function is traced with symbolic lengths in vain.
-TRIES = 3
+TRIES = 2
 
 #: Traces a function for arguments of some specs.
 _Trace = Callable[[list[Spec]], Traced]
@@ -113,11 +113,11 @@ class _Family:
         again = general.at(others, outside)
         if again is None:
             self._failures += 1
-        elif again.graph != expected or again.graph.specs != expected.specs:  # it read what cannot be seen
+            return None
+        if again.graph != expected or again.graph.specs != expected.specs:  # it read what cannot be seen
             self._failures = TRIES
             return None
-        else:
-            self._known.add(general)
+        self._known.add(general)
         return general.at(structure.numbers, outside)
 
 

@@ -8,7 +8,10 @@ import random
 import sys
 import time
 from collections.abc import Callable
-from types import ModuleType
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,25 +29,95 @@ SETTINGS.rate = 0.5  # type: ignore[attr-defined]
 OFFSETS = (np.arange(2.0), np.float32(1.5), range(3), slice(1, None), ...)
 
 
-class Model:
-    """Has a number that its method reads, and one of its class."""
+class Base:
+    """Has a number that methods of others read."""
 
     shared = 1.0
 
+    @property
+    def doubled(self) -> float:
+        """Read it."""
+        return 2 * self.shared
+
+
+class Model(Base):
+    """Has numbers that its methods read, and reads one of a module."""
+
     def __init__(self) -> None:
         self.weight = 3.0
+        self.inner = SimpleNamespace(rate=0.5, table=[1.0])
+        self.settings = SETTINGS
 
     def loss(self, x: Any) -> Any:
-        """Read both."""
-        return self.weight * self.shared * x
+        """Read all."""
+        return self.weight * self.doubled * self.inner.rate * self.root * self.settings.rate * x
+
+    @cached_property
+    def root(self) -> float:
+        """Derive a number."""
+        return math.sqrt(self.weight)
 
     @classmethod
     def made(cls, x: Any) -> Any:
         """Read that of the class."""
         return cls.shared * x
 
+    @staticmethod
+    def fixed(x: Any) -> Any:
+        """Read one of the module."""
+        return SCALE * x
 
-MODEL = Model()
+
+class Slim:
+    """Has slots, one of which may be empty."""
+
+    __slots__ = ("empty", "weight")
+
+    def __init__(self) -> None:
+        self.weight = 1.0
+
+    def __call__(self, x: Any) -> Any:
+        """Read a slot."""
+        return self.weight * x
+
+
+@dataclass
+class Plain:
+    """Has fields."""
+
+    weight: float = 2.0
+    names: list[str] = field(default_factory=list)
+
+    def loss(self, x: Any) -> Any:
+        """Read one."""
+        return self.weight * x
+
+
+class Anything:
+    """Has whatever it is asked for."""
+
+    def __getattr__(self, name: str) -> float:
+        return time.time()
+
+
+class Colour(Enum):
+    """Has a metaclass of its own."""
+
+    RED = 1.0
+
+
+class Table(dict[str, float]):
+    """Holds more than its attributes."""
+
+
+class Holder:
+    """Holds something."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+
+MODEL, SLIM, PLAIN = Model(), Slim(), Plain()
 RNG = np.random.default_rng(0)
 
 
@@ -99,6 +172,25 @@ def changes() -> list[tuple[Callable[..., Any], Callable[[pytest.MonkeyPatch], A
         (limited, entry("array", array)),
         (limited, entry("array", np.arange(3.0, dtype=np.float32))),
         (limited, entry("array", np.arange(3.0).reshape(3, 1))),
+        (MODEL.loss, lambda patch: patch.setattr(MODEL, "weight", 4.0)),
+        (MODEL.loss, lambda patch: patch.setattr(MODEL, "new", 4.0, raising=False)),
+        (MODEL.loss, lambda patch: patch.setattr(MODEL.inner, "rate", 4.0)),
+        (MODEL.loss, lambda patch: patch.setattr(MODEL.inner, "table", [1.0, 2.0])),
+        (MODEL.loss, lambda patch: patch.setattr(Base, "shared", 4.0)),
+        (MODEL.loss, lambda patch: patch.setattr(Base, "doubled", property(lambda self: 3.0))),
+        (MODEL.loss, lambda patch: patch.setattr(SETTINGS, "rate", 4.0)),
+        (MODEL.fixed, to(3.0)),
+        (Model.fixed, to(3.0)),
+        (Model.made, lambda patch: patch.setattr(Base, "shared", 4.0)),
+        (lambda x: MODEL.weight * x, lambda patch: patch.setattr(MODEL, "weight", 4.0)),
+        (lambda x: Model.shared * x, lambda patch: patch.setattr(Model, "shared", 4.0, raising=False)),
+        (gl.grad(MODEL.loss), lambda patch: patch.setattr(MODEL, "weight", 4.0)),
+        (functools.partial(scaled, MODEL), lambda patch: patch.setattr(MODEL, "weight", 4.0)),
+        (SLIM, lambda patch: patch.setattr(SLIM, "weight", 4.0)),
+        (SLIM, lambda patch: patch.setattr(Slim, "__call__", lambda self, x: x)),
+        (lambda x: SLIM(x), lambda patch: patch.setattr(SLIM, "empty", 4.0, raising=False)),
+        (PLAIN.loss, lambda patch: patch.setattr(PLAIN, "weight", 4.0)),
+        (PLAIN.loss, lambda patch: patch.setattr(PLAIN, "names", ["a"])),
         (lambda x: x[OFFSETS[3]], lambda patch: patch.setattr(here, "OFFSETS", (*OFFSETS[:3], slice(2, None), ...))),
     ]
 
@@ -115,6 +207,15 @@ def test_changes_show(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert closed_over(f) != before
     monkeypatch.undo()
     assert closed_over(f) == before
+
+
+def test_what_is_derived_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cached property is not a change."""
+    model = Model()
+    before = closed_over(model.loss)
+    assert before is not None
+    assert model.loss(1.0) == model.root * 1.5
+    assert closed_over(model.loss) == before
 
 
 def test_closures_and_defaults() -> None:
@@ -137,7 +238,7 @@ def test_closures_and_defaults() -> None:
 def test_static_arguments() -> None:
     """What is read of static arguments is looked at too."""
     assert closed_over(scaled, "a", 1) == closed_over(scaled, "a", 1) != closed_over(scaled, "a", True)
-    assert closed_over(scaled, MODEL) is None
+    assert closed_over(scaled, Anything()) is None
 
 
 def test_libraries_stay() -> None:
@@ -154,20 +255,15 @@ def test_libraries_stay() -> None:
 
 def unknown() -> list[Callable[..., Any]]:
     """Return functions that read what may change unseen."""
-    cell = [MODEL]
+    objects = [Anything(), Colour.RED, Table(a=1.0), Holder(LARGE), Holder(iter([1.0])), Holder(Holder(RNG)), Anything]
 
     def late(x: Any) -> Any:
         return not_bound(x)
 
     found = [
-        lambda x: MODEL.weight * x,
-        lambda x: cell[0].weight * x,
-        MODEL.loss,
-        Model.made,
-        lambda x: Model.shared * x,
-        functools.partial(scaled, MODEL),
+        *[lambda x, held=held: held.weight * x for held in objects],
+        functools.partial(scaled, Anything()),
         functools.lru_cache(scaled),
-        gl.grad(MODEL.loss),
         lambda x: LARGE * x,
         lambda x: x + RNG.normal(),
         lambda x: x + np.random.normal(),
