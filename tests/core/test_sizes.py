@@ -18,7 +18,7 @@ from tests.core.test_random_programs import INSTRUCTIONS
 import gradloom as gl
 from gradloom.errors import ShapeError
 from gradloom.pytree import flatten
-from gradloom.sizes import AnySize
+from gradloom.sizes import TRIES, AnySize
 from gradloom.tracing import Traced, leaf_specs, trace_abstractly
 
 RATE = 0.5
@@ -87,7 +87,7 @@ def widths(w: Any, xs: Any) -> Any:
     return np.sum(np.tanh(xs @ w)) / np.sqrt(w.shape[0])
 
 
-@pytest.mark.parametrize(("f", "again"), [(steps, 0), (halves, 4), (widths, 0)])
+@pytest.mark.parametrize(("f", "again"), [(steps, 0), (halves, 4 + TRIES), (widths, 0)])
 def test_traced_twice(f: Callable[..., Any], again: int, traces: list[Any]) -> None:
     """A function that does not ask for what varies runs for two shapes; values and gradients are right for all."""
     compiled = gl.jit(gl.value_and_grad(f))
