@@ -9,7 +9,7 @@ shapes with that length alone. What the function reads besides its arguments mus
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import final
+from typing import Any, final
 
 from gradloom.graph import Graph
 from gradloom.handle import Handle
@@ -99,17 +99,14 @@ class _Family:
         expected: Graph,
     ) -> Traced | None:
         """Trace with symbolic lengths, and remember that; None where for others it does not give what is expected."""
-        guards = Guards(structure.numbers)
-        symbols = WithSymbols(dict(zip(structure.places, guards.numbers, strict=True)))
         try:
-            traced = trace(list(map(symbols.spec, specs)))
+            general = General.of(structure, specs, trace, outside)
         except Exception:  # with plain lengths it raises again what is the user's affair
             self._failures += 1
             return None
         # Those of a trace around this one will have ended.
-        if any([isinstance(value, Handle) for value in traced.captured]):
+        if any([isinstance(value, Handle) for value in general.captured]):
             return None
-        general = _General(guards, traced, outside)
         again = general.at(others, outside)
         if again is None:
             self._failures += 1
@@ -122,13 +119,35 @@ class _Family:
 
 
 @final
-class _General:
-    """A trace with symbolic lengths."""
+class General:
+    """A trace with symbolic lengths.
+
+    Parameters
+    ----------
+    guards : Guards
+        The symbolic numbers of the trace.
+    traced : Traced
+        It.
+    outside : hashable
+        What else the function read.
+    """
 
     def __init__(self, guards: Guards, traced: Traced, outside: Hashable) -> None:
         self._traced = traced
         self._outside = outside
         self._result = Result(guards, [], traced.graph)
+
+    @classmethod
+    def of(cls, structure: Structure, specs: list[Spec], trace: _Trace, outside: Hashable) -> General:
+        """Trace a function with symbolic lengths for those of some specs, which ``structure`` has looked at."""
+        guards = Guards(structure.numbers)
+        symbols = WithSymbols(dict(zip(structure.places, guards.numbers, strict=True)))
+        return cls(guards, trace(list(map(symbols.spec, specs))), outside)
+
+    @property
+    def captured(self) -> list[Any]:
+        """What the function closes over."""
+        return self._traced.captured
 
     def at(self, numbers: Sequence[int], outside: Hashable) -> Traced | None:
         """Return the trace for other lengths; None where it may be another one."""

@@ -25,6 +25,7 @@ __all__ = [
     "compute",
     "concrete",
     "decide",
+    "index",
     "is_settled",
     "lengths",
     "of_runs",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 _PLAIN = (int, float, np.generic)
+_COMPARISONS = frozenset({np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal})
 #: Answers that `Guards.values` never compares equal.
 _NONE = object()
 _COUNT = itertools.count(1)
@@ -209,6 +211,19 @@ class Symbolic:
     def __float__(self) -> float:
         return float(self.plain())
 
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        own = (np.ndarray.__array_ufunc__, Symbolic.__array_ufunc__)
+        if any([getattr(type(x), "__array_ufunc__", own[0]) not in own for x in inputs]):
+            return NotImplemented
+        # NumPy makes 0-d arrays of its scalars. What is in other arrays depends on the plain number.
+        numbers = tuple([x[()] if isinstance(x, np.ndarray) and not x.ndim else x for x in inputs])
+        if method == "__call__" and not kwargs and all([isinstance(x, (Symbolic, *_PLAIN)) for x in numbers]):
+            return (self.guards.decide if ufunc in _COMPARISONS else self.guards.compute)(ufunc, numbers)
+        return getattr(ufunc, method)(*[x.plain() if type(x) is Symbolic else x for x in inputs], **kwargs)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.array(self.plain(), dtype)
+
     def plain(self) -> Any:
         """Return its value, which it then always has."""
         self.guards.decide(operator.pos, (self,))
@@ -237,6 +252,11 @@ def compute(function: Callable[..., Any], *args: Any) -> Any:
         if type(a) is Symbolic:
             return a.guards.compute(function, args)
     return function(*args)
+
+
+def index(value: Any) -> Any:
+    """Return an integer, as `operator.index` does; a symbolic one as it is."""
+    return value if type(value) is Symbolic else operator.index(value)
 
 
 def lengths(shape: Sequence[Any]) -> tuple[Any, ...]:

@@ -25,7 +25,7 @@ from gradloom.recorder import COMPARISONS, Recorder, comparable
 from gradloom.refusals import abstract_value, not_an_array, number_of, trace_ended
 from gradloom.source import USER_FILES, RawSource, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
-from gradloom.symbolic import settled
+from gradloom.symbolic import Symbolic, is_settled, settled
 
 __all__ = ["COPY_LIMIT", "Abstract", "Handle", "Trace", "innermost", "resume"]
 
@@ -58,6 +58,7 @@ class Trace(Recorder):
         "_literals",
         "_protected",
         "_recording",
+        "_symbolic",
         "copies",
         "defers",
         "evaluate",
@@ -123,6 +124,8 @@ class Trace(Recorder):
         #: The arrays that were copied, by the ids of their copies.
         self._copied: dict[int, np.ndarray[Any, Any]] = {}
         self._literals: dict[Any, int] = {}
+        #: The keys of those that are symbolic numbers.
+        self._symbolic: list[Any] = []
         self._protected: list[np.ndarray[Any, Any]] = []
         #: What is followed, and how many nodes of it; the lists belong to it till it is left. See `gradloom.follow`.
         self._recording: Any = None
@@ -191,6 +194,8 @@ class Trace(Recorder):
         value = settled(value)
         key = dtype.num, literal_key(value)
         found = self._literals.get(key)
+        if found is None and (self._symbolic or type(value) is Symbolic):
+            found = self._equal_literal(key)
         if found is not None:
             return found
         if type(value) is int:
@@ -204,6 +209,19 @@ class Trace(Recorder):
         self.literal_keys.append(key[1])
         self._literals[key] = index
         return index
+
+    def _equal_literal(self, key: tuple[int, Any]) -> int | None:
+        """Return the literal that is equal where one of both is a symbolic number, which takes note of that."""
+        dtype, value = key
+        symbolic = type(value) is Symbolic
+        for other in list(self._literals) if symbolic else self._symbolic:
+            number = other[1]
+            plain = number if symbolic else value
+            if other[0] == dtype and type(plain) in (int, float) and not is_settled(plain) and value == number:
+                return self._literals[other]
+        if symbolic:
+            self._symbolic.append(key)
+        return None
 
     def protect(self, value: Any) -> None:
         """Write-protect an array while the trace lasts."""
@@ -291,6 +309,9 @@ class Trace(Recorder):
                     remedy="return the value from the inner function instead of storing it",
                 )
             return self._capture((id(value._trace), value._index), value.spec, value)
+        if type(value) is Symbolic:
+            spec = PYTHON_SCALARS.get(type(value.value))
+            return self.lift(value.plain(), op) if spec is None else self.literal(value, spec.dtype)
         spec = spec_of(value)
         if spec is None:
             array = listed_array(value)

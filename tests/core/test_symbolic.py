@@ -157,3 +157,41 @@ def test_what_fails_for_other_numbers_is_another_case() -> None:
     assert concrete(compute(table.__getitem__, guards.numbers[0])) == 20
     assert guards.values([2]) == [2, 30]
     assert guards.values([3]) is None
+
+
+@pytest.mark.parametrize("scalar", [np.float32(0.5), np.float64(3), np.int16(7)])
+@pytest.mark.parametrize("f", [operator.mul, operator.sub, operator.truediv], ids=lambda f: f.__name__)
+def test_scalars_of_numpy(scalar: Any, f: Callable[[Any, Any], Any]) -> None:
+    """They compute with symbolic numbers on either side, in NumPy's dtypes."""
+    guards = Guards([6])
+    (n,) = guards.numbers
+    for args in ((scalar, n), (n, scalar)):
+        got, expected = f(*args), f(*map(concrete, args))
+        assert type(got) is Symbolic
+        assert (got.value, type(got.value)) == (expected, type(expected))
+    assert np.float64(5) < n
+    assert not n < np.int64(5)
+    assert guards.values([7]) is not None
+    assert guards.values([4]) is None
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        np.asarray,
+        lambda n: np.array([1.5, n]),
+        lambda n: np.arange(8) % n,
+        lambda n: n * np.ones(2, np.float32),
+        lambda n: np.add.reduce([[1, 2], [3, 4]], axis=n - 5),
+        np.zeros,
+    ],
+)
+def test_arrays_ask_for_plain_numbers(f: Callable[[Any], Any]) -> None:
+    """An array holds numbers; the symbolic ones in it are known to be these, and yield to dtypes as Python's do."""
+    guards = Guards([6])
+    (n,) = guards.numbers
+    got, expected = f(n), f(6)
+    np.testing.assert_array_equal(got, expected)
+    assert got.dtype == expected.dtype
+    assert guards.values([6]) is not None
+    assert guards.values([7]) is None

@@ -208,7 +208,8 @@ def degrees_removed(name: str, ddof: Any, correction: Any) -> Any:
 def _degrees(name: str, a: Tensor, axes: tuple[int, ...], keepdims: Any, where: Any, ddof: Any) -> Any:
     """Return the number of elements less ``ddof``, at least zero."""
     if not has_where(where):
-        return float(max(math.prod([a.shape[k] for k in axes]) - ddof, 0))
+        count = math.prod([a.shape[k] for k in axes]) - ddof
+        return 0.0 if count <= 0 else compute(float, count)
     count = np.astype(_count(name, a, axes, where, keepdims), real_dtype(a.dtype))
     return np.maximum(count - ddof, 0)
 
