@@ -7,12 +7,14 @@ NumPy does; where NumPy would show the change in yet another tensor that is in u
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import gcd
 from typing import Any, NamedTuple, final
 
 import numpy as np
 
+from gradloom.symbolic import Symbolic, decide
 from gradloom.trace import Handle
 
 Tensor = Any
@@ -133,6 +135,22 @@ def may_overlap(shape: tuple[int, ...], first: Region, second: Region) -> bool:
     if first is None or second is None:
         return True
     parts = [index if type(index) is tuple else (index,) for index in (first, second)]
+    if Symbolic in map(type, shape):
+        if any([isinstance(entry, Handle) for part in parts for entry in part]):
+            return True
+        ends = [end for part in parts for entry in part if type(entry) is slice for end in (entry.start, entry.stop)]
+        return decide(partial(_may_overlap_at, len(shape), parts), *shape, *ends)  # type: ignore[no-any-return]
+    return _may_overlap(shape, parts)
+
+
+def _may_overlap_at(ndim: int, parts: Sequence[tuple[Any, ...]], *numbers: Any) -> bool:
+    """Return whether indices can touch the same element, given the shape, and behind it the ends of their slices."""
+    ends = iter(numbers[ndim:])
+    plain = [[slice(next(ends), next(ends), e.step) if type(e) is slice else e for e in part] for part in parts]
+    return _may_overlap(numbers[:ndim], list(map(tuple, plain)))
+
+
+def _may_overlap(shape: tuple[int, ...], parts: Sequence[tuple[Any, ...]]) -> bool:
     entries = [entry for part in parts for entry in part]
     if all(entry is Ellipsis or isinstance(entry, (int, np.integer, slice)) for entry in entries):
         pairs = zip(*[_touched(shape, part) for part in parts], strict=True)
@@ -140,6 +158,7 @@ def may_overlap(shape: tuple[int, ...], first: Region, second: Region) -> bool:
     if any(isinstance(entry, Handle) for entry in entries):
         return True
     marks = np.zeros(shape, np.bool_)
+    first, second = parts
     marks[first] = True
     return bool(np.any(marks[second]))
 

@@ -154,7 +154,7 @@ def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 
     Unlike NumPy's, it does not ask for the value of a symbolic length.
     """
-    lengths: list[int] = [1] * max(map(len, shapes))
+    lengths: list[int] = [1] * max(map(len, shapes), default=0)
     for shape in shapes:
         for axis, n in enumerate(shape, len(lengths) - len(shape)):
             if n != 1 and n != lengths[axis]:
@@ -182,5 +182,6 @@ def taken_length(entry: Any, length: int) -> int:
         return length
     _, start, stop, step = entry
     if step != 1:
-        return len(range(start, stop, step))
+        count: int = (stop - start + step - (1 if step > 0 else -1)) // step
+        return count if count > 0 else 0
     return stop - start if stop > start else 0

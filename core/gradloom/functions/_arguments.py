@@ -10,6 +10,7 @@ import numpy as np
 from gradloom.errors import ArgumentError, AxisError, DTypeError
 from gradloom.ops.shape import reshape
 from gradloom.refusals import describe
+from gradloom.symbolic import index
 from gradloom.trace import Handle, innermost
 
 Tensor = Any
@@ -57,6 +58,11 @@ def axis_tuple(op: str, axis: Any, ndim: int, argument: str = "axis") -> tuple[i
             remedy="name each axis once",
         )
     return axes
+
+
+def shape_tuple(shape: Any) -> tuple[int, ...]:
+    """Return a shape as a tuple; it may be given as the length of its one axis."""
+    return tuple([index(n) for n in shape]) if np.iterable(shape) else (index(shape),)
 
 
 def as_array(value: Any) -> Any:

@@ -192,6 +192,8 @@ def np_einsum(*operands: Any, out: Any = None, optimize: Any = False, **kwargs: 
 
 def _arranged(x: Any, term: str, output: str) -> Tensor:
     """Return a view of an array with its axes in another order, or of its diagonals, as NumPy does."""
+    if len(set(term)) == len(term):
+        return np.transpose(x, [term.index(letter) for letter in output])
     out = einsum(x, subscripts=f"{term}->{output}")
     places = dict(zip(output, np.ogrid[tuple([slice(n) for n in out.shape])], strict=True))
     return x._note_view(out, tuple([places[letter] for letter in term]))

@@ -10,7 +10,7 @@ import numpy as np
 from gradloom.autodiff import full
 from gradloom.dispatch import implements, implements_creation, refuse
 from gradloom.errors import ArgumentError, UnsupportedFunctionError
-from gradloom.functions._arguments import as_array, as_tensor, as_tensor_of, leaves
+from gradloom.functions._arguments import as_array, as_tensor, as_tensor_of, leaves, shape_tuple
 from gradloom.ops.shape import broadcast_to
 from gradloom.refusals import describe
 from gradloom.spec import Spec
@@ -69,7 +69,7 @@ def np_full_like(
 ) -> Tensor:
     """Return an array filled with a value, which keeps its gradient."""
     _honour("numpy.full_like", order, device)
-    return _full(a, fill_value, dtype or a.dtype, a.shape if shape is None else _shape(shape))
+    return _full(a, fill_value, dtype or a.dtype, a.shape if shape is None else shape_tuple(shape))
 
 
 def _honour(op: str, order: Any, device: Any) -> None:
@@ -86,12 +86,8 @@ def _honour(op: str, order: Any, device: Any) -> None:
         )
 
 
-def _shape(shape: Any) -> tuple[int, ...]:
-    return tuple([operator.index(n) for n in shape]) if np.iterable(shape) else (operator.index(shape),)
-
-
 def _filled(like: Tensor, dtype: Any, shape: Any, number: int) -> Tensor:
-    spec = Spec(like.shape if shape is None else _shape(shape), np.dtype(like.dtype if dtype is None else dtype))
+    spec = Spec(like.shape if shape is None else shape_tuple(shape), np.dtype(like.dtype if dtype is None else dtype))
     kind = {"b": bool, "i": int, "u": int}.get(spec.dtype.kind, float)
     return full(like._trace, spec, kind(number))
 
@@ -132,7 +128,7 @@ def full_for(
 ) -> Tensor:
     """Return a tensor filled with a value."""
     _honour("numpy.full", order, device)
-    return _full(like, fill_value, dtype or as_array(fill_value).dtype, _shape(shape))
+    return _full(like, fill_value, dtype or as_array(fill_value).dtype, shape_tuple(shape))
 
 
 @implements_creation(np.array)

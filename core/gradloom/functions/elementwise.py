@@ -241,7 +241,7 @@ def np_piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) ->
     for condition, function in zip(condlist, functions, strict=True):
         value = function(x, *args, **kw) if callable(function) else function
         result = where(condition, _stored_in(x, value), result)
-    return np.broadcast_to(result, x.shape) if np.shape(result) != x.shape else result
+    return result if result.shape == x.shape else np.broadcast_to(result, x.shape)
 
 
 def _conditions(condlist: Any, x: Tensor) -> list[Any]:

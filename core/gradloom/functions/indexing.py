@@ -16,8 +16,9 @@ from gradloom.op import Op
 from gradloom.ops.indexing import gather, getitem, index_add, index_set, layout
 from gradloom.ops.shape import broadcast_to, reshape
 from gradloom.refusals import describe
-from gradloom.spec import PYTHON_SCALARS, WHOLE, Spec, sliced
+from gradloom.spec import PYTHON_SCALARS, WHOLE, Spec, broadcast_shapes, sliced
 from gradloom.symbolic import Symbolic
+from gradloom.symbolic import index as whole_number
 from gradloom.trace import Handle, innermost
 
 Tensor = Any
@@ -147,19 +148,22 @@ def _basic_entries(shape: tuple[int, ...], index: Any) -> tuple[Any, ...] | None
 
 
 def _bounds(item: slice, n: Any) -> tuple[Any, Any, int]:
-    """Return what `slice.indices` does; of a symbolic length it does not ask for the value, unless there is a step."""
-    if type(n) is not Symbolic or item.step not in (None, 1):
+    """Return what `slice.indices` does, which would ask for the value of a symbolic length."""
+    if type(n) is not Symbolic or item.step == 0:
         return item.indices(n)
-    return _bound(item.start, 0, n), _bound(item.stop, n, n), 1
+    step = 1 if item.step is None else operator.index(item.step)
+    if step > 0:
+        return _bound(item.start, 0, 0, n, n), _bound(item.stop, n, 0, n, n), step
+    return _bound(item.start, n - 1, -1, n - 1, n), _bound(item.stop, -1, -1, n - 1, n), step
 
 
-def _bound(end: Any, default: Any, n: Any) -> Any:
+def _bound(end: Any, default: Any, low: int, high: Any, n: Any) -> Any:
     if end is None:
         return default
-    end = operator.index(end)
+    end = whole_number(end)
     if end < 0:
-        return end + n if end + n > 0 else 0
-    return end if end < n else n
+        return end + n if end + n > low else low
+    return end if end < high else high
 
 
 def _item(item: Any) -> Any:
@@ -184,7 +188,7 @@ def _item(item: Any) -> Any:
 
 def _slice(item: slice) -> slice:
     # Bounds may be integer tensors; their values decide the shape.
-    parts = [None if p is None else operator.index(p) for p in (item.start, item.stop, item.step)]
+    parts = [None if p is None else whole_number(p) for p in (item.start, item.stop, item.step)]
     return slice(*parts)
 
 
@@ -356,7 +360,7 @@ def _fitted(v: Tensor, shape: tuple[int, ...]) -> Tensor:
     if extra > 0 and v.shape[:extra] == (1,) * extra:
         v = reshape(v, shape=v.shape[extra:])
     try:
-        fits = np.broadcast_shapes(v.shape, shape) == shape
+        fits = broadcast_shapes(v.shape, shape) == shape
     except ValueError:
         fits = False
     if not fits:

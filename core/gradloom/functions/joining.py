@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from typing import Any
 
@@ -200,8 +201,8 @@ def _split(op: str, x: Tensor, sections: Any, axis: Any, equal: bool) -> list[Te
                 got=count,
                 remedy="use np.array_split" if equal else "give a number of pieces, or places to cut at",
             )
-        small, more = divmod(length, count)
-        cuts = list(np.cumsum([small + (k < more) for k in range(count)])[:-1].tolist())
+        small, more = length // count, length % count
+        cuts = list(itertools.accumulate([small + 1 if k < more else small for k in range(count - 1)]))
     before = (slice(None),) * axis
     return [x[(*before, slice(a, b))] for a, b in zip([0, *cuts], [*cuts, length], strict=True)]
 

@@ -108,7 +108,7 @@ def np_pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = N
 def np_lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Tensor, Tensor, Any, Tensor]:
     a, b = as_array(a), as_array(b)
     values = np.linalg.svd(a, compute_uv=False)
-    cutoff = max(a.shape) * np.finfo(values.dtype).eps if rcond is None else rcond
+    cutoff = max(a.shape) * float(np.finfo(values.dtype).eps) if rcond is None else rcond
     rank = np.sum(values > cutoff * np.max(values))
     with suppress(ConcreteValueError):  # where values are not known the rank is a tensor, too
         rank = int(value_of(rank, "numpy.linalg.lstsq"))

@@ -12,6 +12,7 @@ from gradloom.functions._arguments import as_tensor, axis_index, axis_tuple, res
 from gradloom.op import Op
 from gradloom.ops import cumulative, reduction
 from gradloom.ops.cast import astype
+from gradloom.spec import broadcast_shapes
 from gradloom.trace import Handle, innermost
 
 Tensor = Any
@@ -77,7 +78,7 @@ def mask_of(op: str, where: Any, a: Tensor) -> Any:
 def reduction_shape(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...] | None:
     """Return the shape that two shapes broadcast to, None if they do not."""
     try:
-        return np.broadcast_shapes(first, second)
+        return broadcast_shapes(first, second)
     except ValueError:
         return None
 

@@ -17,9 +17,10 @@ import numpy as np
 from gradloom.alias import Whole
 from gradloom.dispatch import implements, implements_attribute, refuse
 from gradloom.errors import ArgumentError, AxisError, ShapeError
-from gradloom.functions._arguments import as_array, axis_index, axis_tuple, reshaped
+from gradloom.functions._arguments import as_array, axis_index, axis_tuple, reshaped, shape_tuple
 from gradloom.functions.indexing import np_setitem
 from gradloom.ops.shape import broadcast_to, flip, reshape, transpose
+from gradloom.spec import broadcast_shapes
 
 Tensor = Any
 Shape = tuple[int, ...]
@@ -67,9 +68,9 @@ def reversed_axes(x: Tensor) -> Tensor:
 
 def full_shape(op: str, old: Shape, shape: Any) -> Shape:
     """Return a new shape with a -1 filled in."""
-    wanted = tuple([operator.index(n) for n in shape]) if np.iterable(shape) else (operator.index(shape),)
-    size = int(np.prod(old, dtype=object))
-    known = int(np.prod([n for n in wanted if n != -1], dtype=object))
+    wanted = shape_tuple(shape)
+    size = math.prod(old)
+    known = math.prod([n for n in wanted if n != -1])
     unknown = wanted.count(-1)
     fits = size == known if not unknown else unknown == 1 and known > 0 and size % known == 0
     if not fits or any(n < -1 for n in wanted):
@@ -145,7 +146,7 @@ def _each(arrays: Any, function: Any) -> Any:
 @implements(np.resize)
 def np_resize(a: Tensor, new_shape: Any) -> Tensor:
     """Give another number of elements: too few of them come again, in C order."""
-    shape = tuple([operator.index(n) for n in new_shape]) if np.iterable(new_shape) else (operator.index(new_shape),)
+    shape = shape_tuple(new_shape)
     if any(n < 0 for n in shape):
         raise ShapeError(
             "lengths of axes cannot be negative",
@@ -167,7 +168,7 @@ def np_resize(a: Tensor, new_shape: Any) -> Tensor:
 def np_broadcast_to(array: Tensor, shape: Any, subok: Any = False) -> Tensor:
     """Repeat along axes of length 1 and new leading axes."""
     refuse("numpy.broadcast_to", subok=(subok, False))
-    wanted = tuple([operator.index(n) for n in shape]) if np.iterable(shape) else (operator.index(shape),)
+    wanted = shape_tuple(shape)
     return view(array, broadcast_to(array, shape=wanted))
 
 
@@ -177,7 +178,7 @@ def np_broadcast_arrays(*args: Any, subok: Any = False) -> tuple[Any, ...]:
     refuse("numpy.broadcast_arrays", subok=(subok, False))
     arrays = [as_array(x) for x in args]
     try:
-        shape = np.broadcast_shapes(*[x.shape for x in arrays])
+        shape = broadcast_shapes(*[x.shape for x in arrays])
     except ValueError:
         raise ShapeError(
             "shapes do not broadcast",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -59,7 +61,7 @@ def _check_kth(name: str, a: Any, kth: Any, axis: Any) -> None:
     a = tensor_among(a, kth)
     length = a.size if axis is None else a.shape[axis_index(name, axis, a.ndim)]
     positions = np.asarray(kth)
-    if positions.size and not (positions.min() >= -length and positions.max() < length):
+    if positions.size and not (-length <= positions.min() and positions.max() < length):
         raise ShapeError("kth is out of bounds", op=name, argument="kth", expected=f"below {length}", got=kth)
 
 
@@ -140,7 +142,7 @@ def _sorted_rows(name: str, a: Tensor, axis: Any) -> tuple[Tensor, tuple[int, ..
 
 
 def _size_along(a: Tensor, axes: tuple[int, ...]) -> int:
-    return int(np.prod([a.shape[k] for k in axes], dtype=int))
+    return math.prod([a.shape[k] for k in axes])
 
 
 @implements(np.median)
@@ -154,7 +156,8 @@ def np_median(
     n = rows.shape[-1]
     middle = np.mean(rows[..., (n - 1) // 2 : n // 2 + 1] if n else rows, axis=-1)
     if n and a.dtype.kind in "fc":
-        middle = np.where(np.isnan(rows[..., -1]), rows[..., -1], middle)
+        last = reshaped(rows[..., n - 1 :], rows.shape[:-1])  # an index of -1 would be another number for each length
+        middle = np.where(np.isnan(last), last, middle)
     return reshaped(middle, reduced_shape(shape, axes, True)) if keepdims else middle
 
 
@@ -197,7 +200,8 @@ _METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 def _quantile(name: str, a: Tensor, q: Any, whole: int, axis: Any, method: str, keepdims: bool) -> Tensor:
     q, rows, axes = _prepared(name, a, q, whole, axis, method)
-    result = _interpolated(rows, q * (rows.shape[-1] - 1), method)
+    # Positions among the elements are known numbers, other ones for each length.
+    result = _interpolated(rows, q * (operator.index(rows.shape[-1]) - 1), method)
     if a.dtype.kind == "f":
         last = reshaped(rows[..., -1], (*rows.shape[:-1], *[1] * q.ndim))
         result = np.where(np.isnan(last), last, result)

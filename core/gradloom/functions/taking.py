@@ -15,7 +15,7 @@ from gradloom.ops.indexing import gather
 from gradloom.ops.shape import reshape
 from gradloom.ops.taking import take_along_axis
 from gradloom.refusals import describe
-from gradloom.spec import PYTHON_SCALARS, WHOLE
+from gradloom.spec import PYTHON_SCALARS, WHOLE, broadcast_shapes
 from gradloom.trace import innermost
 
 Tensor = Any
@@ -95,7 +95,7 @@ def np_take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Tensor:
         )
     if all(k == axis or m == n for k, (m, n) in enumerate(zip(indices.shape, arr.shape, strict=True))):
         return take_along_axis(arr, indices, axis=axis)
-    shape = list(np.broadcast_shapes(_without(arr.shape, axis), _without(indices.shape, axis)))
+    shape = list(broadcast_shapes(_without(arr.shape, axis), _without(indices.shape, axis)))
     wide = [(*shape[:axis], x.shape[axis], *shape[axis:]) for x in (arr, indices)]
     return take_along_axis(np.broadcast_to(arr, wide[0]), np.broadcast_to(indices, wide[1]), axis=axis)
 
@@ -128,7 +128,7 @@ def np_choose(a: Any, choices: Any, out: Any = None, mode: Any = "raise") -> Ten
     table = np.stack(np.broadcast_arrays(*[as_tensor_of(c, trace, dtype) for c in choices]))
     picks = as_array(a)
     picks = np.astype(picks, np.int64) if picks.dtype == bool else picks
-    shape = np.broadcast_shapes(picks.shape, table.shape[1:])
+    shape = broadcast_shapes(picks.shape, table.shape[1:])
     table, picks = np.broadcast_to(table, (len(table), *shape)), np.broadcast_to(picks, shape)
     n = len(table)
     if mode == "wrap":
