@@ -80,10 +80,11 @@ def jit(
     at each call. Tracing happens once: printing and other side effects too, and what is
     computed of such arrays alone. After 1,024 signatures all are forgotten, and traced anew.
 
-    Where shapes differ in lengths alone, ``f`` is traced for two of them; to others it need not be: it runs again if it
-    asks for a length that is another one (``x.shape``, ``len(x)``), or if what it reads besides its arguments has
-    changed, or may have: numbers, functions, small arrays, lists, dicts and objects of your classes are compared, which
-    globals, closures and defaults hold; with large arrays and random numbers among them it runs for each shape.
+    Where tracing ``f`` takes long, over 200 ops, and shapes differ in lengths alone, it is traced for two of them. For
+    others it runs again if it asks for a length that is another one (``x.shape``, ``len(x)``), or if what it reads
+    besides its arguments has changed, or may have: numbers, functions, small arrays, lists, dicts and objects of your
+    classes are compared, which globals, closures and defaults hold; with large arrays and random numbers among them it
+    runs for each shape.
 
     Where the scheduler is a cluster, persisted lazy tensors and dask's futures of arrays may be arguments: then the
     results are persisted tensors, which stay on the workers until somebody looks at them.

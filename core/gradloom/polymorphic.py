@@ -24,7 +24,7 @@ from gradloom.source import Lines, moved_lines, same_lines
 from gradloom.structure import Structure, WithSymbols
 from gradloom.symbolic import Guards, Symbolic
 
-__all__ = ["Known", "Polymorphic", "Result", "Shared"]
+__all__ = ["Known", "Polymorphic", "Result", "Shared", "node_count"]
 
 T = TypeVar("T")
 
@@ -144,12 +144,12 @@ def _too_large(graph: Graph, most: int) -> bool:
     """Return whether a graph has too many nodes, with those of the graphs in it, for its result to be remembered."""
     pattern = graph.pattern
     if pattern is None:
-        return _size(graph) > most
-    size: int = pattern.found.get(_size) or pattern.found.setdefault(_size, _size(pattern.graph))
+        return node_count(graph) > most
+    size: int = pattern.found.get(node_count) or pattern.found.setdefault(node_count, node_count(pattern.graph))
     return size > most
 
 
-def _size(graph: Graph) -> int:
+def node_count(graph: Graph) -> int:
     """Return how many nodes a graph has, with those of the graphs in it; beyond `MAX_NODES` they are not counted on."""
     size = len(graph.nodes)
     held = [graph]

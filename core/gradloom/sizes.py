@@ -1,9 +1,10 @@
 """Sizes: one trace of a function for all lengths of its arguments' axes.
 
-What a function does hardly ever depends on lengths. When a second shape comes, it is traced with symbolic ones
-(`gradloom.symbolic`); for further shapes that trace is written down, and the function does not run. To the function a
-length that it asks for (``x.shape``, ``len(x)``) is a plain number, of which note is taken: then the trace serves
-shapes with that length alone. What the function reads besides its arguments must not have changed (`gradloom.closure`).
+What a function does hardly ever depends on lengths. Where its trace is a large one, it is traced with symbolic lengths
+(`gradloom.symbolic`) when a second shape comes; for further ones that trace is written down, and the function does not
+run. To the function a length that it asks for (``x.shape``, ``len(x)``) is a plain number, of which note is taken: then
+the trace serves shapes with that length alone. What the function reads besides its arguments must not have changed
+(`gradloom.closure`).
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from typing import Any, final
 
 from gradloom.graph import Graph
 from gradloom.handle import Handle
-from gradloom.polymorphic import Known, Result
+from gradloom.polymorphic import Known, Result, node_count
 from gradloom.recent import Recent
 from gradloom.spec import Spec
 from gradloom.structure import Structure, WithSymbols
 from gradloom.symbolic import Guards
 from gradloom.tracing import Traced
 
+#: Nodes from which on a trace is worth the work: those of fewer take as long as to fill in lengths.
+LARGE = 200
 #: How often a function is traced with symbolic lengths in vain.
 TRIES = 2
 
@@ -70,24 +73,33 @@ class _Family:
     def __init__(self) -> None:
         self._known = Known()
         #: The lengths of the latest trace, what else the function read, and the graph.
-        self._latest: tuple[Sequence[int], Hashable, Graph] | None = None
-        #: How often symbolic lengths were in vain: by chance, or because the function depends on their values.
-        self._failures = 0
+        self._latest: tuple[Sequence[int], Hashable | None, Graph] | None = None
+        #: How often symbolic lengths may still be in vain: by chance, or because the function depends on their values.
+        self._tries = TRIES
 
     def trace(self, structure: Structure, specs: list[Spec], trace: _Trace, read: _Read) -> Traced:
-        outside = None if self._failures >= TRIES else read()
+        if self._latest is None:
+            return self._first(structure.numbers, trace(specs), read)
+        outside = read() if self._tries else None
         if outside is None:
             return trace(specs)
         numbers = structure.numbers
         found: Traced | None = self._known.find(lambda general: general.at(numbers, outside))
         if found is not None:
             return found
-        if self._latest is not None and self._latest[1] == outside and self._known.pays():
+        if self._latest[1] == outside and self._known.pays():
             found = self._for_all(structure, specs, trace, *self._latest)
         if found is None:
             found = trace(specs)
         self._latest = numbers, outside, found.graph
         return found
+
+    def _first(self, numbers: Sequence[int], traced: Traced, read: _Read) -> Traced:
+        """Return the first trace, and take note of it."""
+        if node_count(traced.graph) < LARGE:
+            self._tries = 0
+        self._latest = numbers, read() if self._tries else None, traced.graph
+        return traced
 
     def _for_all(
         self,
@@ -95,24 +107,24 @@ class _Family:
         specs: list[Spec],
         trace: _Trace,
         others: Sequence[int],
-        outside: Hashable,
+        outside: Hashable | None,
         expected: Graph,
     ) -> Traced | None:
         """Trace with symbolic lengths, and remember that; None where for others it does not give what is expected."""
         try:
             general = General.of(structure, specs, trace, outside)
         except Exception:  # with plain lengths it raises again what is the user's affair
-            self._failures += 1
+            self._tries -= 1
             return None
         # Those of a trace around this one will have ended.
         if any([isinstance(value, Handle) for value in general.captured]):
             return None
         again = general.at(others, outside)
         if again is None:
-            self._failures += 1
+            self._tries -= 1
             return None
         if again.graph != expected or again.graph.specs != expected.specs:  # it read what cannot be seen
-            self._failures = TRIES
+            self._tries = 0
             return None
         self._known.add(general)
         return general.at(structure.numbers, outside)

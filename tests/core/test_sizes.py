@@ -16,6 +16,7 @@ from tests.core.test_polymorphic import SHAPES, assert_same, gradients
 from tests.core.test_random_programs import INSTRUCTIONS
 
 import gradloom as gl
+from gradloom import sizes
 from gradloom.errors import ShapeError
 from gradloom.pytree import flatten
 from gradloom.sizes import TRIES, AnySize
@@ -23,6 +24,12 @@ from gradloom.tracing import Traced, leaf_specs, trace_abstractly
 
 RATE = 0.5
 rng = np.random.default_rng(5)
+
+
+@pytest.fixture(autouse=True)
+def small_ones_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small traces be worth the work."""
+    monkeypatch.setattr(sizes, "LARGE", 0)
 
 
 class Tracing:
@@ -101,6 +108,23 @@ def test_traced_twice(f: Callable[..., Any], again: int, traces: list[Any]) -> N
             np.testing.assert_allclose(gradient, slope, rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(value, f(w, xs), rtol=1e-12)
     assert len(traces) == 2 + again
+
+
+def test_small_traces(traces: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is traced at once is traced for each shape."""
+
+    def f(x: Any, steps: int) -> Any:
+        for _ in range(steps):
+            x = np.sin(x) + 1.0
+        return np.sum(x)
+
+    for large, count in ((40, 2), (60, 5)):
+        monkeypatch.setattr(sizes, "LARGE", large)
+        traces.clear()
+        compiled = gl.jit(f, static_argnums=1)
+        for n in (5, 6, 7, 8, 9):
+            compiled(np.ones(n), 20)
+        assert len(traces) == count
 
 
 def test_other_axes(traces: list[Any]) -> None:
