@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, final
+from typing import Any, Final, final
 
 from gradloom.backend import Kernel as AnyKernel
 from gradloom.backend import backends
@@ -62,8 +62,7 @@ class LLVMCompiler(AbstractCompiler):
     def prepare(self) -> None:
         """Begin to start LLVM, and then to warm it up, and its linker."""
         if self.unfit() is None:
-            # By one thread: to start another would wait for the library that this one loads.
-            Job(_start).begin()
+            STARTING.begin()
 
     def expect(self, graph: Graph) -> None:
         """Begin with the tape's machine where all values are small, else with what products and threads share."""
@@ -166,6 +165,10 @@ def _start() -> None:
     from gradloom_llvm.engine import LINKER
 
     LINKER.result()
+
+
+#: Starts LLVM, by one thread: another would wait for the library that this one loads.
+STARTING: Final = Job(_start)
 
 
 def _apart(region: Graph) -> AnyKernel:
