@@ -21,8 +21,8 @@ from gradloom.structure import Structure, WithSymbols
 from gradloom.symbolic import Guards
 from gradloom.tracing import Traced
 
-#: Nodes from which on a trace is worth the work: those of fewer take as long as to fill in lengths.
-LARGE = 200
+#: Nodes from which on a trace is worth the work: one of fewer takes hardly longer than to fill in lengths.
+LARGE = 80
 #: How often a function is traced with symbolic lengths in vain.
 TRIES = 2
 
