@@ -5,8 +5,10 @@ from __future__ import annotations
 import builtins
 import sys
 from abc import ABC, ABCMeta
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
+from opcode import opmap
 from types import (
     BuiltinFunctionType,
     CodeType,
@@ -28,12 +30,18 @@ from gradloom.pytree import told_apart
 #: Bytes of the arrays whose content is compared, at most.
 SMALL = 4096
 #: Values that are looked at, at most.
-MOST = 2000
+MOST = 5000
 
 #: Modules that stay as they are, but for what tells the time or is random there.
-_LIBRARIES = frozenset({"numpy", "scipy", "gradloom"}) | (sys.stdlib_module_names - {"datetime", "os", "sys", "time"})
-#: What a function may read by that cannot be seen from outside.
-_OPAQUE = frozenset({"__import__", "compile", "eval", "exec", "getattr", "globals", "input", "locals", "open", "vars"})
+_LIBRARIES = (frozenset({"numpy", "scipy", "gradloom"}) | sys.stdlib_module_names) - frozenset(
+    "datetime nt os posix random secrets sys time uuid".split()
+)
+#: What a function may read by that cannot be seen from outside: names that are made as it runs, and files.
+_OPAQUE = frozenset(
+    "__import__ __dict__ __getattribute__ __globals__ attrgetter compile dir eval exec fromfile genfromtxt getattr "
+    "getattr_static getmembers globals hasattr import_module input load loadmat loadtxt locals memmap methodcaller "
+    "open read_bytes read_text reload vars".split()
+)
 _NUMBERS = frozenset({int, float, complex, bool, str, bytes, NoneType, type(...), slice, range})
 #: A flag of classes that are written in Python.
 _IN_PYTHON = 1 << 9
@@ -43,12 +51,15 @@ _METACLASSES = frozenset({type, ABCMeta, type(Protocol)})
 #: Entries of classes that nothing is read of, and those that decide what is read.
 _METADATA = frozenset(
     "__module__ __qualname__ __doc__ __annotations__ __annotate_func__ __annotations_cache__ __slots__ __orig_bases__ "
-    "__parameters__ __abstractmethods__ _abc_impl __dataclass_fields__ __dataclass_params__ __match_args__ __final__ "
+    "__parameters__ __abstractmethods__ _abc_impl __dataclass_params__ __match_args__ __final__ "
     "__firstlineno__ __static_attributes__ __protocol_attrs__ __non_callable_proto_members__".split()
 )
 _HOOKS = frozenset({"__getattr__", "__getattribute__"})
 #: What is the same as long as it is the same object.
 _FIXED: tuple[type, ...] = (Op, np.ufunc, np.dtype, type(np.sum))
+#: How `numpy.frompyfunc` calls what it makes of a function, which it does not show.
+_OF_PYTHON = " (vectorized)"
+_IMPORT = opmap["IMPORT_NAME"]
 
 
 def closed_over(*roots: Any) -> Hashable | None:
@@ -79,8 +90,23 @@ def closed_over(*roots: Any) -> Hashable | None:
     >>> closed_over(lambda x: scale * x) == before
     False
     """
-    reader = _Reader()
-    return tuple(reader.found) if all([reader.sees(root, ()) for root in roots]) else None
+    return _Reader().content(roots)
+
+
+@final
+class _Same:
+    """Equal to what holds the same object."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _Same and other._value is self._value
+
+    def __hash__(self) -> int:
+        return id(self._value)
 
 
 @final
@@ -88,109 +114,170 @@ class _Reader:
     """Follows what is read, and takes note of it."""
 
     def __init__(self) -> None:
-        self.found: list[Any] = []
+        self._found: list[Any] = []
         #: What was seen by identity, its place, and itself, so that nothing else takes its identity.
-        self._seen: dict[Any, tuple[int, Any]] = {}
+        self._seen: dict[int, tuple[int, Any]] = {}
+        #: What is to be looked at. Functions may call each other a thousand deep, which no recursion here could follow.
+        self._pending: list[Any] = []
+        #: The names that functions read, of globals and attributes, and those looked up in each module: functions may
+        #: be given modules by others.
+        self._names: set[str] = set()
+        self._modules: dict[ModuleType, set[str]] = {}
 
-    def sees(self, value: Any, names: tuple[str, ...]) -> bool:
-        """Take note of a value, that of a module by some names; return whether all of it can be compared."""
+    def content(self, roots: Sequence[Any]) -> Hashable | None:
+        """Return what there is to compare; None where that is not all."""
+        self._pending += roots
+        while self._pending or self._look_into_modules():
+            if not self._sees(self._pending.pop()) or len(self._found) > MOST:
+                return None
+        return tuple(self._found)
+
+    def _look_into_modules(self) -> bool:
+        """Go on with what modules hold by the names that are read; return whether that is anything."""
+        for module, looked in self._modules.items():
+            names = sorted((self._names - looked) & vars(module).keys())
+            looked |= self._names
+            self._found.append(tuple(names))
+            self._pending += [vars(module)[name] for name in names]
+        return bool(self._pending)
+
+    def _sees(self, value: Any) -> bool:
+        """Take note of a value, and go on with its parts; return whether it can be compared."""
         kind = type(value)
-        if kind in _NUMBERS or isinstance(value, np.generic):
-            self.found.append(told_apart(value) if kind is not slice else (slice, repr(value)))
+        if kind in _NUMBERS:
+            self._found.append((kind, repr(value)) if kind is slice or kind is range else told_apart(value))
             return True
-        key = (id(value), names) if kind is ModuleType else id(value)
-        if key in self._seen:
-            self.found.append(self._seen[key][0])
+        known = self._seen.get(id(value))
+        if known is not None:
+            self._found.append(known[0])
             return True
-        self._seen[key] = len(self._seen), value
-        if len(self._seen) > MOST:
-            return False
+        self._seen[id(value)] = len(self._seen), value
         look = _LOOKS.get(kind)
         if look is not None:
-            return look(self, value, names)
-        if isinstance(value, _FIXED):
-            self.found.append(value)
-            return True
-        if isinstance(value, type):
-            return self._class(value, names)
-        return kind.__flags__ & _IN_PYTHON != 0 and self._object(value, names)
+            return look(self, value)
+        if issubclass(kind, np.generic):
+            return self._scalar(value)
+        if issubclass(kind, _FIXED):
+            self._found.append(value)
+            return not (issubclass(kind, np.ufunc) and value.__name__.endswith(_OF_PYTHON))
+        if issubclass(kind, type):
+            return self._class(value)
+        return kind.__flags__ & _IN_PYTHON != 0 and self._object(value)
 
-    def _all(self, kind: Any, values: Any, names: tuple[str, ...]) -> bool:
-        values = list(values)
-        self.found.append((kind, len(values)))
-        return all([self.sees(value, names) for value in values])
-
-    def _sequence(self, value: Any, names: tuple[str, ...]) -> bool:
-        return self._all(type(value), value, names)
-
-    def _dict(self, value: Any, names: tuple[str, ...]) -> bool:
-        return self._all(dict, value, names) and self._all(dict, value.values(), names)
-
-    def _array(self, value: Any, names: tuple[str, ...]) -> bool:
-        if value.nbytes > SMALL or value.dtype.hasobject:
+    def _all(self, kind: Any, values: Collection[Any]) -> bool:
+        self._found.append((kind, len(values)))
+        if len(values) > MOST:
             return False
-        self.found.append((value.dtype, value.shape, value.tobytes()))
+        self._pending += values
         return True
 
-    def _module(self, value: Any, names: tuple[str, ...]) -> bool:
-        self.found.append(value)
-        own = vars(value)
-        if "__getattr__" in own and not _is_library(value.__name__):
-            return False
-        return value.__name__ != "time" and all([self.sees(own[name], names) for name in names if name in own])
+    def _sequence(self, value: Any) -> bool:
+        return self._all(type(value), value)
 
-    def _builtin(self, value: Any, names: tuple[str, ...]) -> bool:
-        self.found.append(value)
+    def _dict(self, value: Any) -> bool:
+        return self._all(dict, list(value)) and self._all(dict, list(value.values()))
+
+    def _array(self, value: Any) -> bool:
+        if value.nbytes > SMALL or value.dtype.hasobject:
+            return False
+        # Another one of the same content would be another input of the graph, which may change by itself.
+        self._found.append((_Same(value), value.dtype, value.shape, value.tobytes()))
+        return True
+
+    def _scalar(self, value: Any) -> bool:
+        self._found.append((type(value), value.dtype, value.tobytes()))
+        return _is_library(type(value).__module__) and not value.dtype.hasobject
+
+    def _module(self, value: Any) -> bool:
+        self._found.append(value)
+        self._modules[value] = set()
+        return "__getattr__" not in vars(value) or _is_library(value.__name__)
+
+    def _builtin(self, value: Any) -> bool:
+        self._found.append(value)
         return isinstance(value.__self__, (ModuleType, NoneType)) and _is_library(value.__module__ or "numpy")
 
-    def _partial(self, value: Any, names: tuple[str, ...]) -> bool:
-        return self._all(partial, (value.func, *value.args, *value.keywords.items()), names)
+    def _partial(self, value: Any) -> bool:
+        parts = value.func, *value.args, *value.keywords.items(), *vars(value).items()
+        return self._all(partial, parts)
 
-    def _function(self, value: Any, names: tuple[str, ...]) -> bool:
+    def _function(self, value: Any) -> bool:
         name = value.__globals__.get("__name__", "")
         attributes = vars(value)
-        inner = attributes.get("__wrapped__")
-        if _is_library(name):  # a transform of gradloom's knows what it transforms
-            self.found.append(value)
-            ours = name.partition(".")[0] == "gradloom" and value.__closure__ is not None
-            return not ours or (inner is not None and self.sees(inner, names))
-        self.found.append(value.__code__)
-        if attributes.keys() - {"__wrapped__"}:
-            return False
         try:
             cells = [cell.cell_contents for cell in value.__closure__ or ()]
         except ValueError:  # not bound yet
             return False
-        own = tuple(dict.fromkeys(_names(value.__code__)))
-        given = (cells, value.__defaults__ or (), list((value.__kwdefaults__ or {}).items()))
-        return all([self._all(None, values, own) for values in given]) and all(
-            [self._named(n, value.__globals__, own) for n in own]
-        )
-
-    def _method(self, value: Any, names: tuple[str, ...]) -> bool:
-        return self.sees(value.__func__, names) and self.sees(value.__self__, names)
-
-    def _namespace(self, value: Any, names: tuple[str, ...]) -> bool:
-        return self._dict(vars(value), names)
-
-    def _object(self, value: Any, names: tuple[str, ...]) -> bool:
-        """Take note of all that an object of a user's class holds, and of what the methods read."""
-        if _is_library(type(value).__module__):
+        if _is_library(name):
+            return self._wrapper(value, name.partition(".")[0], cells)
+        self._found.append(value.__code__)
+        if attributes.keys() - {"__wrapped__"}:
             return False
-        classes = type(value).__mro__[:-1]
-        found = dict(getattr(value, "__dict__", {}))
-        for cls in classes:
-            for name, entry in vars(cls).items():
-                names += tuple(_names(entry.__code__)) if type(entry) is FunctionType else ()
-                if type(entry) is MemberDescriptorType and hasattr(value, name):
-                    found[name] = getattr(value, name)
-                elif type(entry) is cached_property:  # what it gives follows from all the rest
-                    found.pop(name, None)
-        return self.sees(type(value), names) and self._dict(found, names)
+        given = cells, value.__defaults__ or (), list((value.__kwdefaults__ or {}).items())
+        return all([self._all(None, values) for values in given]) and self._code(value)
 
-    def _class(self, value: Any, names: tuple[str, ...]) -> bool:
+    def _wrapper(self, value: Any, library: str, cells: list[Any]) -> bool:
+        """Take note of a library's function, and of those of the user's that it calls."""
+        self._found.append(value)
+        inner = vars(value).get("__wrapped__")
+        if cells and (library == "functools" or (inner is None and library == "gradloom")):
+            return False  # a table of functions by type; or what else a transform knows
+        return self._all(None, [cell for cell in cells if callable(cell)] if inner is None else [inner])
+
+    def _code(self, value: Any) -> bool:
+        """Take note of what the names stand for that a function reads, if they are not merely those of attributes."""
+        codes = list(_codes(value.__code__))
+        names = list(dict.fromkeys([name for code in codes for name in code.co_names]))
+        self._names.update(names)
+        outside = value.__globals__
+        for name in names:
+            if name in outside:
+                self._pending.append(outside[name])
+            elif name in _OPAQUE:
+                return False
+            elif name in vars(builtins):
+                self._pending.append(vars(builtins)[name])
+        imports = any([_IMPORT in code.co_code[::2] for code in codes])
+        return not imports or all([self._imported(name, outside) for name in names])
+
+    def _imported(self, name: str, outside: dict[str, Any]) -> bool:
+        """Take note of a module that a function may import by a name."""
+        package = outside.get("__package__") or ""
+        while package:
+            if f"{package}.{name}" in sys.modules:
+                return False
+            package = package.rpartition(".")[0]
+        if name.partition(".")[0] in sys.modules:
+            self._pending.append(sys.modules.get(name))
+            return _is_library(name)
+        return name != ""
+
+    def _method(self, value: Any) -> bool:
+        return self._all(MethodType, (value.__func__, value.__self__))
+
+    def _namespace(self, value: Any) -> bool:
+        return self._dict(vars(value))
+
+    def _object(self, value: Any) -> bool:
+        """Take note of all that an object of a user's class holds, and of what the methods read."""
+        kind = type(value)
+        if _is_library(kind.__module__):
+            return False
+        self._pending.append(kind)
+        try:
+            found = dict(object.__getattribute__(value, "__dict__"))
+        except AttributeError:
+            found = {}
+        for cls in kind.__mro__[:-1]:
+            for name, entry in vars(cls).items():
+                if type(entry) is MemberDescriptorType:
+                    with suppress(AttributeError):  # it is empty
+                        found[f"{cls.__qualname__}.{name}"] = entry.__get__(value)
+        return self._dict(found)
+
+    def _class(self, value: Any) -> bool:
         """Take note of a class: of what its methods read, and of its own attributes, if it is a user's."""
-        self.found.append(value)
+        self._found.append(value)
         if _is_library(value.__module__):
             return True
         own = [cls for cls in value.__mro__ if cls not in _BASES]
@@ -199,19 +286,10 @@ class _Reader:
         entries = [(name, entry) for cls in own for name, entry in vars(cls).items() if name not in _METADATA]
         if _HOOKS & {name for name, _ in entries}:
             return False
-        return all([self._all(name, _parts(entry), names) for name, entry in entries])
-
-    def _named(self, name: str, outside: dict[str, Any], names: tuple[str, ...]) -> bool:
-        """Take note of what a name stands for outside a function, if it is not merely that of an attribute."""
-        if name in outside:
-            return self.sees(outside[name], names)
-        if hasattr(builtins, name):
-            return name not in _OPAQUE
-        module = name.partition(".")[0]
-        return module not in sys.modules or _is_library(module)  # it may be imported in the function
+        return all([self._all(name, _parts(entry, name)) for name, entry in entries])
 
 
-_LOOKS: dict[Any, Callable[[_Reader, Any, tuple[str, ...]], bool]] = {
+_LOOKS: dict[Any, Callable[[_Reader, Any], bool]] = {
     tuple: _Reader._sequence,
     list: _Reader._sequence,
     dict: _Reader._dict,
@@ -225,7 +303,7 @@ _LOOKS: dict[Any, Callable[[_Reader, Any, tuple[str, ...]], bool]] = {
 }
 
 
-def _parts(entry: Any) -> tuple[Any, ...]:
+def _parts(entry: Any, name: str) -> tuple[Any, ...]:
     """Return what an entry of a class consists of."""
     if isinstance(entry, (staticmethod, classmethod)):
         return (entry.__func__,)
@@ -233,19 +311,21 @@ def _parts(entry: Any) -> tuple[Any, ...]:
         return entry.fget, entry.fset, entry.fdel
     if type(entry) is cached_property:
         return (entry.func,)
+    if name == "__dataclass_fields__":
+        return tuple([own.default_factory for own in entry.values() if callable(own.default_factory)])
     # Those of slots, and what dataclasses write.
-    written = type(entry) is FunctionType and entry.__code__.co_filename == "<string>"
+    written = type(entry) is FunctionType and entry.__code__.co_qualname.startswith("__create_fn__.")
     return () if written or isinstance(entry, (MemberDescriptorType, GetSetDescriptorType)) else (entry,)
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    """Yield the names that code reads, and the code within it: those of globals, and of attributes."""
-    yield from code.co_names
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """Yield code, and the code within it."""
+    yield code
     for constant in code.co_consts:
         if type(constant) is CodeType:
-            yield from _names(constant)
+            yield from _codes(constant)
 
 
 def _is_library(module: str) -> bool:
     """Return whether a module stays as it is."""
-    return module.partition(".")[0] in _LIBRARIES
+    return module.partition(".")[0] in _LIBRARIES and not module.startswith("numpy.random")

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, final
 
-from gradloom.graph import Graph
+import numpy as np
+
 from gradloom.handle import Handle
 from gradloom.polymorphic import Known, Result, node_count
 from gradloom.recent import Recent
@@ -72,8 +73,8 @@ class _Family:
 
     def __init__(self) -> None:
         self._known = Known()
-        #: The lengths of the latest trace, what else the function read, and the graph.
-        self._latest: tuple[Sequence[int], Hashable | None, Graph] | None = None
+        #: The lengths of the latest trace, what else the function read, and the trace.
+        self._latest: tuple[Sequence[int], Hashable | None, Traced] | None = None
         #: How often symbolic lengths may still be in vain: by chance, or because the function depends on their values.
         self._tries = TRIES
 
@@ -91,14 +92,16 @@ class _Family:
             found = self._for_all(structure, specs, trace, *self._latest)
         if found is None:
             found = trace(specs)
-        self._latest = numbers, outside, found.graph
+        self._latest = numbers, outside, found
         return found
 
     def _first(self, numbers: Sequence[int], traced: Traced, read: _Read) -> Traced:
         """Return the first trace, and take note of it."""
         if node_count(traced.graph) < LARGE:
             self._tries = 0
-        self._latest = numbers, read() if self._tries else None, traced.graph
+        outside = read() if self._tries else None
+        # Where it is not known what the function reads, tensors of a trace around it may be among that.
+        self._latest = numbers, outside, traced._replace(captured=[]) if outside is None else traced
         return traced
 
     def _for_all(
@@ -108,7 +111,7 @@ class _Family:
         trace: _Trace,
         others: Sequence[int],
         outside: Hashable | None,
-        expected: Graph,
+        expected: Traced,
     ) -> Traced | None:
         """Trace with symbolic lengths, and remember that; None where for others it does not give what is expected."""
         try:
@@ -123,11 +126,28 @@ class _Family:
         if again is None:
             self._tries -= 1
             return None
-        if again.graph != expected or again.graph.specs != expected.specs:  # it read what cannot be seen
+        if not _are_equal(again, expected):  # it read what cannot be seen
             self._tries = 0
             return None
         self._known.add(general)
         return general.at(structure.numbers, outside)
+
+
+def _are_equal(one: Traced, other: Traced) -> bool:
+    """Return whether a function has done the same twice."""
+    return (
+        one.graph == other.graph
+        and one.graph.specs == other.graph.specs
+        and one.structure == other.structure
+        and all(map(_are_alike, one.captured, other.captured))
+    )
+
+
+def _are_alike(a: Any, b: Any) -> bool:
+    """Return whether arrays or numbers that a function closed over, or made, are the same or have the same content."""
+    if a is b or type(a) is not type(b) or not isinstance(a, (np.ndarray, np.generic)):
+        return a is b
+    return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
 
 
 @final

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import functools
+import importlib
 import math
+import operator
 import random
 import sys
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -25,7 +31,7 @@ SCALE = 2.0
 LIMITS: dict[str, Any] = {"low": 1.0, "table": [1, 2, (3.0, "a")], "array": np.arange(3.0)}
 LARGE = np.zeros(SMALL)
 SETTINGS = ModuleType("settings_of_a_user")
-SETTINGS.rate = 0.5  # type: ignore[attr-defined]
+SETTINGS.rate = SETTINGS.other = 0.5  # type: ignore[attr-defined]
 OFFSETS = (np.arange(2.0), np.float32(1.5), range(3), slice(1, None), ...)
 
 
@@ -110,6 +116,12 @@ class Table(dict[str, float]):
     """Holds more than its attributes."""
 
 
+class Number(np.float64):
+    """Has attributes."""
+
+    scale = 1.0
+
+
 class Holder:
     """Holds something."""
 
@@ -117,8 +129,18 @@ class Holder:
         self.held = held
 
 
+@dataclass
+class Drawn:
+    """Has a field that is made anew for each object."""
+
+    weight: float = field(default_factory=lambda: SCALE)
+
+
+HELD, NUMBER = [SETTINGS], Number(2.0)
+RECORDS: dict[int, Any] = {0: np.zeros((), [("a", float)])[()]}
 MODEL, SLIM, PLAIN = Model(), Slim(), Plain()
 RNG = np.random.default_rng(0)
+VECTORIZED = np.frompyfunc(lambda x: SCALE * x, 1, 1)
 
 
 def scaled(x: Any) -> Any:
@@ -141,12 +163,32 @@ def limited(x: Any) -> Any:
     return x + LIMITS["low"] + LIMITS["table"][0]
 
 
+def given(settings: Any, x: Any) -> Any:
+    """Read a number of what it is given."""
+    return settings.rate * x
+
+
+@contextlib.contextmanager
+def scale() -> Iterator[float]:
+    """Read a global number."""
+    yield SCALE
+
+
+def within(x: Any) -> Any:
+    """Call what a library's function wraps."""
+    with scale() as own:
+        return own * x
+
+
 def changes() -> list[tuple[Callable[..., Any], Callable[[pytest.MonkeyPatch], Any]]]:
     """Return functions, and what changes something that they read."""
     here = sys.modules[__name__]
 
     def to(value: Any) -> Callable[[pytest.MonkeyPatch], Any]:
         return lambda patch: patch.setattr(here, "SCALE", value)
+
+    def rate(value: Any) -> Callable[[pytest.MonkeyPatch], Any]:
+        return lambda patch: patch.setattr(SETTINGS, "rate", value)
 
     def entry(key: str, value: Any) -> Callable[[pytest.MonkeyPatch], Any]:
         return lambda patch: patch.setitem(LIMITS, key, value)
@@ -172,6 +214,14 @@ def changes() -> list[tuple[Callable[..., Any], Callable[[pytest.MonkeyPatch], A
         (limited, entry("array", array)),
         (limited, entry("array", np.arange(3.0, dtype=np.float32))),
         (limited, entry("array", np.arange(3.0).reshape(3, 1))),
+        (limited, entry("array", np.arange(3.0))),
+        (functools.partial(given, SETTINGS), rate(0.25)),
+        (lambda x: given(SETTINGS, x), rate(0.25)),
+        (lambda x: given(HELD[0], x) * HELD[0].other, rate(0.25)),
+        (lambda x: within(x), to(3.0)),
+        (lambda x: RECORDS[0]["a"] * x, lambda patch: patch.setitem(RECORDS, 0, np.ones((), RECORDS[0].dtype)[()])),
+        (lambda x: max(x, 1.0), lambda patch: patch.setattr(builtins, "max", min)),
+        (lambda x: x * Drawn().weight, to(3.0)),
         (MODEL.loss, lambda patch: patch.setattr(MODEL, "weight", 4.0)),
         (MODEL.loss, lambda patch: patch.setattr(MODEL, "new", 4.0, raising=False)),
         (MODEL.loss, lambda patch: patch.setattr(MODEL.inner, "rate", 4.0)),
@@ -210,12 +260,15 @@ def test_changes_show(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_derived_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cached property is not a change."""
+    """A cached property is a change when it is found, or assigned."""
     model = Model()
     before = closed_over(model.loss)
     assert before is not None
     assert model.loss(1.0) == model.root * 1.5
-    assert closed_over(model.loss) == before
+    after = closed_over(model.loss)
+    assert after == closed_over(model.loss) != before
+    model.root = 7.0
+    assert closed_over(model.loss) != after
 
 
 def test_closures_and_defaults() -> None:
@@ -253,6 +306,13 @@ def test_libraries_stay() -> None:
     assert closed_over(gl.grad(f)) is not None
 
 
+def random_by_itself(x: Any) -> Any:
+    """Import what is random."""
+    import numpy as own
+
+    return x * own.random.normal()
+
+
 def unknown() -> list[Callable[..., Any]]:
     """Return functions that read what may change unseen."""
     objects = [Anything(), Colour.RED, Table(a=1.0), Holder(LARGE), Holder(iter([1.0])), Holder(Holder(RNG)), Anything]
@@ -264,6 +324,16 @@ def unknown() -> list[Callable[..., Any]]:
         *[lambda x, held=held: held.weight * x for held in objects],
         functools.partial(scaled, Anything()),
         functools.lru_cache(scaled),
+        functools.singledispatch(scaled),
+        lambda x: VECTORIZED(1.0) * x,
+        lambda x: operator.attrgetter("rate")(SETTINGS) * x,
+        lambda x: SETTINGS.__dict__["rate"] * x,
+        lambda x: x * 2.0 if hasattr(SETTINGS, "more") else x,
+        lambda x: x * importlib.import_module("math").pi,
+        lambda x: x * np.load("weights.npy"),
+        lambda x: x * Path("rate").read_text(),
+        lambda x: x * NUMBER.scale,
+        random_by_itself,
         lambda x: LARGE * x,
         lambda x: x + RNG.normal(),
         lambda x: x + np.random.normal(),
@@ -306,6 +376,20 @@ def test_imported_in_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
     assert closed_over(of_a_library) is not None
 
 
+@pytest.mark.parametrize("line", ["from . import rate", "from .settings import rate", "from .. import rate"])
+def test_imported_from_its_own_package(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is a module of the package that a function is in."""
+    for name in ("package_of_a_user", "package_of_a_user.inner", "package_of_a_user.inner.settings"):
+        module = ModuleType(name)
+        module.rate = 0.5  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, name, module)
+    inside = {"__package__": "package_of_a_user.inner", "__name__": "package_of_a_user.inner.code"}
+    exec(f"def f(x):\n    {line}\n    return x * rate", inside)
+    f: Any = inside["f"]
+    assert f(2.0) == 1.0
+    assert closed_over(f) is None
+
+
 def test_attributes_of_functions() -> None:
     """A function with attributes may read them."""
 
@@ -321,6 +405,37 @@ def test_it_is_bounded() -> None:
     """Of thousands of values nobody looks at all at each call."""
     many = [[k] for k in range(MOST)]
     assert closed_over(lambda x: x + many[0][0]) is None
+    numbers = [0.5] * (MOST + 1)
+    assert closed_over(lambda x: x + numbers[0]) is None
+
+
+def test_it_is_deep() -> None:
+    """Functions that hold each other, and lists, may do so as deep as they like."""
+    composed = functools.reduce(lambda f, k: lambda x: f(x) + k, range(500), scaled)
+    nested = functools.reduce(lambda held, _: [held], range(1000), [1.0])
+    assert closed_over(composed) is not None
+    assert closed_over(lambda x: x + len(nested)) is not None
+
+
+def test_nothing_of_the_users_runs() -> None:
+    """Neither properties nor objects that are gone are asked."""
+
+    class Slot:
+        __slots__ = ("x",)
+
+    class Hidden(Slot):
+        @property
+        def x(self) -> Any:  # type: ignore[override]
+            raise RuntimeError
+
+    slot = Hidden()
+    Slot.x.__set__(slot, 2.0)  # type: ignore[attr-defined]
+    before = closed_over(lambda x: (x, slot))
+    assert before is not None
+    Slot.x.__set__(slot, 3.0)  # type: ignore[attr-defined]
+    assert closed_over(lambda x: (x, slot)) != before
+    gone = weakref.proxy(Holder(1.0))
+    assert closed_over(lambda x: x + gone) is None
 
 
 def test_containers_that_hold_themselves() -> None:

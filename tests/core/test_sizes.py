@@ -158,6 +158,37 @@ def test_what_it_reads_has_changed(traces: list[Any], monkeypatch: pytest.Monkey
     assert len(traces) == 5
 
 
+def test_arrays_that_take_the_place_of_others(traces: list[Any]) -> None:
+    """An array of the same content is another one: what is written into it later shows."""
+    held = [np.ones(3)]
+    compiled = gl.jit(lambda x: np.sum(held[0] * x))
+    for n in (5, 6, 7):
+        assert compiled(np.ones((n, 3))) == 3.0 * n
+    held[0] = np.ones(3)
+    assert compiled(np.ones((8, 3))) == 24.0
+    held[0][:] = 2.0
+    assert compiled(np.ones((8, 3))) == 48.0
+
+
+def test_what_cannot_be_seen(traces: list[Any]) -> None:
+    """A function that gives other arrays where it runs again runs for each shape; constants are no such."""
+    moments = [1.0]
+
+    def clock() -> Any:
+        moments.append(moments[-1] + 1.0)
+        return np.array([moments[-1], np.nan])
+
+    # As a class of a library, which nobody looks into.
+    hidden: Any = type("Hidden", (), {"__module__": "numpy", "read": staticmethod(clock)})
+    compiled = gl.jit(lambda x: np.nansum(x * hidden.read()))
+    assert [compiled(np.ones((n, 2))) for n in (3, 4, 5, 6)] == [6.0, 16.0, 25.0, 36.0]
+    assert len(traces) == 5
+    del traces[:]
+    compiled = gl.jit(lambda x: np.sum(x * np.arange(3) * np.float64(2.0)) + np.eye(3)[1] @ x[0])
+    assert [compiled(np.ones((n, 3))) for n in (2, 4, 5, 6)] == [13.0, 25.0, 31.0, 37.0]
+    assert len(traces) == 2
+
+
 def test_static_arguments(traces: list[Any]) -> None:
     """Each static argument has its own traces."""
     compiled = gl.jit(lambda x, k: np.sum(x) * k, static_argnums=1)
