@@ -179,6 +179,10 @@ CASES: list[Case] = [
     ("take flat", lambda x, i: np.take(x, i), (X, ORDER)),
     ("take_along_axis", lambda x: np.take_along_axis(x, np.argsort(x, axis=0), axis=0), (X,)),
     ("take_along_axis broadcast", lambda x, i: np.take_along_axis(x, i[:, None], axis=1), (X, ORDER)),
+    ("diag", lambda k: np.diag(k), (K,)),
+    ("diag of vector", lambda y: np.diag(y), (Y,)),
+    ("trace", lambda k: np.trace(k), (K,)),
+    ("log determinant", lambda k: np.sum(np.log(np.diag(np.linalg.cholesky(k)))), (K,)),
     # -- order
     ("sort", lambda x: np.sort(x, axis=0), (X,)),
     ("argsort", lambda x: np.argsort(x, axis=0), (X,)),
@@ -208,17 +212,26 @@ CASES: list[Case] = [
     ("qr", lambda x: np.linalg.qr(x), (X,)),
     ("pinv", lambda x: np.linalg.pinv(x), (X,)),
     ("lstsq", lambda x, y: np.linalg.lstsq(x, y)[0], (X, Y)),
+    # -- transforms
+    ("value_and_grad", lambda x: gl.value_and_grad(_loss)(x), (X,)),
+    ("grad of grad", lambda x: gl.grad(lambda x: np.sum(gl.grad(_loss)(x) ** 2))(x), (X,)),
+    ("jvp", lambda x: gl.jvp(_loss, (x,), (2 * x,)), (X,)),
+    ("vjp", lambda x: gl.vjp(np.tanh, x)[1](x), (X,)),
+    ("hvp", lambda x: gl.hvp(_loss)(x, x), (X,)),
+    ("jacobian", lambda y: gl.jacobian(np.cumsum)(y), (Y,)),
+    ("hessian", lambda w, x: gl.hessian(lambda w: _loss(x @ w))(w), (W, X)),
+    ("vmap", lambda x: gl.vmap(gl.grad(_loss))(x), (X,)),
+    ("vmap of columns", lambda x: gl.vmap(np.std, in_axes=1)(x), (X,)),
+    ("vmap of vmap", lambda x: gl.vmap(lambda a: gl.vmap(lambda b: np.sum(np.abs(a - b)))(x))(x), (X,)),
+    ("jit", lambda x: gl.grad(gl.jit(_loss))(x), (X,)),
 ]
 
 #: Those that are traced for each length, and why.
 PINNED: list[Case] = [
     # The number of elements stands in an array, which is an input of the graph.
     ("average returned", lambda x: np.average(x, axis=0, returned=True), (X,)),
-    # So do the positions of a diagonal, and a triangle.
-    ("diag", lambda k: np.diag(k), (K,)),
-    ("diag of vector", lambda y: np.diag(y), (Y,)),
+    # So do the positions of a diagonal beside the main one, and a triangle.
     ("diagonal", lambda k: np.diagonal(k, 1), (K,)),
-    ("trace", lambda k: np.trace(k), (K,)),
     ("tril", lambda k: np.tril(k), (K,)),
     # There are one or two elements in the middle: see below.
     ("median", lambda x: np.median(x, axis=0), (X,)),
@@ -230,6 +243,10 @@ PINNED: list[Case] = [
     ("x[-1]", lambda x: x[-1], (X,)),
     ("interp", lambda x, y: np.interp(x, y, y), (X, Y)),
 ]
+
+
+def _loss(x: Any) -> Any:
+    return np.sum(np.tanh(x) ** 2) / 2 + np.mean(x[1:] * x[:-1])
 
 
 def _assigned(x: Any, index: Any, value: Any) -> Any:

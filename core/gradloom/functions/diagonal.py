@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from gradloom.autodiff import zeros
+from gradloom.axes import LETTERS
 from gradloom.dispatch import implements, refuse
 from gradloom.errors import AxisError, ShapeError
 from gradloom.functions._arguments import axis_index
+from gradloom.ops.contraction import einsum
 from gradloom.ops.indexing import gather, index_set
 from gradloom.ops.shape import reshape, transpose
 from gradloom.spec import WHOLE, Spec
@@ -32,10 +34,13 @@ def np_diag(v: Tensor, k: Any = 0) -> Tensor:
 def np_diagflat(v: Tensor, k: Any = 0) -> Tensor:
     """Return a matrix with a diagonal."""
     k = operator.index(k)
+    v = reshape(v, shape=(v.size,)) if v.ndim != 1 else v
+    if not k:
+        return einsum(v, subscripts="i->ii")
     n = v.size + abs(k)
     rows = np.arange(v.size) + max(-k, 0)
     matrix = zeros(v._trace, Spec((n, n), v.dtype))
-    return index_set(matrix, reshape(v, shape=(v.size,)), rows, rows + k, index=("array", "array"), unique=True)
+    return index_set(matrix, v, rows, rows + k, index=("array", "array"), unique=True)
 
 
 @implements(np.diagonal)
@@ -57,9 +62,13 @@ def _diagonal(op: str, a: Tensor, offset: Any, axis1: Any, axis2: Any) -> Tensor
             got=axis2,
         )
     offset = operator.index(offset)
+    m, n = a.shape[first], a.shape[second]
     others = [k for k in range(a.ndim) if k not in (first, second)]
+    if not offset and m == n:
+        term = list(LETTERS[: a.ndim])
+        term[second] = term[first]
+        return einsum(a, subscripts=f"{''.join(term)}->{''.join([term[k] for k in (*others, first)])}")
     last = transpose(a, axes=(*others, first, second))
-    m, n = last.shape[-2:]
     rows = np.arange(max(min(m - max(-offset, 0), n - max(offset, 0)), 0)) + max(-offset, 0)
     index = (*[WHOLE] * (last.ndim - 2), "array", "array")
     return gather(last, rows, rows + offset, index=index, unique=True)
