@@ -10,6 +10,7 @@ import pytest
 from tests.core.test_sizes import Tracing
 
 import gradloom as gl
+from gradloom import sizes
 from gradloom.testing.functions import check_any_size
 
 #: Samples, features, and what a linear model has beside them.
@@ -274,8 +275,9 @@ def test_pinned(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize("function", [np.median, lambda x: np.array_split(x, 2)], ids=["median", "array_split"])
-def test_odd_and_even(function: Callable[..., Any]) -> None:
+def test_odd_and_even(function: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Even numbers of samples share a trace, and odd ones do, from the second in a row on."""
+    monkeypatch.setattr(sizes, "LARGE", 0)
     tracing = Tracing(function)
     for count, n in [(1, 10), (2, 12), (2, 16), (4, 11), (5, 13), (5, 8), (5, 27), (5, 9)]:
         assert tracing(np.zeros(n)) == Tracing(function)(np.zeros(n))
