@@ -174,7 +174,10 @@ class General:
         """Trace a function with symbolic lengths for those of some specs, which ``structure`` has looked at."""
         guards = Guards(structure.numbers)
         symbols = WithSymbols(dict(zip(structure.places, guards.numbers, strict=True)))
-        return cls(guards, trace(list(map(symbols.spec, specs))), outside)
+        traced = trace(list(map(symbols.spec, specs)))
+        # What is asked to find its graph again is to be asked before there are graphs of other lengths.
+        Structure().graph(traced.graph)
+        return cls(guards, traced, outside)
 
     @property
     def captured(self) -> list[Any]:

@@ -17,9 +17,13 @@ from tests.core.test_random_programs import INSTRUCTIONS
 
 import gradloom as gl
 from gradloom import sizes
+from gradloom.compiler import compiler_for
 from gradloom.errors import ShapeError
+from gradloom.polymorphic import Polymorphic
+from gradloom.program import _prepare
 from gradloom.pytree import flatten
 from gradloom.sizes import TRIES, AnySize
+from gradloom.symbolic import Symbolic
 from gradloom.tracing import Traced, leaf_specs, trace_abstractly
 
 RATE = 0.5
@@ -108,6 +112,31 @@ def test_traced_twice(f: Callable[..., Any], again: int, traces: list[Any]) -> N
             np.testing.assert_allclose(gradient, slope, rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(value, f(w, xs), rtol=1e-12)
     assert len(traces) == 2 + again
+
+
+def test_nothing_is_asked_of_it_later() -> None:
+    """What decides which graph it is among others is known before there are graphs of other lengths."""
+
+    def f(x: Any) -> Any:
+        return np.sum(x[-3:] * 6.0) + np.sum(x[:6] @ x[:3]) + np.mean(x[4:]) + np.sum(x[:-4])
+
+    found = 0
+    for sizes_of_x in ((11, 12, 14, 20), (19, 16, 10), (7, 8, 9, 10, 13)):
+        tracing = Tracing(gl.value_and_grad(f))
+        for n in sizes_of_x:
+            graph = tracing(np.zeros((n, 3)))
+            if graph.pattern is None:
+                continue
+            found += 1
+            (guards,) = {
+                s.guards for spec in graph.pattern.graph.input_specs() for s in spec.shape if type(s) is Symbolic
+            }
+            asked = len(guards.asked)
+            prepared = Polymorphic(_prepare)(graph, "numpy", compiler_for("numpy"))
+            assert len(guards.asked) == asked
+            plain = Tracing(tracing.f)(np.zeros((n, 3)))
+            assert_same(prepared, _prepare(plain, "numpy", compiler_for("numpy")))
+    assert found > 2
 
 
 def test_small_traces(traces: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
