@@ -134,23 +134,9 @@ def may_overlap(shape: tuple[int, ...], first: Region, second: Region) -> bool:
     """
     if first is None or second is None:
         return True
-    parts = [index if type(index) is tuple else (index,) for index in (first, second)]
     if Symbolic in map(type, shape):
-        if any([isinstance(entry, Handle) for part in parts for entry in part]):
-            return True
-        ends = [end for part in parts for entry in part if type(entry) is slice for end in (entry.start, entry.stop)]
-        return decide(partial(_may_overlap_at, len(shape), parts), *shape, *ends)  # type: ignore[no-any-return]
-    return _may_overlap(shape, parts)
-
-
-def _may_overlap_at(ndim: int, parts: Sequence[tuple[Any, ...]], *numbers: Any) -> bool:
-    """Return whether indices can touch the same element, given the shape, and behind it the ends of their slices."""
-    ends = iter(numbers[ndim:])
-    plain = [[slice(next(ends), next(ends), e.step) if type(e) is slice else e for e in part] for part in parts]
-    return _may_overlap(numbers[:ndim], list(map(tuple, plain)))
-
-
-def _may_overlap(shape: tuple[int, ...], parts: Sequence[tuple[Any, ...]]) -> bool:
+        return _may_overlap_for(shape, first, second)
+    parts = [index if type(index) is tuple else (index,) for index in (first, second)]
     entries = [entry for part in parts for entry in part]
     if all(entry is Ellipsis or isinstance(entry, (int, np.integer, slice)) for entry in entries):
         pairs = zip(*[_touched(shape, part) for part in parts], strict=True)
@@ -158,9 +144,28 @@ def _may_overlap(shape: tuple[int, ...], parts: Sequence[tuple[Any, ...]]) -> bo
     if any(isinstance(entry, Handle) for entry in entries):
         return True
     marks = np.zeros(shape, np.bool_)
-    first, second = parts
     marks[first] = True
     return bool(np.any(marks[second]))
+
+
+def _may_overlap_for(shape: tuple[Any, ...], first: Region, second: Region) -> bool:
+    """Return `may_overlap` for symbolic lengths, which take note of the answer alone."""
+    parts = [index if type(index) is tuple else (index,) for index in (first, second)]
+    entries = [entry for part in parts for entry in part]
+    if any([isinstance(entry, Handle) for entry in entries]):
+        return True
+    ends = [end for entry in entries if type(entry) is slice for end in (entry.start, entry.stop)]
+    answer: bool = decide(partial(_may_overlap_at, len(shape), parts), *shape, *ends)
+    return answer
+
+
+def _may_overlap_at(ndim: int, parts: Sequence[tuple[Any, ...]], *numbers: Any) -> bool:
+    """Return `may_overlap` for plain numbers: the shape, and behind it the ends of all slices in their order."""
+    ends = iter(numbers[ndim:])
+    first, second = [
+        tuple([slice(next(ends), next(ends), e.step) if type(e) is slice else e for e in part]) for part in parts
+    ]
+    return may_overlap(numbers[:ndim], first, second)
 
 
 def _touched(shape: tuple[int, ...], index: tuple[Any, ...]) -> list[range]:

@@ -11,6 +11,7 @@ from tests.core.test_sizes import Tracing
 
 import gradloom as gl
 from gradloom import sizes
+from gradloom.errors import AliasError
 from gradloom.testing.functions import check_any_size
 
 #: Samples, features, and what a linear model has beside them.
@@ -174,6 +175,8 @@ CASES: list[Case] = [
     ("x[:-1] = x[1:]", lambda x: _assigned(x, slice(None, -1), x[1:] * 2), (X,)),
     ("x[:, 0] = y", lambda x, y: _assigned(x, (slice(None), 0), y), (X, Y)),
     ("x[mask] = 0", lambda x: _assigned(x, x < 0, 0.0), (X,)),
+    ("x[1:][:, 1:]", lambda x: x[1:][:, 1:], (X,)),
+    ("x[2:][:-1] = v", lambda x: _assigned_through(x, 2.0), (X,)),
     ("x[i] = y", lambda x, i, y: _assigned(x, (i, 0), y), (X, ORDER, Y)),
     ("add.at", lambda x, i: _added(x, i), (X, ORDER)),
     ("take", lambda x, i: np.take(x, i, axis=0), (X, ORDER)),
@@ -256,6 +259,13 @@ def _assigned(x: Any, index: Any, value: Any) -> Any:
     return x
 
 
+def _assigned_through(x: Any, value: Any) -> Any:
+    x = x * 1.0
+    view, other = x[2:][:-1], x[:2]
+    view[...] = value
+    return x, other
+
+
 def _added(x: Any, index: Any) -> Any:
     total = np.zeros_like(x)
     np.add.at(total, index, x)
@@ -282,6 +292,25 @@ def test_odd_and_even(function: Callable[..., Any], monkeypatch: pytest.MonkeyPa
     for count, n in [(1, 10), (2, 12), (2, 16), (4, 11), (5, 13), (5, 8), (5, 27), (5, 9)]:
         assert tracing(np.zeros(n)) == Tracing(function)(np.zeros(n))
         assert tracing.count == count
+
+
+def test_views_that_overlap_for_some_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An assignment that would show in another view raises for the lengths where it would."""
+    monkeypatch.setattr(sizes, "LARGE", 0)
+
+    def f(x: Any) -> Any:
+        x = x * 1.0
+        first, last = x[:10], x[-3:]
+        first[1:] = 2.0
+        return x, last
+
+    tracing = Tracing(f)
+    for n in (14, 15, 16, 13):
+        tracing(np.zeros(n))
+    assert tracing.count == 2
+    for n in (12, 5):
+        with pytest.raises(AliasError):
+            tracing(np.zeros(n))
 
 
 @pytest.mark.parametrize("number", [14.0, 17.0, 29, 3.5])

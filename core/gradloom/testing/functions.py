@@ -123,10 +123,13 @@ def _is_served(general: General, specs: list[Spec], trace: Callable[[list[Spec]]
 def _assert_same(written: Traced, expected: Traced) -> None:
     """Not one node, spec, line or bit of a literal differs."""
     a, b = written.graph, expected.graph
-    assert a == b, f"with symbolic lengths:\n{a}\nwith plain ones:\n{b}"
-    assert a.specs == b.specs
-    assert list(map(repr, a.literals)) == list(map(repr, b.literals))
-    assert same_lines(a.sources, b.sources)
-    assert written.structure == expected.structure
+    differ = {
+        "nodes": a != b,
+        "specs": a.specs != b.specs,
+        "literals": list(map(repr, a.literals)) != list(map(repr, b.literals)),
+        "lines": not same_lines(a.sources, b.sources),
+        "results": written.structure != expected.structure,
+    }
+    assert not any(differ.values()), f"{differ}\nwith symbolic lengths:\n{a}\nwith plain ones:\n{b}"
     for one, other in zip(written.captured, expected.captured, strict=True):
         np.testing.assert_array_equal(one, other)
