@@ -12,6 +12,8 @@ from tests.core.test_sizes import Tracing
 import gradloom as gl
 from gradloom import sizes
 from gradloom.errors import AliasError
+from gradloom.program import programs
+from gradloom.pytree import flatten
 from gradloom.testing.functions import check_any_size
 
 #: Samples, features, and what a linear model has beside them.
@@ -276,6 +278,30 @@ def _added(x: Any, index: Any) -> Any:
 def test_any_number_of_samples(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     """The function is not traced for other numbers of samples; the graph is what tracing would give."""
     assert check_any_size(function, *args, lengths=[N])
+
+
+@pytest.mark.parametrize(("function", "args"), [pytest.param(f, args, id=name) for name, f, args in CASES])
+def test_rules(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """Neither do the rules ask for a length by which it is differentiated, and mapped over a new axis."""
+    programs.clear()  # of a graph that is found there the lines are those of another function
+    real = [k for k, x in enumerate(args) if x.dtype.kind == "f"]
+
+    def loss(*args: Any) -> Any:
+        return sum(
+            [np.sum(np.sin(x)) for x in flatten(function(*args))[0] if x.dtype.kind == "f"], np.sum(args[real[0]])
+        )
+
+    def tangent(*args: Any) -> Any:
+        primals = [args[k] for k in real]
+        return gl.jvp(
+            lambda *own: loss(*[own[real.index(k)] if k in real else x for k, x in enumerate(args)]), primals, primals
+        )
+
+    def gradients(*args: Any) -> Any:
+        return gl.vmap(gl.grad(loss, real))(*[np.stack([x, x]) for x in args])
+
+    for transformed in (tangent, gradients) if real else ():
+        assert check_any_size(transformed, *args, lengths=[N])
 
 
 @pytest.mark.parametrize(("function", "args"), [pytest.param(f, args, id=name) for name, f, args in PINNED])
