@@ -36,11 +36,11 @@ MOST = 5000
 _LIBRARIES = (frozenset({"numpy", "scipy", "gradloom"}) | sys.stdlib_module_names) - frozenset(
     "datetime nt os posix random secrets sys time uuid".split()
 )
-#: What a function may read by that cannot be seen from outside: names that are made as it runs, and files.
+#: What a function may read by that cannot be seen from outside: names made as it runs, files, settings of libraries.
 _OPAQUE = frozenset(
     "__import__ __dict__ __getattribute__ __globals__ attrgetter compile dir eval exec fromfile genfromtxt getattr "
-    "getattr_static getmembers globals hasattr import_module input load loadmat loadtxt locals memmap methodcaller "
-    "open read_bytes read_text reload vars".split()
+    "getattr_static getcontext geterr getmembers globals hasattr import_module input load loadmat loadtxt locals "
+    "memmap methodcaller open read_bytes read_text reload vars".split()
 )
 _NUMBERS = frozenset({int, float, complex, bool, str, bytes, NoneType, type(...), slice, range})
 #: A flag of classes that are written in Python.
@@ -269,7 +269,7 @@ class _Reader:
         except AttributeError:
             found = {}
         for cls in kind.__mro__[:-1]:
-            for name, entry in vars(cls).items():
+            for name, entry in list(vars(cls).items()):
                 if type(entry) is MemberDescriptorType:
                     with suppress(AttributeError):  # it is empty
                         found[f"{cls.__qualname__}.{name}"] = entry.__get__(value)
@@ -278,12 +278,12 @@ class _Reader:
     def _class(self, value: Any) -> bool:
         """Take note of a class: of what its methods read, and of its own attributes, if it is a user's."""
         self._found.append(value)
-        if _is_library(value.__module__):
-            return True
+        if _is_library(value.__module__):  # code that is run without a module's name makes classes of builtins
+            return value.__module__ != "builtins" or not value.__flags__ & _IN_PYTHON
         own = [cls for cls in value.__mro__ if cls not in _BASES]
         if type(value) not in _METACLASSES or any([_is_library(cls.__module__) for cls in own]):
             return False
-        entries = [(name, entry) for cls in own for name, entry in vars(cls).items() if name not in _METADATA]
+        entries = [(name, entry) for cls in own for name, entry in list(vars(cls).items()) if name not in _METADATA]
         if _HOOKS & {name for name, _ in entries}:
             return False
         return all([self._all(name, _parts(entry, name)) for name, entry in entries])

@@ -81,7 +81,7 @@ class _Family:
     def trace(self, structure: Structure, specs: list[Spec], trace: _Trace, read: _Read) -> Traced:
         if self._latest is None:
             return self._first(structure.numbers, trace(specs), read)
-        outside = read() if self._tries else None
+        outside = self._read(read)
         if outside is None:
             return trace(specs)
         numbers = structure.numbers
@@ -99,10 +99,19 @@ class _Family:
         """Return the first trace, and take note of it."""
         if node_count(traced.graph) < LARGE:
             self._tries = 0
-        outside = read() if self._tries else None
+        outside = self._read(read)
         # Where it is not known what the function reads, tensors of a trace around it may be among that.
         self._latest = numbers, outside, traced._replace(captured=[]) if outside is None else traced
         return traced
+
+    def _read(self, read: _Read) -> Hashable | None:
+        """Return what the function reads; what cannot be told is hardly ever told later, and not asked for again."""
+        if not self._tries:
+            return None
+        outside = read()
+        if outside is None:
+            self._tries -= 1
+        return outside
 
     def _for_all(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import decimal
 import functools
 import importlib
 import math
@@ -320,6 +321,8 @@ def unknown() -> list[Callable[..., Any]]:
     def late(x: Any) -> Any:
         return not_bound(x)
 
+    nameless: dict[str, Any] = {}
+    exec("class Rates:\n    rate = 0.5\ndef f(x):\n    return Rates.rate * x", nameless)
     found = [
         *[lambda x, held=held: held.weight * x for held in objects],
         functools.partial(scaled, Anything()),
@@ -334,6 +337,8 @@ def unknown() -> list[Callable[..., Any]]:
         lambda x: x * Path("rate").read_text(),
         lambda x: x * NUMBER.scale,
         random_by_itself,
+        lambda x: x * decimal.getcontext().prec,
+        nameless["f"],
         lambda x: LARGE * x,
         lambda x: x + RNG.normal(),
         lambda x: x + np.random.normal(),

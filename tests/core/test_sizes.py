@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -216,6 +217,17 @@ def test_what_cannot_be_seen(traces: list[Any]) -> None:
     compiled = gl.jit(lambda x: np.sum(x * np.arange(3) * np.float64(2.0)) + np.eye(3)[1] @ x[0])
     assert [compiled(np.ones((n, 3))) for n in (2, 4, 5, 6)] == [13.0, 25.0, 31.0, 37.0]
     assert len(traces) == 2
+
+
+def test_what_cannot_be_told_is_not_asked_for_again() -> None:
+    """Looking at thousands of values takes as long as a small trace."""
+    asked: list[int] = []
+    any_size = AnySize()
+    for n in (3, 4, 5, 6, 7):
+        leaves, structure = flatten(((np.zeros(n),), {}))
+        trace = partial(trace_abstractly, "jit", np.sin, structure, leaves=leaves)
+        any_size.trace((), leaf_specs("jit", structure, leaves), trace, lambda n=n: asked.append(n))  # type: ignore[misc]
+    assert asked == [3, 4]
 
 
 def test_static_arguments(traces: list[Any]) -> None:
