@@ -2,8 +2,8 @@
 
 What a function does hardly ever depends on lengths. Where its trace is a large one, it is traced with symbolic lengths
 (`gradloom.symbolic`) when a second shape comes; for further ones that trace is written down, and the function does not
-run. To the function a length that it asks for (``x.shape``, ``len(x)``) is a plain number, of which note is taken: then
-the trace serves shapes with that length alone. What the function reads besides its arguments must not have changed
+run. To the function a length that it asks for (``x.shape[0]``, ``len(x)``) is a plain number, of which note is taken:
+then the trace serves shapes with that length alone. What it reads besides its arguments must not have changed
 (`gradloom.closure`).
 """
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dis
 import itertools
 import operator
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import CodeType
 from typing import Any, NamedTuple, final
 
@@ -131,9 +132,45 @@ def user_source(frame: Any = None) -> RawSource | None:
 
 
 def shown(lengths: tuple[Any, ...], frame: Any) -> tuple[Any, ...]:
-    """Return symbolic lengths as the code of a frame is to see them: as they are in gradloom's own, else plain ints."""
-    is_own = frame.f_code.co_filename.startswith(_GRADLOOM)
-    return lengths if is_own else tuple(map(operator.index, lengths))
+    """Return symbolic lengths as the code of a frame is to see them: as they are in gradloom's own, else plain ints.
+
+    Where the code indexes them at once, as in ``x.shape[-1]``, it sees no others.
+    """
+    if frame.f_code.co_filename.startswith(_GRADLOOM):
+        return lengths
+    index = _indices_of_shapes(frame.f_code).get(frame.f_lasti, slice(None))
+    places = range(len(lengths))
+    seen = places[index] if type(index) is slice else (index % max(len(lengths), 1),)
+    return tuple([operator.index(n) if k in seen else n for k, n in enumerate(lengths)])
+
+
+@lru_cache(maxsize=256)
+def _indices_of_shapes(code: CodeType) -> dict[int, Any]:
+    """Return the constants that the attribute ``shape`` is indexed by, by all places of what reads it."""
+    found = {}
+    steps = list(dis.get_instructions(code))
+    for k, step in enumerate(steps[:-1]):
+        index = _constant_index(steps[k + 1 :]) if step.opname == "LOAD_ATTR" and step.argval == "shape" else None
+        if index is not None:
+            found.update(dict.fromkeys(range(step.offset, steps[k + 1].offset), index))
+    return found
+
+
+def _constant_index(steps: Sequence[dis.Instruction]) -> Any:
+    """Return the integer or slice that the next instructions index by, None if that is not what they do."""
+    constants: list[Any] = []
+    for step in steps:
+        if step.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
+            constants.append(step.argval)
+        elif step.opname == "BUILD_SLICE":
+            constants = [slice(*constants)]
+        elif step.opname == "BINARY_SLICE":
+            return slice(*constants)
+        elif step.opname == "BINARY_SUBSCR" or (step.opname == "BINARY_OP" and step.argrepr == "[]"):
+            return constants[0] if len(constants) == 1 and type(constants[0]) in (int, slice) else None
+        else:
+            return None
+    return None
 
 
 def called_function() -> str | None:

@@ -189,6 +189,13 @@ CASES: list[Case] = [
     ("diag of vector", lambda y: np.diag(y), (Y,)),
     ("trace", lambda k: np.trace(k), (K,)),
     ("log determinant", lambda k: np.sum(np.log(np.diag(np.linalg.cholesky(k)))), (K,)),
+    # -- lengths that do not vary
+    ("x.shape[1]", lambda x: x / np.sqrt(x.shape[1]), (X,)),
+    ("x.shape[-1]", lambda x: x.reshape(-1, x.shape[-1], 1), (X,)),
+    ("x.shape[1:]", lambda x: x.reshape(-1, *x.shape[1:]), (X,)),
+    ("x.shape[-1:]", lambda x: np.zeros(x.shape[-1:]) + x, (X,)),
+    ("x.shape[::-2]", lambda x: np.ones(x.shape[::-2]) + x, (X,)),
+    ("len", lambda x, w: x / len(w), (X, W)),
     # -- order
     ("sort", lambda x: np.sort(x, axis=0), (X,)),
     ("argsort", lambda x: np.argsort(x, axis=0), (X,)),
@@ -245,6 +252,16 @@ PINNED: list[Case] = [
     # Positions among the elements, and what is between, are known numbers.
     ("quantile", lambda x: np.quantile(x, 0.3, axis=0), (X,)),
     ("percentile", lambda x: np.percentile(x, [10, 90], axis=0), (X,)),
+    # So is a length in the code.
+    ("x.shape[0]", lambda x: np.sum(x) / x.shape[0], (X,)),
+    ("x.shape[-2]", lambda x: np.sum(x) / x.shape[-2], (X,)),
+    ("x.shape[:1]", lambda x: np.zeros(x.shape[:1]) + x.T, (X,)),
+    ("shape", lambda x: np.zeros(x.shape) + x, (X,)),
+    ("unpacked", lambda x: _unpacked(x), (X,)),
+    ("indexed by a name", lambda x: _indexed_by_a_name(x), (X,)),
+    ("np.shape", lambda x: x / np.shape(x)[1], (X,)),
+    ("size", lambda x: np.sum(x) / x.size, (X,)),
+    ("len", lambda x: np.sum(x) / len(x), (X,)),
     # So is the position of the last element.
     ("x[-1]", lambda x: x[-1], (X,)),
     ("interp", lambda x, y: np.interp(x, y, y), (X, Y)),
@@ -253,6 +270,16 @@ PINNED: list[Case] = [
 
 def _loss(x: Any) -> Any:
     return np.sum(np.tanh(x) ** 2) / 2 + np.mean(x[1:] * x[:-1])
+
+
+def _unpacked(x: Any) -> Any:
+    n, _ = x.shape
+    return np.sum(x) / n
+
+
+def _indexed_by_a_name(x: Any) -> Any:
+    axis = 1
+    return x / x.shape[axis]
 
 
 def _assigned(x: Any, index: Any, value: Any) -> Any:
