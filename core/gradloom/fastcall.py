@@ -111,6 +111,9 @@ def _unpacking(
     if parts:
         lines.append(f" {', '.join(parts)}, = {values}")
     for part, child in zip(parts, children, strict=True):
+        if child is None:
+            lines.append(f" if {part} is not None: return MISS")
+            continue
         if child != LEAF:
             lines += _unpacking(part, child, leaves, names, namespace)
             continue

@@ -189,10 +189,10 @@ def _unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:
 
 
 def has_plain_containers(structure: Structure) -> bool:
-    """Return whether there are but plain containers."""
-    if structure == LEAF:
+    """Return whether there are but plain containers, and ``None``."""
+    if structure is None or structure == LEAF:
         return True
-    return structure is not None and structure[0] in PLAIN_CONTAINERS and all(map(has_plain_containers, structure[2]))
+    return structure[0] in PLAIN_CONTAINERS and all(map(has_plain_containers, structure[2]))
 
 
 def in_key_order(tree: Any, structure: Structure) -> Any:

@@ -101,6 +101,23 @@ def test_containers_and_keywords() -> None:
     assert f.calls == 3
 
 
+def test_arguments_that_are_none() -> None:
+    """They are told from arrays, and have a fast way and traces of their own."""
+
+    def f(x: Any, p: Any, mask: Any = None) -> Any:
+        return {"sum": np.sum(x * p["w"] if mask is None else x * p["w"] * mask), "none": p["b"]}
+
+    fast = gl.jit(f)
+    (jitted,) = [c.cell_contents for c in fast.__closure__ if type(c.cell_contents) is Jitted]  # type: ignore[attr-defined]
+    w = {"w": X, "b": None}
+    for _ in range(3):
+        assert fast(X, w, None) == f(X, w)
+        assert fast(X, w, 2.0 * X) == f(X, w, 2.0 * X)
+        assert fast(X, {"w": X, "b": 1.0}, None) == f(X, {"w": X, "b": 1.0})
+    assert len(jitted._fast_calls) == 3
+    assert None not in jitted._fast_calls.values()
+
+
 def test_no_arguments() -> None:
     """A function of nothing is a plan too, and reads what it closes over at each call."""
     w = X.copy()
