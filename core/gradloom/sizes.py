@@ -9,6 +9,8 @@ then the trace serves shapes with that length alone. What it reads besides its a
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, final
 
@@ -26,6 +28,8 @@ from gradloom.tracing import Traced
 LARGE = 80
 #: How often a function is traced with symbolic lengths in vain.
 TRIES = 2
+#: How many traces one with symbolic lengths is compared with: of even and odd numbers of samples it may be another.
+LATEST = 2
 
 #: Traces a function for arguments of some specs.
 _Trace = Callable[[list[Spec]], Traced]
@@ -73,13 +77,13 @@ class _Family:
 
     def __init__(self) -> None:
         self._known = Known()
-        #: The lengths of the latest trace, what else the function read, and the trace.
-        self._latest: tuple[Sequence[int], Hashable | None, Traced] | None = None
+        #: The lengths of the latest traces, what else the function read, and the trace.
+        self._latest: deque[tuple[Sequence[int], Hashable | None, Traced]] = deque(maxlen=LATEST)
         #: How often symbolic lengths may still be in vain: by chance, or because the function depends on their values.
         self._tries = TRIES
 
     def trace(self, structure: Structure, specs: list[Spec], trace: _Trace, read: _Read) -> Traced:
-        if self._latest is None:
+        if not self._latest:
             return self._first(structure.numbers, trace(specs), read)
         outside = self._read(read)
         if outside is None:
@@ -88,11 +92,12 @@ class _Family:
         found: Traced | None = self._known.find(lambda general: general.at(numbers, outside))
         if found is not None:
             return found
-        if self._latest[1] == outside and self._known.pays():
-            found = self._for_all(structure, specs, trace, *self._latest)
+        expected = [(others, traced) for others, read_then, traced in list(self._latest) if read_then == outside]
+        if expected and self._known.pays():
+            found = self._for_all(structure, specs, trace, outside, expected)
         if found is None:
             found = trace(specs)
-        self._latest = numbers, outside, found
+        self._latest.appendleft((numbers, outside, found))
         return found
 
     def _first(self, numbers: Sequence[int], traced: Traced, read: _Read) -> Traced:
@@ -101,7 +106,7 @@ class _Family:
             self._tries = 0
         outside = self._read(read)
         # Where it is not known what the function reads, tensors of a trace around it may be among that.
-        self._latest = numbers, outside, traced._replace(captured=[]) if outside is None else traced
+        self._latest.appendleft((numbers, outside, traced._replace(captured=[]) if outside is None else traced))
         return traced
 
     def _read(self, read: _Read) -> Hashable | None:
@@ -118,9 +123,8 @@ class _Family:
         structure: Structure,
         specs: list[Spec],
         trace: _Trace,
-        others: Sequence[int],
         outside: Hashable | None,
-        expected: Traced,
+        expected: Sequence[tuple[Sequence[int], Traced]],
     ) -> Traced | None:
         """Trace with symbolic lengths, and remember that; None where for others it does not give what is expected."""
         try:
@@ -131,11 +135,11 @@ class _Family:
         # Those of a trace around this one will have ended.
         if any([isinstance(value, Handle) for value in general.captured]):
             return None
-        again = general.at(others, outside)
-        if again is None:
+        again = [(written, traced) for lengths, traced in expected if (written := general.at(lengths, outside))]
+        if not again:
             self._tries -= 1
             return None
-        if not _are_equal(again, expected):  # it read what cannot be seen
+        if not all(itertools.starmap(_are_equal, again)):  # it read what cannot be seen
             self._tries = 0
             return None
         self._known.add(general)
