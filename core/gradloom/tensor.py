@@ -183,9 +183,9 @@ class Tensor(Handle):
         return self.spec.dtype.itemsize
 
     def __len__(self) -> int:
-        if not self.shape:
+        if not self.spec.shape:
             raise TypeError("len() of a 0-d tensor")
-        return self.shape[0]
+        return operator.index(self.spec.shape[0])
 
     def __iter__(self) -> Iterator[Any]:
         if not self.shape:

@@ -284,7 +284,7 @@ def test_the_user_sees_plain_lengths() -> None:
     kinds: list[Any] = []
 
     def inner(x: Any) -> Any:
-        kinds.extend([type(n) for n in (*x.shape, x.size, x.nbytes, len(x), *np.shape(x), np.size(x))])
+        kinds.extend([type(n) for n in (*x.shape, x.size, x.nbytes, len(x), x.__len__(), *np.shape(x), np.size(x))])
         assert "Symbolic" not in repr(x)
         return np.sum(x * len(x))
 
