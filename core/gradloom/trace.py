@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from gradloom.recorder import COMPARISONS, Recorder, comparable
 from gradloom.refusals import abstract_value, not_an_array, number_of, trace_ended
 from gradloom.source import USER_FILES, RawSource, user_source
 from gradloom.spec import PYTHON_SCALARS, Spec, recent_spec
-from gradloom.symbolic import Symbolic, is_settled, settled
+from gradloom.symbolic import Symbolic, concrete, decide, settled
 
 __all__ = ["COPY_LIMIT", "Abstract", "Handle", "Trace", "innermost", "resume"]
 
@@ -124,8 +125,8 @@ class Trace(Recorder):
         #: The arrays that were copied, by the ids of their copies.
         self._copied: dict[int, np.ndarray[Any, Any]] = {}
         self._literals: dict[Any, int] = {}
-        #: The keys of those that are symbolic numbers.
-        self._symbolic: list[Any] = []
+        #: The keys of those that are symbolic numbers, by what they are as plain ones.
+        self._symbolic: dict[Any, tuple[int, Symbolic]] = {}
         self._protected: list[np.ndarray[Any, Any]] = []
         #: What is followed, and how many nodes of it; the lists belong to it till it is left. See `gradloom.follow`.
         self._recording: Any = None
@@ -213,15 +214,15 @@ class Trace(Recorder):
     def _equal_literal(self, key: tuple[int, Any]) -> int | None:
         """Return the literal that is equal where one of both is a symbolic number, which takes note of that."""
         dtype, value = key
+        plain = dtype, literal_key(concrete(value))
         symbolic = type(value) is Symbolic
-        for other in list(self._literals) if symbolic else self._symbolic:
-            number = other[1]
-            plain = number if symbolic else value
-            if other[0] == dtype and type(plain) in (int, float) and not is_settled(plain) and value == number:
-                return self._literals[other]
-        if symbolic:
-            self._symbolic.append(key)
-        return None
+        other = plain if symbolic and plain in self._literals else self._symbolic.get(plain)
+        if other is None and symbolic:
+            self._symbolic[plain] = key
+        if other is None or str in (type(value), type(other[1])):
+            return None
+        bool(value == other[1])
+        return self._literals[other]
 
     def protect(self, value: Any) -> None:
         """Write-protect an array while the trace lasts."""
@@ -353,6 +354,10 @@ class Trace(Recorder):
     def graph(self, outputs: tuple[int, ...]) -> Graph:
         """Return what was recorded so far as a graph."""
         self.leave()
+        if self._symbolic:  # they are equal to no others
+            others = frozenset([key for key in self._literals if type(key[1]) is not Symbolic])
+            dtypes, numbers = zip(*self._symbolic.values(), strict=True)
+            decide(partial(_are_apart, others, dtypes), *numbers)
         return Graph(
             tuple(self.nodes),
             tuple(self.specs),
@@ -420,3 +425,8 @@ def resume(graph: Graph, handle: type[Handle]) -> Trace:
             value = trace.scalars[i] = graph.literals[attrs[1]]
             trace._literals[attrs[0].dtype.num, literal_key(value)] = i
     return trace
+
+
+def _are_apart(others: Collection[Any], dtypes: Sequence[int], *numbers: Any) -> bool:
+    """Return whether no literals of some dtypes are among others."""
+    return not any([(dtype, literal_key(number)) in others for dtype, number in zip(dtypes, numbers, strict=True)])

@@ -23,7 +23,8 @@ from gradloom.errors import ShapeError
 from gradloom.polymorphic import Polymorphic
 from gradloom.program import _prepare
 from gradloom.pytree import flatten
-from gradloom.sizes import TRIES, AnySize
+from gradloom.sizes import TRIES, AnySize, General
+from gradloom.structure import Structure
 from gradloom.symbolic import Symbolic
 from gradloom.tracing import Traced, leaf_specs, trace_abstractly
 
@@ -217,6 +218,30 @@ def test_what_cannot_be_seen(traces: list[Any]) -> None:
     compiled = gl.jit(lambda x: np.sum(x * np.arange(3) * np.float64(2.0)) + np.eye(3)[1] @ x[0])
     assert [compiled(np.ones((n, 3))) for n in (2, 4, 5, 6)] == [13.0, 25.0, 31.0, 37.0]
     assert len(traces) == 2
+
+
+def test_many_numbers() -> None:
+    """What is asked about numbers grows as they do, although none of them may be equal to another one by chance."""
+
+    def questions(count: int) -> int:
+        def f(x: Any) -> Any:
+            return sum(np.mean(x[k:]) * (k + 0.37) for k in range(count))
+
+        leaves, structure = flatten(((np.zeros((200, 3)),), {}))
+        specs = leaf_specs("jit", structure, leaves)
+        places = Structure()
+        list(map(places.spec, specs))
+        trace = partial(trace_abstractly, "jit", f, structure, leaves=leaves)
+        return len(General.of(places, specs, trace, ())._result._guards.asked)
+
+    assert questions(80) < 2.5 * questions(40)
+
+
+def test_equal_by_chance() -> None:
+    """Where a number of lengths equals another one, they are one literal."""
+    tracing = Tracing(lambda x: np.sum(x) / 7.0 + np.mean(x) * 21.0 + np.mean(x[1:]))
+    for n in (10, 11, 7, 8, 21, 22, 12, 13):
+        assert_same(tracing(np.zeros(n)), Tracing(tracing.f)(np.zeros(n)))
 
 
 def test_what_cannot_be_told_is_not_asked_for_again() -> None:
