@@ -291,9 +291,16 @@ def live_nodes(nodes: Any, outputs: tuple[int, ...]) -> bytearray:
 
 def varies(value: Any) -> bool:
     """Return whether there are symbolic numbers in a value."""
+    return next(numbers_in(value), None) is not None
+
+
+def numbers_in(value: Any) -> Iterator[int]:
+    """Yield the places of the symbolic numbers in a value."""
     kind = type(value)
-    if kind is tuple:
-        return any(map(varies, value))
-    if kind is Spec:
-        return varies(value.shape)
-    return kind is Symbolic or (kind is Graph and varies((value.nodes, value.specs, value.literals)))
+    if kind is Symbolic:
+        yield value.place
+    elif kind is Spec:
+        yield from numbers_in(value.shape)
+    elif kind is tuple or kind is Graph:
+        for part in value if kind is tuple else (value.nodes, value.specs, value.literals):
+            yield from numbers_in(part)

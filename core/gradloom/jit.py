@@ -80,7 +80,7 @@ def jit(
     at each call. Tracing happens once: printing and other side effects too, and what is
     computed of such arrays alone. After 1,024 signatures all are forgotten, and traced anew.
 
-    Where tracing ``f`` takes long, some 80 ops, and shapes differ in lengths alone, it is traced for two of them. For
+    Where tracing ``f`` takes long, some 150 ops, and shapes differ in lengths alone, it is traced for two of them. For
     others it runs again if it asks for a length that is another one (``x.shape``, ``len(x)``), or if what it reads
     besides its arguments has changed, or may have: numbers, functions, small arrays, lists, dicts and objects of your
     classes are compared, which globals, closures and defaults hold; with large arrays and random numbers among them it

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from typing import Any, final
 
 from gradloom import ahead
@@ -58,6 +60,7 @@ class Lowering:
         #: By kind; and the kinds whose kernels are the compiler's own, outside of regions.
         self.kernels: dict[int, Bound] = dict(self.common or {})
         self._own: set[int] = set()
+        self._take_over()
         self._begun = {} if compiler is None else self._begin_kernels(compiler)
         self._find_constants()
         for kind in self.outline.examples:
@@ -65,6 +68,21 @@ class Lowering:
                 self._kernel(kind)  # a missing one is found before anything runs
         if self.common is None:
             self.common = self._find_common()
+        if graph.pattern is not None and not self.uncompiled:
+            self.outline.latest[backend.name, compiler] = weakref.ref(self)
+
+    def _take_over(self) -> None:
+        """Take the kernels of the latest plan of other sizes that need none of the numbers that are others now."""
+        pattern, outline = self.graph.pattern, self.outline
+        latest = outline.latest.get((self.backend.name, self.compiler), _nobody)()
+        if pattern is None or latest is None:
+            return
+        pairs = zip_longest(latest.graph.numbers, self.graph.numbers)
+        changed = {place for place, (a, b) in enumerate(pairs) if a != b}
+        for kind, bound in latest.kernels.items():
+            if changed.isdisjoint(outline.uses(pattern.graph, kind)):
+                self.kernels[kind] = bound
+                self._own.update(latest._own & {kind})
 
     def _find_common(self) -> Mapping[int, Bound]:
         """Return the kernels that plans of all sizes share, and keep them for those."""
@@ -189,3 +207,7 @@ class Lowering:
     def steps(self) -> Iterator[Step]:
         """Yield the kernel calls in order."""
         return self.outline.steps({**self.kernels, COPY: (self.backend.copy, {})})
+
+
+def _nobody() -> None:
+    """Stand for a weak reference to what is gone."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, final
 
 from gradloom.arrangement import folds
-from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes, varies
+from gradloom.graph import INPUT, ITEM, LITERAL, Graph, live_nodes, numbers_in, varies
 from gradloom.regions import REGION
 from gradloom.step import COPY, Bound, Step
 
@@ -71,7 +71,19 @@ class Outline:
             self.examples.setdefault(call.kind, call.out)
         #: The kernels that plans of all sizes share, by kind, for each backend and compiler; see `gradloom.plan`.
         self.common: dict[Hashable, dict[int, Bound]] = {}
+        #: For each backend and compiler, who made the kernels of the latest plan; None if that is gone.
+        self.latest: dict[Hashable, Callable[[], Any]] = {}
+        self._uses: dict[int, frozenset[int]] = {}
         self.working = sum([graph.nodes[call.out][0] is not ITEM for call in self.calls])
+
+    def uses(self, graph: Graph, kind: int) -> frozenset[int]:
+        """Return the places of the numbers that the kernel of a kind depends on; ``graph`` has symbolic ones."""
+        found = self._uses.get(kind)
+        if found is None:
+            i = self.first[kind]
+            _, inputs, attrs = graph.nodes[i]
+            found = self._uses[kind] = frozenset(numbers_in((attrs, graph.specs[i], *[graph.specs[j] for j in inputs])))
+        return found
 
     def steps(self, kernels: Mapping[int, tuple[Any, Mapping[str, Any]]]) -> Iterator[Step]:
         """Yield the steps in order, given the kernels by kind, with their attrs; at `COPY` what copies outputs."""

@@ -25,7 +25,7 @@ from gradloom.symbolic import Guards
 from gradloom.tracing import Traced
 
 #: Nodes from which on a trace is worth the work: one of fewer takes hardly longer than to fill in lengths.
-LARGE = 80
+LARGE = 150
 #: How often a function is traced with symbolic lengths in vain.
 TRIES = 2
 #: How many traces one with symbolic lengths is compared with: of even and odd numbers of samples it may be another.
