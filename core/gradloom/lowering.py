@@ -46,7 +46,7 @@ class Lowering:
         places: Sequence[str | None] | None,
         devices: Mapping[str | None, Device],
         arranged: bool,
-        alone: Callable[[Graph], Callable[..., list[Any]]],
+        alone: Callable[[Graph, AbstractBackend], Callable[..., list[Any]]],
     ) -> None:
         self.graph, self.backend, self.compiler = graph, backend, compiler
         self.places = (None,) * len(graph) if places is None else places
@@ -174,7 +174,7 @@ class Lowering:
         except Exception as error:
             names = ", ".join(dict.fromkeys([op.name for op, inputs, _ in region.nodes if inputs]))
             self._warn_of_failure(compiler, f"a region of {names}", i, error)
-        run = self._alone(region)
+        run = self._alone(region, self.backend)
         if len(region.outputs) == 1:
             return lambda *arrays: run(arrays)[0]
         return lambda *arrays: tuple(run(arrays))

@@ -71,7 +71,7 @@ class Plan:
         self.compiler = compiler
         self._whole = graph
         self._arranged = arranged
-        self._lowering = Lowering(settled, backend, compiler, self.places, self.devices, arranged, self._alone)
+        self._lowering = Lowering(settled, backend, compiler, self.places, self.devices, arranged, _alone)
         #: What its compiler failed on, so that kernels of single ops run instead, with other bits.
         self.uncompiled = self._lowering.uncompiled
         #: Values known before any input: literals, and what depends on them alone.
@@ -187,10 +187,6 @@ class Plan:
         common = made.common or {}
         return straight_line(self.graph, self.outline, made.kernels, common, self.constants, self.backend, at_home)
 
-    def _alone(self, region: Graph) -> Callable[..., list[Any]]:
-        """Return what runs a region by the backend's kernels of single ops."""
-        return Plan(region, self.backend).run
-
     def leaves_to_backend(self, i: int) -> bool:
         """Return whether a node runs by a kernel of the backend, not by one of the compiler."""
         return self.graph.raw_node(i)[0] is not REGION and not self._lowering.is_own(i)
@@ -232,6 +228,11 @@ class Plan:
     def __reduce__(self) -> tuple[Any, ...]:
         compiler = None if self.compiler is None else self.compiler.name
         return _rebuild, (self._whole, self.backend.name, compiler, self._arranged)
+
+
+def _alone(region: Graph, backend: AbstractBackend) -> Callable[..., list[Any]]:
+    """Return what runs a region by the backend's kernels of single ops."""
+    return Plan(region, backend).run
 
 
 def _rebuild(graph: Graph, backend: str, compiler: str | None, arranged: bool) -> Plan:
