@@ -191,7 +191,7 @@ class _Reader:
     def _module(self, value: Any) -> bool:
         self._found.append(value)
         self._modules[value] = set()
-        return "__getattr__" not in vars(value) or _is_library(value.__name__)
+        return "__getattr__" not in vars(value) or _is_library(vars(value).get("__name__"))
 
     def _builtin(self, value: Any) -> bool:
         self._found.append(value)
@@ -326,6 +326,8 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def _is_library(module: str) -> bool:
-    """Return whether a module stays as it is."""
+def _is_library(module: Any) -> bool:
+    """Return whether the module of a name stays as it is; what has no name is the user's."""
+    if type(module) is not str:
+        return False
     return module.partition(".")[0] in _LIBRARIES and not module.startswith("numpy.random")

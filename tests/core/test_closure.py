@@ -422,6 +422,18 @@ def test_it_is_deep() -> None:
     assert closed_over(lambda x: x + len(nested)) is not None
 
 
+def test_without_names() -> None:
+    """Modules need not have names, nor those that classes and functions are of."""
+    inside: dict[str, Any] = {"__name__": None, "rate": 0.5}
+    exec("def f(x):\n    return rate * x", inside)
+    nobody = type("Nobody", (), {"__module__": None, "rate": 0.5})
+    module = ModuleType("any")
+    module.rate = 0.5  # type: ignore[attr-defined]
+    del module.__name__
+    for f in (inside["f"], lambda x: nobody.rate * x, lambda x: nobody().rate * x, lambda x: module.rate * x):  # type: ignore[attr-defined]
+        assert closed_over(f) == closed_over(f) is not None
+
+
 def test_nothing_of_the_users_runs() -> None:
     """Neither properties nor objects that are gone are asked."""
 
