@@ -74,7 +74,8 @@ class Lowering:
     def _take_over(self) -> None:
         """Take the kernels of the latest plan of other sizes that need none of the numbers that are others now."""
         pattern, outline = self.graph.pattern, self.outline
-        latest = outline.latest.get((self.backend.name, self.compiler), _nobody)()
+        reference = outline.latest.get((self.backend.name, self.compiler))
+        latest = None if reference is None else reference()
         if pattern is None or latest is None:
             return
         pairs = zip_longest(latest.graph.numbers, self.graph.numbers)
@@ -207,7 +208,3 @@ class Lowering:
     def steps(self) -> Iterator[Step]:
         """Yield the kernel calls in order."""
         return self.outline.steps({**self.kernels, COPY: (self.backend.copy, {})})
-
-
-def _nobody() -> None:
-    """Stand for a weak reference to what is gone."""

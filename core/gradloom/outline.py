@@ -69,7 +69,7 @@ class Outline:
         self.examples: dict[int, int] = {}
         for call in self.calls:
             self.examples.setdefault(call.kind, call.out)
-        #: The kernels that plans of all sizes share, by kind, for each backend and compiler; see `gradloom.plan`.
+        #: The kernels that plans of all sizes share, by kind, for each backend and compiler; see `gradloom.lowering`.
         self.common: dict[Hashable, dict[int, Bound]] = {}
         #: For each backend and compiler, who made the kernels of the latest plan; None if that is gone.
         self.latest: dict[Hashable, Callable[[], Any]] = {}

@@ -24,7 +24,7 @@ from gradloom.structure import Structure, WithSymbols
 from gradloom.symbolic import Guards
 from gradloom.tracing import Traced
 
-#: Nodes from which on a trace is worth the work: one of fewer takes hardly longer than to fill in lengths.
+#: Nodes from which on a trace is worth the work: a function that depends on lengths after all is traced twice for some.
 LARGE = 150
 #: How often a function is traced with symbolic lengths in vain.
 TRIES = 2
